@@ -1,0 +1,337 @@
+//! The bodies of the control plane's messages.
+
+use zeroize::Zeroize;
+
+use crate::codec::{Decode, DecodeError, Encode, Reader, Writer, byte_enum, message};
+use crate::credential::{CredentialId, Verifier};
+use crate::identity::{BootId, Chain, DnsName, KeyId, KeyType, Name, Spki, State, Usage};
+use crate::log::Text;
+use crate::mechanism::Mechanism;
+
+message! {
+    /// Where the service stands.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Status {
+        /// This run.
+        boot: BootId,
+        /// The version of the service.
+        version: Text<32>,
+        /// What it waits for.
+        phase: Phase,
+        /// Milliseconds since its start.
+        uptime_ms: u64,
+    }
+}
+
+byte_enum! {
+    /// What the service waits for.
+    pub enum Phase {
+        /// The parent's policy, or the word that there is none.
+        AwaitingPolicy = 0x01,
+        /// The word that all has been replayed.
+        AwaitingReady = 0x02,
+        /// Nothing: the signing plane is open.
+        Serving = 0x03,
+    }
+}
+
+message! {
+    /// A client's credential: what proves it, not its secret. It has no `Debug`.
+    pub struct InstallCredential {
+        /// The client.
+        client: Name,
+        /// The credential's id.
+        id: CredentialId,
+        /// What its proofs are checked with.
+        verifier: Verifier,
+    }
+}
+
+message! {
+    /// Asks for a new key.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Create {
+        /// Its certificate's name: a key of the same name becomes the next generation.
+        name: Name,
+        /// Its type.
+        key_type: KeyType,
+        /// What it may sign.
+        usage: Usage,
+        /// The names that its certificate will carry.
+        dns_names: Listed<DnsName, 100>,
+        /// The clients that may use it.
+        clients: Listed<Name, 64>,
+    }
+}
+
+message! {
+    /// A key from outside. It has no `Debug`: it carries a private key.
+    pub struct Import {
+        /// Its certificate's name.
+        name: Name,
+        /// What it may sign.
+        usage: Usage,
+        /// The names that its certificate carries.
+        dns_names: Listed<DnsName, 100>,
+        /// The clients that may use it.
+        clients: Listed<Name, 64>,
+        /// The private key.
+        pkcs8: Pkcs8,
+    }
+}
+
+message! {
+    /// A chain for a key.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct InstallChain {
+        /// The key.
+        key: KeyId,
+        /// Leaf first, at least the leaf's issuer; a root may end it and is not served.
+        chain: Chain,
+    }
+}
+
+message! {
+    /// A usage to narrow a key to.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Narrow {
+        /// The key.
+        key: KeyId,
+        /// What it may sign from now on.
+        usage: Usage,
+    }
+}
+
+message! {
+    /// A key, as an administrator sees it.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct KeyInfo {
+        /// SHA-256 of its SPKI.
+        id: KeyId,
+        /// Its certificate's name.
+        name: Name,
+        /// Which generation of that certificate, from 1.
+        generation: u32,
+        /// Its type.
+        key_type: KeyType,
+        /// What it may sign.
+        usage: Usage,
+        /// Where the generation stands.
+        state: State,
+        /// Where it came from.
+        origin: Origin,
+        /// The names that its certificate carries.
+        dns_names: Listed<DnsName, 100>,
+        /// The clients that may use it.
+        clients: Listed<Name, 64>,
+        /// The public key.
+        spki: Spki,
+        /// When its certificate is valid, once one is installed.
+        validity: Option<Validity>,
+    }
+}
+
+byte_enum! {
+    /// Where a key came from.
+    pub enum Origin {
+        /// Made in the service, and never outside it.
+        Born = 0x01,
+        /// Given to it.
+        Imported = 0x02,
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Born => "born",
+            Self::Imported => "imported",
+        })
+    }
+}
+
+message! {
+    /// When a leaf is valid, in seconds since 1970, UTC.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Validity {
+        /// The first second.
+        not_before: i64,
+        /// The last second.
+        not_after: i64,
+    }
+}
+
+message! {
+    /// A page of keys.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct KeyPage {
+        /// How many keys there are in all.
+        total: u32,
+        /// Where the next page begins, if there is one.
+        next: Option<u32>,
+        /// The keys.
+        keys: Listed<KeyInfo, 256>,
+    }
+}
+
+message! {
+    /// What the service counted since its start.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Counters {
+        /// Connections of the signing plane, now.
+        connections: u32,
+        /// Connections accepted.
+        accepted: u64,
+        /// Connections and requests refused as busy.
+        busy: u64,
+        /// Handshakes that failed.
+        authentication_failures: u64,
+        /// Frames refused.
+        malformed: u64,
+        /// Deadlines that a peer missed.
+        deadlines: u64,
+        /// By key and mechanism, most used first, as far as a frame holds them.
+        keys: Listed<KeyCounters, 1024>,
+    }
+}
+
+message! {
+    /// What one key did by one mechanism.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct KeyCounters {
+        /// The key.
+        key: KeyId,
+        /// The mechanism.
+        mechanism: Mechanism,
+        /// Signatures made.
+        signed: u64,
+        /// Requests that the usage refused.
+        refused: u64,
+        /// Signatures that failed.
+        failed: u64,
+    }
+}
+
+/// A list of at most `MAX` items.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed<T, const MAX: usize>(Vec<T>);
+
+impl<T, const MAX: usize> Listed<T, MAX> {
+    /// The items.
+    #[must_use]
+    pub fn items(&self) -> &[T] {
+        &self.0
+    }
+
+    /// The items, owned.
+    #[must_use]
+    pub fn into_items(self) -> Vec<T> {
+        self.0
+    }
+}
+
+impl<T, const MAX: usize> TryFrom<Vec<T>> for Listed<T, MAX> {
+    type Error = DecodeError;
+
+    fn try_from(items: Vec<T>) -> Result<Self, DecodeError> {
+        if items.len() > MAX {
+            Err(DecodeError::TooLong)
+        } else {
+            Ok(Self(items))
+        }
+    }
+}
+
+impl<T: Decode, const MAX: usize> Decode for Listed<T, MAX> {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self(reader.list(MAX)?))
+    }
+}
+
+impl<T: Encode, const MAX: usize> Encode for Listed<T, MAX> {
+    fn encode(&self, writer: &mut Writer) {
+        writer.list(&self.0);
+    }
+}
+
+/// A private key in PKCS#8, DER. Wiped on drop; never printed, never copied.
+pub struct Pkcs8(Vec<u8>);
+
+impl Drop for Pkcs8 {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl Pkcs8 {
+    /// The DER.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl TryFrom<Vec<u8>> for Pkcs8 {
+    type Error = DecodeError;
+
+    fn try_from(mut bytes: Vec<u8>) -> Result<Self, DecodeError> {
+        if bytes.len() > MAX_PKCS8 {
+            bytes.zeroize();
+            return Err(DecodeError::TooLong);
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl Decode for Pkcs8 {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self(reader.bytes16(MAX_PKCS8)?.to_vec()))
+    }
+}
+
+impl Encode for Pkcs8 {
+    fn encode(&self, writer: &mut Writer) {
+        writer.bytes16(&self.0);
+    }
+}
+
+/// A policy's TOML, not looked at here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyBytes(Vec<u8>);
+
+impl PolicyBytes {
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl TryFrom<Vec<u8>> for PolicyBytes {
+    type Error = DecodeError;
+
+    fn try_from(bytes: Vec<u8>) -> Result<Self, DecodeError> {
+        if bytes.len() > MAX_POLICY {
+            Err(DecodeError::TooLong)
+        } else {
+            Ok(Self(bytes))
+        }
+    }
+}
+
+impl Decode for PolicyBytes {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self(reader.bytes32(MAX_POLICY)?.to_vec()))
+    }
+}
+
+impl Encode for PolicyBytes {
+    fn encode(&self, writer: &mut Writer) {
+        writer.bytes32(&self.0);
+    }
+}
+
+/// RSA-8192 in PKCS#8 has some 4.7 KB.
+const MAX_PKCS8: usize = 8_192;
+/// A policy with a thousand patterns is still below this.
+const MAX_POLICY: usize = 65_536;

@@ -1,0 +1,1 @@
+//! PKCS#11 module that asks an enclave for TLS signatures.

@@ -1,0 +1,109 @@
+//! `cargo xtask`: everything a person does with this repository, each by one command.
+//!
+//! | command | what it does |
+//! |---|---|
+//! | `setup` | installs what the others need; they call it by themselves |
+//! | `demo`  | the main job, shown and checked |
+//! | `lab`   | the same stack in the background, described in `DIR/lab.json` |
+//! | `test`  | all tests, by stage |
+//!
+//! It runs as root, or as a user with sudo, who is then asked for it once.
+
+mod build;
+mod demo;
+mod elevate;
+mod lab;
+mod paths;
+mod process;
+mod progress;
+mod setup;
+mod table;
+mod test;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::paths::Paths;
+
+/// Builds, demonstrates and tests enclave-tls.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install the Debian packages that the other commands need (they do it by themselves)
+    Setup,
+    /// Show the main job: HTTPS from NGINX whose private keys only a separate service holds
+    Demo {
+        /// Leave everything running and say how to look at it and how to stop it
+        #[arg(long)]
+        keep: bool,
+    },
+    /// The demo's servers in the background, for tests and for looking around
+    #[command(subcommand)]
+    Lab(LabCommand),
+    /// Run the tests, stage by stage
+    Test(test::Options),
+}
+
+#[derive(Subcommand)]
+enum LabCommand {
+    /// Start a lab in DIR, which must be empty or absent; DIR/lab.json describes it
+    Up {
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// End the lab in DIR and remove what it made there
+    Down {
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Say which labs run and where
+    Status,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(args.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    let paths = Paths::find()?;
+    match command {
+        Command::Setup => {
+            elevate::to_root(&paths, elevate::Prepare::Nothing)?;
+            setup::run(&paths)?.print();
+        }
+        Command::Demo { keep } => {
+            elevate::to_root(&paths, elevate::Prepare::Build)?;
+            return demo::run(&paths, keep);
+        }
+        Command::Lab(LabCommand::Up { dir }) => {
+            elevate::to_root(&paths, elevate::Prepare::Build)?;
+            setup::run(&paths)?;
+            build::lab(&paths)?;
+            let lab = lab::up(&paths, &dir)?;
+            println!("{}", lab.place().description().display());
+        }
+        Command::Lab(LabCommand::Down { dir }) => {
+            elevate::to_root(&paths, elevate::Prepare::Nothing)?;
+            lab::down(&paths, &dir)?;
+        }
+        Command::Lab(LabCommand::Status) => lab::status(&paths)?,
+        Command::Test(options) => return test::run(&paths, &options),
+    }
+    Ok(ExitCode::SUCCESS)
+}
