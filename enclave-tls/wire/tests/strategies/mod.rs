@@ -1,0 +1,222 @@
+//! Arbitrary values of every message.
+
+use enclave_wire::control::{
+    ControlError, Counters, Create, InstallChain, KeyCounters, KeyInfo, KeyPage, Narrow, Origin, Phase, PolicyBytes,
+    Reply as ControlReply, Status, Validity,
+};
+use enclave_wire::credential::{Challenge, CredentialId, Hello};
+use enclave_wire::identity::{Certificate, CertificateRequest};
+use enclave_wire::log::{Level, Record, Text};
+use enclave_wire::signing::{Entries, Entry, FindByLabel, Label, List, Listing, Page, Reply, SignError, Signature};
+use enclave_wire::{BootId, Chain, DnsName, KeyId, KeyType, Mechanism, Name, Spki, State, Usage};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+pub(crate) fn key_id() -> impl Strategy<Value = KeyId> {
+    any::<[u8; 32]>().prop_map(KeyId)
+}
+
+pub(crate) fn name() -> impl Strategy<Value = Name> {
+    "[A-Za-z0-9][A-Za-z0-9._-]{0,63}".prop_map(|text| Name::try_from(text.as_str()).unwrap())
+}
+
+pub(crate) fn dns_name() -> impl Strategy<Value = DnsName> {
+    r"(\*\.)?[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?(\.[a-z0-9]{1,9}){0,3}"
+        .prop_map(|text| DnsName::try_from(text.as_str()).unwrap())
+}
+
+pub(crate) fn key_type() -> impl Strategy<Value = KeyType> {
+    let rsa = (256u16..=1024).prop_map(|bytes| KeyType::Rsa((bytes * 8).try_into().unwrap()));
+    prop_oneof![
+        rsa,
+        select(vec![KeyType::P256, KeyType::P384, KeyType::P521, KeyType::Ed25519])
+    ]
+}
+
+pub(crate) fn mechanism() -> impl Strategy<Value = Mechanism> {
+    select(Mechanism::ALL)
+}
+
+fn spki() -> impl Strategy<Value = Spki> {
+    vec(any::<u8>(), 0..1200).prop_map(|bytes| Spki::try_from(bytes).unwrap())
+}
+
+fn chain() -> impl Strategy<Value = Chain> {
+    let certificate = vec(any::<u8>(), 0..2000).prop_map(|bytes| Certificate::try_from(bytes).unwrap());
+    vec(certificate, 0..=8).prop_map(|certificates| Chain::try_from(certificates).unwrap())
+}
+
+fn label() -> impl Strategy<Value = Label> {
+    (name(), select(State::ALL)).prop_map(|(name, state)| Label::of(&name, state))
+}
+
+prop_compose! {
+    fn entry()(
+        id in key_id(), name in name(), generation: u32, key_type in key_type(), usage in select(Usage::ALL),
+        state in select(State::ALL), spki in spki(),
+    ) -> Entry {
+        Entry { id, name, generation, key_type, usage, state, spki }
+    }
+}
+
+prop_compose! {
+    fn page()(version: u64, next: Option<u32>, entries in vec(entry(), 0..4)) -> Page {
+        Page { version, next, entries: Entries(entries) }
+    }
+}
+
+fn listing() -> impl Strategy<Value = Listing> {
+    prop_oneof![Just(Listing::Unchanged), page().prop_map(Listing::Page)]
+}
+
+pub(crate) fn hello() -> impl Strategy<Value = Hello> {
+    any::<([u8; 16], [u8; 32])>().prop_map(|(id, client_nonce)| Hello {
+        credential: CredentialId(id),
+        client_nonce,
+    })
+}
+
+pub(crate) fn list() -> impl Strategy<Value = List> {
+    any::<(u64, u32)>().prop_map(|(known_version, cursor)| List { known_version, cursor })
+}
+
+pub(crate) fn find_by_label() -> impl Strategy<Value = FindByLabel> {
+    (label(), any::<u32>()).prop_map(|(label, cursor)| FindByLabel { label, cursor })
+}
+
+pub(crate) fn signing_reply() -> impl Strategy<Value = Reply> {
+    let boot = any::<[u8; 16]>().prop_map(BootId);
+    let signature = (key_id(), mechanism(), any::<u16>(), vec(any::<u8>(), 0..=1024)).prop_map(
+        |(key, mechanism, input_len, signature)| Signature {
+            key,
+            mechanism,
+            input_len,
+            signature,
+        },
+    );
+    let challenge = any::<([u8; 32], [u8; 32])>().prop_map(|(server_nonce, server_proof)| Challenge {
+        server_nonce,
+        server_proof,
+    });
+    prop_oneof![
+        challenge.prop_map(Reply::Challenge),
+        boot.clone().prop_map(Reply::Authenticated),
+        listing().prop_map(Reply::Listing),
+        vec(entry(), 0..2).prop_map(|entries| Reply::Found(Entries(entries))),
+        listing().prop_map(Reply::Labelled),
+        chain().prop_map(Reply::Chain),
+        signature.prop_map(Reply::Signature),
+        boot.prop_map(Reply::Pong),
+        select(SignError::ALL).prop_map(Reply::Error),
+    ]
+}
+
+prop_compose! {
+    fn key_info()(
+        id in key_id(), name in name(), generation: u32, key_type in key_type(), usage in select(Usage::ALL),
+        state in select(State::ALL), origin in select(Origin::ALL), dns_names in vec(dns_name(), 0..4),
+        clients in vec(name(), 0..4), spki in spki(), validity in option::of(any::<(i64, i64)>()),
+    ) -> KeyInfo {
+        let validity = validity.map(|(not_before, not_after)| Validity { not_before, not_after });
+        let (dns_names, clients) = (dns_names.try_into().unwrap(), clients.try_into().unwrap());
+        KeyInfo { id, name, generation, key_type, usage, state, origin, dns_names, clients, spki, validity }
+    }
+}
+
+prop_compose! {
+    pub(crate) fn create()(
+        name in name(), key_type in key_type(), usage in select(Usage::ALL), dns_names in vec(dns_name(), 0..4),
+        clients in vec(name(), 0..4),
+    ) -> Create {
+        let (dns_names, clients) = (dns_names.try_into().unwrap(), clients.try_into().unwrap());
+        Create { name, key_type, usage, dns_names, clients }
+    }
+}
+
+pub(crate) fn install_chain() -> impl Strategy<Value = InstallChain> {
+    (key_id(), chain()).prop_map(|(key, chain)| InstallChain { key, chain })
+}
+
+pub(crate) fn narrow() -> impl Strategy<Value = Narrow> {
+    (key_id(), select(Usage::ALL)).prop_map(|(key, usage)| Narrow { key, usage })
+}
+
+pub(crate) fn policy() -> impl Strategy<Value = Option<PolicyBytes>> {
+    option::of(vec(any::<u8>(), 0..600).prop_map(|bytes| bytes.try_into().unwrap()))
+}
+
+pub(crate) fn control_reply() -> impl Strategy<Value = ControlReply> {
+    let status = (any::<[u8; 16]>(), "[ -~]{0,32}", select(Phase::ALL), any::<u64>()).prop_map(
+        |(boot, version, phase, uptime_ms)| Status {
+            boot: BootId(boot),
+            version: Text::lossy(&version),
+            phase,
+            uptime_ms,
+        },
+    );
+    let keys = (any::<(u32, Option<u32>)>(), vec(key_info(), 0..3)).prop_map(|((total, next), keys)| KeyPage {
+        total,
+        next,
+        keys: keys.try_into().unwrap(),
+    });
+    let request =
+        vec(any::<u8>(), 0..900).prop_map(|bytes| ControlReply::Csr(CertificateRequest::try_from(bytes).unwrap()));
+    prop_oneof![
+        select(vec![
+            ControlReply::Pong,
+            ControlReply::PolicyTaken,
+            ControlReply::Serving,
+            ControlReply::CredentialInstalled,
+            ControlReply::Retired
+        ]),
+        status.prop_map(ControlReply::Status),
+        key_info().prop_map(ControlReply::Created),
+        key_info().prop_map(ControlReply::ChainInstalled),
+        key_info().prop_map(ControlReply::Imported),
+        key_info().prop_map(ControlReply::Superseded),
+        key_info().prop_map(ControlReply::Narrowed),
+        request,
+        keys.prop_map(ControlReply::Keys),
+        counters().prop_map(ControlReply::Statistics),
+        select(ControlError::ALL).prop_map(ControlReply::Error),
+    ]
+}
+
+fn counters() -> impl Strategy<Value = Counters> {
+    let key = (key_id(), mechanism(), any::<[u64; 3]>()).prop_map(|(key, mechanism, [signed, refused, failed])| {
+        KeyCounters {
+            key,
+            mechanism,
+            signed,
+            refused,
+            failed,
+        }
+    });
+    (any::<u32>(), any::<[u64; 5]>(), vec(key, 0..5)).prop_map(
+        |(connections, [accepted, busy, authentication_failures, malformed, deadlines], keys)| Counters {
+            connections,
+            accepted,
+            busy,
+            authentication_failures,
+            malformed,
+            deadlines,
+            keys: keys.try_into().unwrap(),
+        },
+    )
+}
+
+pub(crate) fn record() -> impl Strategy<Value = Record> {
+    let numbers = any::<(u64, u32, u64)>();
+    (numbers, select(Level::ALL), "[ -~]{0,128}", "[ -~]{0,300}").prop_map(
+        |((sequence, dropped, uptime_us), level, target, message)| Record {
+            sequence,
+            dropped,
+            uptime_us,
+            level,
+            target: Text::lossy(&target),
+            message: Text::lossy(&message),
+        },
+    )
+}
