@@ -1,0 +1,82 @@
+//! From a command line to a running service, and to its end.
+
+mod arguments;
+mod harden;
+mod log;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::arguments::{Arguments, Command};
+use crate::platform::Platform;
+use crate::policy::Policy;
+use crate::serve::{Config, run};
+
+pub use harden::raise_descriptor_limit;
+
+/// Runs the program, and says how it ended.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Arguments::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Run(arguments)) => match serve(arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("enclave-tls: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        Ok(Command::Say(text)) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("enclave-tls: {error}\n\n{}", arguments::USAGE);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn serve(arguments: Arguments) -> Result<(), String> {
+    // Before anything is read that could become a secret.
+    harden::forbid_core_dumps().map_err(|error| format!("cannot forbid core dumps: {error}"))?;
+    log::start(arguments.log_format);
+    harden::keep_out_of_swap();
+    if let Err(error) = raise_descriptor_limit() {
+        tracing::warn!(%error, "cannot raise the limit of open files; fewer connections will be served");
+    }
+    let config = Config {
+        policy: read_policy(&arguments.policy)?,
+        signing: arguments.signing,
+        control: arguments.control,
+    };
+    let runtime = runtime().map_err(|error| format!("cannot start the runtime: {error}"))?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(|error| format!("cannot catch SIGTERM: {error}"))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| format!("cannot catch SIGINT: {error}"))?;
+        tokio::select! {
+            ended = run(config, Platform::system()) => match ended {
+                Err(error) => Err(error.to_string()),
+            },
+            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+        }
+    })?;
+    tracing::info!("stopped");
+    // A key that is being made takes seconds, and nobody will get it.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+/// The release runtime: a worker for each core. RSA has threads of its own (`serve::signing`).
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().enable_all().build()
+}
+
+fn read_policy(path: &Path) -> Result<Policy, String> {
+    let named = |error: &dyn std::fmt::Display| format!("policy {}: {error}", path.display());
+    let bytes = std::fs::read(path).map_err(|error| named(&error))?;
+    Policy::parse(&bytes).map_err(|error| named(&error))
+}

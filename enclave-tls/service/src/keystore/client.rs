@@ -1,0 +1,195 @@
+//! A client, its credentials, and its view of the keys.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::hmac;
+use enclave_wire::credential::Verifier;
+use enclave_wire::signing::{Entries, Label, Listing, Page, SignError};
+use enclave_wire::{KeyId, Name};
+
+use super::Key;
+use crate::statistics::{Entered, Gauge};
+
+/// A web server, by its user. It sees its own keys and no other.
+pub struct Client {
+    name: Name,
+    view: RwLock<View>,
+}
+
+/// What a client sees.
+struct View {
+    /// Counts its changes, from 1.
+    version: u64,
+    by_id: HashMap<KeyId, Arc<Key>>,
+    /// By name and generation, so that a label's keys stand together.
+    ordered: BTreeMap<(Name, u32), Arc<Key>>,
+}
+
+impl Client {
+    pub(super) fn new(name: Name) -> Self {
+        let view = View {
+            version: 1,
+            by_id: HashMap::new(),
+            ordered: BTreeMap::new(),
+        };
+        Self { name, view: RwLock::new(view) }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The key of this id, if it is this client's. An absent, a retired and another client's key are not in its view: all three take
+    /// the same path.
+    #[must_use]
+    pub fn find(&self, id: &KeyId) -> Option<Arc<Key>> {
+        self.read(|view| view.by_id.get(id).cloned())
+    }
+
+    /// A page of the listing that fits `budget` encoded bytes.
+    pub fn list(&self, known_version: u64, cursor: u32, budget: usize) -> Result<Listing, SignError> {
+        self.read(|view| {
+            if cursor != 0 && known_version != view.version {
+                return Err(SignError::ListChanged);
+            }
+            if cursor == 0 && known_version == view.version {
+                return Ok(Listing::Unchanged);
+            }
+            Ok(view.page(view.ordered.values(), cursor, budget))
+        })
+    }
+
+    /// A page of the keys that carry this label.
+    #[must_use]
+    pub fn find_by_label(&self, label: &Label, cursor: u32, budget: usize) -> Listing {
+        self.read(|view| {
+            // A label is a name, and after a space, which no name has, its state.
+            let name = label.as_str().split(' ').next().and_then(|name| Name::try_from(name).ok());
+            let generations = name.map(|name| (name.clone(), 0)..=(name, u32::MAX));
+            let named = generations.into_iter().flat_map(|range| view.ordered.range(range));
+            let labelled = named.map(|(_, key)| key).filter(|key| key.entry().label() == *label);
+            view.page(labelled, cursor, budget)
+        })
+    }
+
+    pub(super) fn put(&self, key: &Arc<Key>) {
+        self.change(|view| {
+            view.by_id.insert(key.id(), Arc::clone(key));
+            view.ordered.insert(place(key), Arc::clone(key));
+        });
+    }
+
+    pub(super) fn remove(&self, key: &Key) {
+        self.change(|view| {
+            view.by_id.remove(&key.id());
+            view.ordered.remove(&place(key));
+        });
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&View) -> T) -> T {
+        look(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut View)) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        view.version = view.version.saturating_add(1);
+        change(&mut view);
+    }
+}
+
+impl View {
+    fn page<'a>(&self, keys: impl Iterator<Item = &'a Arc<Key>>, cursor: u32, budget: usize) -> Listing {
+        let mut page = Page {
+            version: self.version,
+            next: None,
+            entries: Entries::default(),
+        };
+        let mut left = budget;
+        for (place, key) in (0u32..).zip(keys).skip_while(|(place, _)| *place < cursor) {
+            let Some(rest) = left.checked_sub(key.entry_len()) else {
+                page.next = Some(place);
+                break;
+            };
+            left = rest;
+            page.entries.0.push(key.entry().clone());
+        }
+        Listing::Page(page)
+    }
+}
+
+/// What proves a client, in place of its secret. Wiped on drop, here and by the library.
+pub struct Credential {
+    client: Arc<Client>,
+    verifier: Verifier,
+    proof: hmac::Key,
+    replaced: AtomicBool,
+    connections: Gauge,
+}
+
+impl Credential {
+    pub(super) fn new(client: Arc<Client>, verifier: Verifier) -> Self {
+        Self {
+            client,
+            proof: hmac::Key::new(hmac::HMAC_SHA256, &verifier.0),
+            verifier,
+            replaced: AtomicBool::new(false),
+            connections: Gauge::default(),
+        }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What its proofs are made and checked with.
+    #[must_use]
+    pub fn proof_key(&self) -> &hmac::Key {
+        &self.proof
+    }
+
+    /// Whether it is valid no more.
+    #[must_use]
+    pub fn is_replaced(&self) -> bool {
+        self.replaced.load(Ordering::Relaxed)
+    }
+
+    /// Takes one of the credential's connections, if one is left.
+    #[must_use]
+    pub fn take_seat(self: &Arc<Self>, limit: u32) -> Option<Seat> {
+        let entered = self.connections.enter(limit)?;
+        Some(Seat { credential: Arc::clone(self), _entered: entered })
+    }
+
+    pub(super) fn has(&self, verifier: &Verifier) -> bool {
+        verify_slices_are_equal(&self.verifier.0, &verifier.0).is_ok()
+    }
+
+    pub(super) fn replace(&self) {
+        self.replaced.store(true, Ordering::Relaxed);
+    }
+}
+
+/// One connection under a credential; given back on drop.
+pub struct Seat {
+    credential: Arc<Credential>,
+    _entered: Entered,
+}
+
+impl Seat {
+    /// The credential.
+    #[must_use]
+    pub fn credential(&self) -> &Credential {
+        &self.credential
+    }
+}
+
+fn place(key: &Key) -> (Name, u32) {
+    (key.entry().name.clone(), key.entry().generation)
+}

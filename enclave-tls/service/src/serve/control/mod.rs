@@ -1,0 +1,58 @@
+//! The control plane: the service dials the agent, keeps one connection, and dials again when it ends.
+
+mod conversation;
+mod operations;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::signing::Plane;
+use super::{StartError, State};
+use crate::transport::{Listener, dial};
+
+use self::conversation::Conversation;
+
+/// Runs the service: control for ever, and the signing plane once control has opened it. Dropping the future ends both.
+pub(super) async fn run(state: Arc<State>) -> Result<Infallible, StartError> {
+    let mut signing = Signing { plane: Arc::new(Plane::new(Arc::clone(&state))?), tasks: JoinSet::new() };
+    let limits = state.platform.limits;
+    tracing::info!(boot = %state.boot, control = %state.config.control, "waiting for the control peer");
+    loop {
+        // The peer may be away for days: only its coming is worth a line.
+        if let Ok(stream) = dial(&state.config.control, limits.redial).await {
+            tracing::info!("control connected");
+            let end = Conversation::new(&state, &mut signing, stream).run().await;
+            tracing::warn!(reason = %end, "control lost; dialling again");
+        }
+        tokio::time::sleep(limits.redial).await;
+    }
+}
+
+/// The signing plane, which listens once it is open.
+struct Signing {
+    plane: Arc<Plane>,
+    /// Its one task; dropped with the service.
+    tasks: JoinSet<()>,
+}
+
+impl Signing {
+    /// Whether the plane is open. A task that ended, which no task does, is none.
+    fn is_open(&mut self) -> bool {
+        while self.tasks.try_join_next().is_some() {
+            tracing::error!("the signing plane ended");
+        }
+        !self.tasks.is_empty()
+    }
+
+    /// Listens, if it does not yet.
+    fn open(&mut self, state: &State) -> std::io::Result<()> {
+        if !self.is_open() {
+            let listener = Listener::bind(&state.config.signing)?;
+            tracing::info!(address = %state.config.signing, "the signing plane is open");
+            self.tasks.spawn(Arc::clone(&self.plane).serve(listener));
+        }
+        Ok(())
+    }
+}

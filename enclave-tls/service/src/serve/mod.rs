@@ -1,0 +1,112 @@
+//! The running service: a control plane that it dials, and a signing plane that opens when control says so.
+
+#![deny(
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::arithmetic_side_effects,
+    clippy::wildcard_enum_match_arm
+)]
+
+mod control;
+mod deadline;
+mod frames;
+mod link;
+mod signing;
+
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use enclave_wire::BootId;
+use enclave_wire::address::Address;
+
+use crate::keystore::KeyStore;
+use crate::platform::Platform;
+use crate::policy::Policy;
+use crate::statistics::Statistics;
+
+/// What one run of the service is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The image's policy: the most that this service may ever do.
+    pub policy: Policy,
+    /// Where the signing plane listens, once it is open.
+    pub signing: Address,
+    /// Where the control peer listens.
+    pub control: Address,
+}
+
+/// A service that is ready to run.
+pub struct Service {
+    state: Arc<State>,
+}
+
+impl Service {
+    /// Prepares a run: nothing listens and nothing is dialled yet.
+    pub fn new(config: Config, platform: Platform) -> Result<Self, StartError> {
+        let state = State {
+            boot: BootId(random()?),
+            started: Instant::now(),
+            config,
+            platform,
+            policy: OnceLock::new(),
+            keys: KeyStore::default(),
+            statistics: Arc::default(),
+        };
+        Ok(Self { state: Arc::new(state) })
+    }
+
+    /// The counters of this run.
+    #[must_use]
+    pub fn statistics(&self) -> Arc<Statistics> {
+        Arc::clone(&self.state.statistics)
+    }
+
+    /// Serves until the future is dropped, which ends every connection. Call it within a tokio runtime.
+    pub async fn run(self) -> Result<Infallible, StartError> {
+        control::run(self.state).await
+    }
+}
+
+/// Prepares and runs a service.
+pub async fn run(config: Config, platform: Platform) -> Result<Infallible, StartError> {
+    Service::new(config, platform)?.run().await
+}
+
+/// Why a service did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The system gave no random numbers.
+    Random,
+    /// The threads that sign could not be started.
+    Threads(std::io::Error),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Random => f.write_str("the system gave no random numbers"),
+            Self::Threads(error) => write!(f, "cannot start the threads that sign: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// What both planes share.
+struct State {
+    boot: BootId,
+    started: Instant,
+    config: Config,
+    platform: Platform,
+    /// The merged policy, once control has said what the parent adds.
+    policy: OnceLock<Policy>,
+    keys: KeyStore,
+    statistics: Arc<Statistics>,
+}
+
+fn random<const N: usize>() -> Result<[u8; N], StartError> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| StartError::Random)?;
+    Ok(bytes)
+}

@@ -1,0 +1,57 @@
+//! The handshake: both sides prove that they hold the credential's verifier, over fresh nonces of both.
+
+use std::sync::Arc;
+
+use aws_lc_rs::hmac;
+use enclave_wire::credential::{Challenge, Hello, Transcript};
+
+use crate::keystore::{Credential, KeyStore};
+use crate::serve::{StartError, random};
+
+/// Answers hellos and judges proofs.
+pub(super) struct Authenticator {
+    /// Stands for the verifier of a credential that is not known: drawn at start, and nobody's.
+    nobody: hmac::Key,
+}
+
+/// A handshake of which only the client's proof is missing.
+pub(super) struct Challenged {
+    transcript: Transcript,
+    credential: Option<Arc<Credential>>,
+}
+
+impl Authenticator {
+    pub(super) fn new() -> Result<Self, StartError> {
+        let nobody = hmac::Key::new(hmac::HMAC_SHA256, &random::<32>()?);
+        Ok(Self { nobody })
+    }
+
+    /// Proves the service. An unknown credential is answered alike, with a proof that no client can tell from a wrong one.
+    pub(super) fn challenge(&self, keys: &KeyStore, hello: &Hello) -> Result<(Challenge, Challenged), StartError> {
+        let transcript = Transcript {
+            credential: hello.credential,
+            client_nonce: hello.client_nonce,
+            server_nonce: random()?,
+        };
+        let credential = keys.credential(&hello.credential);
+        let proof = hmac::sign(self.key(credential.as_deref()), &transcript.server_input());
+        let mut server_proof = [0; 32];
+        for (to, from) in server_proof.iter_mut().zip(proof.as_ref()) {
+            *to = *from;
+        }
+        let challenge = Challenge { server_nonce: transcript.server_nonce, server_proof };
+        Ok((challenge, Challenged { transcript, credential }))
+    }
+
+    /// Judges the client's proof, in constant time and for an unknown credential too.
+    pub(super) fn verify(&self, challenged: Challenged, proof: &[u8; 32]) -> Option<Arc<Credential>> {
+        let key = self.key(challenged.credential.as_deref());
+        let proven = hmac::verify(key, &challenged.transcript.client_input(), proof).is_ok();
+        let credential = challenged.credential.filter(|credential| !credential.is_replaced());
+        credential.filter(|_| proven)
+    }
+
+    fn key<'a>(&'a self, credential: Option<&'a Credential>) -> &'a hmac::Key {
+        credential.map_or(&self.nobody, Credential::proof_key)
+    }
+}

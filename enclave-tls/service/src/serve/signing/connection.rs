@@ -1,0 +1,158 @@
+//! One connection: the handshake, then requests, one at a time.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use enclave_wire::credential::{Challenge, Hello};
+use enclave_wire::frame::{FrameError, Header, limit};
+use enclave_wire::signing::{Entries, Reply, Request, Sign, SignError, Signature};
+use enclave_wire::{DecodeError, KeyType};
+
+use super::authentication::Challenged;
+use super::rsa::NotRun;
+use super::{End, Link, Plane, busy, frame};
+use crate::keystore::{Client, Key, Seat};
+
+/// Serves one connection to its end.
+pub(super) async fn serve(plane: &Plane, mut link: Link) -> End {
+    let authentication = plane.state.platform.limits.authentication;
+    let end = match tokio::time::timeout(authentication, handshake(plane, &mut link)).await {
+        Err(_) => End::Deadline,
+        Ok(Err(end)) => end,
+        Ok(Ok(seat)) => match requests(plane, &mut link, &seat).await {
+            Err(end) => end,
+        },
+    };
+    farewell(&mut link, &end).await;
+    end
+}
+
+async fn handshake(plane: &Plane, link: &mut Link) -> Result<Seat, End> {
+    let header = link.next().await?;
+    let Request::Hello(hello) = request(link, &header)? else {
+        return Err(out_of_order());
+    };
+    let (challenge, challenged) = challenge(plane, &hello)?;
+    reply(link, &header, &Reply::Challenge(challenge)).await?;
+
+    let header = link.next().await?;
+    let Request::Authenticate(proof) = request(link, &header)? else {
+        return Err(out_of_order());
+    };
+    let credential = plane.authenticator.verify(challenged, &proof).ok_or(End::Authentication)?;
+    let Some(seat) = credential.take_seat(plane.state.platform.limits.connections_per_credential) else {
+        link.send(&busy()).await?;
+        return Err(End::Busy);
+    };
+    reply(link, &header, &Reply::Authenticated(plane.state.boot)).await?;
+    Ok(seat)
+}
+
+async fn requests(plane: &Plane, link: &mut Link, seat: &Seat) -> Result<Infallible, End> {
+    loop {
+        let header = link.next().await?;
+        if seat.credential().is_replaced() {
+            return Err(End::Replaced);
+        }
+        let answer = answer(plane, seat.credential().client(), request(link, &header)?).await?;
+        reply(link, &header, &answer).await?;
+    }
+}
+
+async fn answer(plane: &Plane, client: &Client, request: Request<'_>) -> Result<Reply, End> {
+    Ok(match request {
+        Request::Hello(_) | Request::Authenticate(_) => return Err(out_of_order()),
+        Request::List(list) => match client.list(list.known_version, list.cursor, PAGE) {
+            Ok(listing) => Reply::Listing(listing),
+            Err(error) => Reply::Error(error),
+        },
+        Request::FindById(id) => {
+            let found = client.find(&id).map(|key| key.entry().clone());
+            Reply::Found(Entries(found.into_iter().collect()))
+        }
+        Request::FindByLabel(find) => Reply::Labelled(client.find_by_label(&find.label, find.cursor, PAGE)),
+        Request::Chain(id) => match client.find(&id) {
+            Some(key) => Reply::Chain(key.chain().clone()),
+            None => Reply::Error(SignError::NoSuchKey),
+        },
+        Request::Sign(sign) => match client.find(&sign.key) {
+            Some(key) => signature(plane, key, &sign).await?,
+            None => Reply::Error(SignError::NoSuchKey),
+        },
+        Request::Ping => Reply::Pong(plane.state.boot),
+    })
+}
+
+async fn signature(plane: &Plane, key: Arc<Key>, sign: &Sign<'_>) -> Result<Reply, End> {
+    let made = make_signature(plane, &key, sign).await;
+    let result = match made {
+        Ok(result) => result,
+        Err(NotRun::Busy) => {
+            plane.state.statistics.busy.count();
+            return Ok(Reply::Error(SignError::Busy));
+        }
+        Err(NotRun::Panicked) => return Err(End::Failed("the operation panicked")),
+    };
+    key.count(sign.mechanism, result.as_ref().map(|_| ()).map_err(|error| *error));
+    Ok(match result {
+        Ok(signature) => Reply::Signature(Signature {
+            key: sign.key,
+            mechanism: sign.mechanism,
+            // An input is at most 16 KiB, or the request would not have been read.
+            input_len: u16::try_from(sign.input.len()).unwrap_or(u16::MAX),
+            signature,
+        }),
+        Err(error) => Reply::Error(error),
+    })
+}
+
+/// An elliptic curve signs where it stands: handing it over would cost as much as the signature. RSA takes 20 to 500 times as long,
+/// and waits for a core of its own.
+async fn make_signature(plane: &Plane, key: &Arc<Key>, sign: &Sign<'_>) -> Result<Result<Vec<u8>, SignError>, NotRun> {
+    if key.has_expired(|| plane.state.platform.clock.now_unix()) {
+        return Ok(Err(SignError::Failed));
+    }
+    match key.entry().key_type {
+        KeyType::P256 | KeyType::P384 | KeyType::P521 | KeyType::Ed25519 => {
+            Ok(key.signing().sign(key.usage(), sign.mechanism, sign.input))
+        }
+        KeyType::Rsa(_) => {
+            let (key, mechanism, input) = (Arc::clone(key), sign.mechanism, sign.input.to_vec());
+            plane.rsa.run(move || key.signing().sign(key.usage(), mechanism, &input)).await
+        }
+    }
+}
+
+fn challenge(plane: &Plane, hello: &Hello) -> Result<(Challenge, Challenged), End> {
+    let challenge = plane.authenticator.challenge(&plane.state.keys, hello);
+    challenge.map_err(|_| End::Failed("no random numbers"))
+}
+
+fn request<'a>(link: &'a Link, header: &Header) -> Result<Request<'a>, End> {
+    Request::decode(header, link.body(header)).map_err(End::Refused)
+}
+
+async fn reply(link: &mut Link, header: &Header, reply: &Reply) -> Result<(), End> {
+    link.consume(header);
+    link.send(&frame(reply, header.request_id)).await
+}
+
+/// Tells a peer that is still there what it did, where the protocol has a word for it.
+async fn farewell(link: &mut Link, end: &End) {
+    let error = match end {
+        End::Refused(FrameError::Version) => SignError::Version,
+        End::Refused(_) => SignError::Malformed,
+        End::Authentication => SignError::AuthenticationFailed,
+        End::Closed | End::Deadline | End::Replaced | End::Busy | End::Io(_) | End::Failed(_) => return,
+    };
+    // The frame at fault is still in front. Whether the peer reads the answer or not, its connection ends.
+    let _ = link.send(&frame(&Reply::Error(error), link.refused_id())).await;
+}
+
+/// The protocol knows this operation, but not here.
+fn out_of_order() -> End {
+    End::Refused(FrameError::Body(DecodeError::UnknownTag))
+}
+
+/// What the entries of one page may have: a reply's limit, less its header and what precedes the entries of a listing.
+const PAGE: usize = limit::SIGNING_REPLY - 64;

@@ -1,0 +1,157 @@
+//! RSA has threads of its own, one a core: other signatures wait behind at most one RSA operation a core (threat 50).
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
+
+use tokio::sync::oneshot;
+
+use crate::statistics::Statistics;
+
+/// Threads that make RSA signatures. They end when this is dropped.
+pub(super) struct RsaPool {
+    queue: Arc<Queue>,
+}
+
+/// Why an operation was not run to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotRun {
+    /// As many wait as may.
+    Busy,
+    /// It panicked. The thread lives on.
+    Panicked,
+}
+
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+    limit: usize,
+    statistics: Arc<Statistics>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl RsaPool {
+    /// Starts a thread for each core.
+    pub(super) fn start(statistics: &Arc<Statistics>, limit: usize) -> std::io::Result<Self> {
+        let queue = Arc::new(Queue {
+            waiting: Mutex::default(),
+            changed: Condvar::new(),
+            limit,
+            statistics: Arc::clone(statistics),
+        });
+        let pool = Self { queue };
+        for number in 0..available_parallelism()?.get() {
+            let queue = Arc::clone(&pool.queue);
+            let thread = std::thread::Builder::new().name(format!("rsa-{number}"));
+            thread.spawn(move || queue.work())?;
+        }
+        Ok(pool)
+    }
+
+    /// Runs `operation` when a core is free for it.
+    pub(super) async fn run<T: Send + 'static>(&self, operation: impl FnOnce() -> T + Send + 'static) -> Result<T, NotRun> {
+        let (done, result) = oneshot::channel();
+        self.queue.push(Box::new(move || {
+            // Nobody waits for it any more if the connection ended.
+            let _ = done.send(operation());
+        }))?;
+        result.await.map_err(|_| NotRun::Panicked)
+    }
+}
+
+impl Drop for RsaPool {
+    fn drop(&mut self) {
+        self.queue.lock().closed = true;
+        self.queue.changed.notify_all();
+    }
+}
+
+impl Queue {
+    fn push(&self, job: Job) -> Result<(), NotRun> {
+        let mut waiting = self.lock();
+        if waiting.jobs.len() >= self.limit {
+            return Err(NotRun::Busy);
+        }
+        waiting.jobs.push_back(job);
+        drop(waiting);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Runs jobs until the pool is closed.
+    fn work(&self) {
+        while let Some(job) = self.next() {
+            let _running = self.statistics.rsa_running.enter(u32::MAX);
+            // What a job touches is its own, or made for many threads; its panic drops its sender, and the one connection with it.
+            let _ = catch_unwind(AssertUnwindSafe(job));
+            self.statistics.rsa_done.count();
+        }
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut waiting = self.lock();
+        loop {
+            if waiting.closed {
+                return None;
+            }
+            if let Some(job) = waiting.jobs.pop_front() {
+                return Some(job);
+            }
+            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    // No code of a job runs under this lock, so a panic leaves nothing half done.
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn threat_49_a_panic_ends_its_operation_only() {
+        let pool = RsaPool::start(&Arc::default(), 8).unwrap();
+        let cores = available_parallelism().unwrap().get();
+        for _ in 0..2 * cores {
+            assert_eq!(pool.run(|| panic!("an operation")).await, Err::<(), _>(NotRun::Panicked));
+        }
+        assert_eq!(pool.run(|| 7).await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn threat_50_no_more_run_than_there_are_cores_and_no_more_wait_than_may() {
+        let statistics = Arc::<Statistics>::default();
+        let pool = Arc::new(RsaPool::start(&statistics, 8).unwrap());
+        let cores = available_parallelism().unwrap().get();
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        let mut operations = tokio::task::JoinSet::new();
+        for started in 0..cores + 8 {
+            let (held, gate) = (Arc::clone(&pool), Arc::clone(&gate));
+            operations.spawn(async move { held.run(move || gate.lock().unwrap().recv().is_ok()).await });
+            // Each is taken by a thread, or waits, before the next comes.
+            while pool.queue.lock().jobs.len() + (statistics.rsa_running.get() as usize) <= started {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(pool.run(|| false).await, Err(NotRun::Busy));
+        for _ in 0..cores + 8 {
+            open.send(()).unwrap();
+        }
+        while let Some(done) = operations.join_next().await {
+            assert_eq!(done.unwrap(), Ok(true));
+        }
+        assert_eq!(statistics.rsa_running.most() as usize, cores);
+    }
+}

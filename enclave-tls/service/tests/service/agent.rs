@@ -1,0 +1,184 @@
+//! The control peer, as a test drives it.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use enclave_wire::control::{
+    AgentReply, ControlError, Counters, Create, EnclaveRequest, Import, InstallCredential, KeyInfo, KeyPage, Narrow, Reply, Request,
+    Status,
+};
+use enclave_wire::frame::{HEADER_LEN, Header, limit};
+use enclave_wire::{KeyId, KeyType, Name, Usage, Writer};
+
+use super::client::Identity;
+
+/// One control connection. A thread of its own answers the service's pings.
+pub struct Agent {
+    stream: UnixStream,
+    replies: Receiver<(u64, Reply)>,
+    last_id: u64,
+}
+
+impl Agent {
+    /// Waits for the service to dial.
+    pub fn accept(listener: &UnixListener) -> Self {
+        let (stream, _) = listener.accept().unwrap();
+        let (sender, replies) = channel();
+        let mut reader = stream.try_clone().unwrap();
+        std::thread::spawn(move || {
+            while let Some((header, body)) = read_frame(&mut reader) {
+                if header.is_reply() {
+                    let _ = sender.send((header.request_id, Reply::decode(&header, &body).unwrap()));
+                } else {
+                    assert_eq!(EnclaveRequest::decode(&header, &body), Ok(EnclaveRequest::Ping));
+                    let mut writer = Writer::new();
+                    AgentReply::Pong.write(&mut writer, header.request_id);
+                    let _ = reader.write_all(&writer.into_bytes());
+                }
+            }
+        });
+        Self { stream, replies, last_id: 0 }
+    }
+
+    /// Ends a connection and waits for the service to dial again.
+    pub fn accept_after(listener: &UnixListener, old: &mut Self) -> Self {
+        old.disconnect();
+        Self::accept(listener)
+    }
+
+    /// Ends the connection. The reading thread holds a second descriptor, so that closing one would not.
+    pub fn disconnect(&mut self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+    }
+
+    pub fn call(&mut self, request: &Request) -> Reply {
+        self.last_id += 1;
+        let mut writer = Writer::new();
+        request.write(&mut writer, self.last_id);
+        self.stream.write_all(&writer.into_bytes()).unwrap();
+        let (id, reply) = self.replies.recv_timeout(Duration::from_secs(120)).unwrap();
+        assert_eq!(id, self.last_id);
+        reply
+    }
+
+    /// Sends bytes as they are, and gives whatever reply comes before the connection ends.
+    pub fn send_raw(&mut self, bytes: &[u8]) -> Option<Reply> {
+        self.stream.write_all(bytes).unwrap();
+        self.replies.recv_timeout(Duration::from_secs(5)).ok().map(|(_, reply)| reply)
+    }
+
+    /// Whether the service has closed the connection, waiting for it.
+    pub fn is_closed(&self) -> bool {
+        self.replies.recv_timeout(Duration::from_secs(5)) == Err(std::sync::mpsc::RecvTimeoutError::Disconnected)
+    }
+
+    pub fn boot(&mut self) {
+        assert_eq!(self.call(&Request::Policy(None)), Reply::PolicyTaken);
+        assert_eq!(self.call(&Request::Ready), Reply::Serving);
+    }
+
+    pub fn install(&mut self, client: &str, identity: &Identity) {
+        let request = InstallCredential { client: name(client), id: identity.id, verifier: identity.verifier() };
+        assert_eq!(self.call(&Request::InstallCredential(request)), Reply::CredentialInstalled);
+    }
+
+    pub fn create(&mut self, name: &str, key_type: &str, usage: Usage, clients: &[&str]) -> KeyInfo {
+        self.try_create(name, key_type, usage, clients).unwrap()
+    }
+
+    pub fn try_create(&mut self, label: &str, key_type: &str, usage: Usage, clients: &[&str]) -> Result<KeyInfo, ControlError> {
+        let request = Create {
+            name: name(label),
+            key_type: key_type.parse::<KeyType>().unwrap(),
+            usage,
+            dns_names: vec!["lab.test".parse().unwrap()].try_into().unwrap(),
+            clients: clients.iter().map(|client| name(client)).collect::<Vec<_>>().try_into().unwrap(),
+        };
+        match self.call(&Request::Create(request)) {
+            Reply::Created(info) => Ok(info),
+            Reply::Error(error) => Err(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn try_import(&mut self, label: &str, usage: Usage, clients: &[&str], pkcs8: &[u8]) -> Result<KeyInfo, ControlError> {
+        let request = Import {
+            name: name(label),
+            usage,
+            dns_names: vec!["lab.test".parse().unwrap()].try_into().unwrap(),
+            clients: clients.iter().map(|client| name(client)).collect::<Vec<_>>().try_into().unwrap(),
+            pkcs8: pkcs8.to_vec().try_into().ok().unwrap(),
+        };
+        match self.call(&Request::Import(request)) {
+            Reply::Imported(info) => Ok(info),
+            Reply::Error(error) => Err(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn list(&mut self, cursor: u32) -> KeyPage {
+        match self.call(&Request::List(cursor)) {
+            Reply::Keys(page) => page,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn supersede(&mut self, id: KeyId) -> Result<KeyInfo, ControlError> {
+        match self.call(&Request::Supersede(id)) {
+            Reply::Superseded(info) => Ok(info),
+            Reply::Error(error) => Err(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn narrow(&mut self, key: KeyId, usage: Usage) -> Result<KeyInfo, ControlError> {
+        match self.call(&Request::Narrow(Narrow { key, usage })) {
+            Reply::Narrowed(info) => Ok(info),
+            Reply::Error(error) => Err(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn retire(&mut self, id: KeyId) -> Result<(), ControlError> {
+        match self.call(&Request::Retire(id)) {
+            Reply::Retired => Ok(()),
+            Reply::Error(error) => Err(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn status(&mut self) -> Status {
+        match self.call(&Request::Status) {
+            Reply::Status(status) => status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn counters(&mut self) -> Counters {
+        match self.call(&Request::Statistics) {
+            Reply::Statistics(counters) => counters,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.disconnect();
+    }
+}
+
+pub fn read_frame(stream: &mut UnixStream) -> Option<(Header, Vec<u8>)> {
+    let mut header = [0; HEADER_LEN];
+    stream.read_exact(&mut header).ok()?;
+    let header = Header::decode(&header, limit::CONTROL).unwrap();
+    let mut body = vec![0; header.body_len()];
+    stream.read_exact(&mut body).ok()?;
+    Some((header, body))
+}
+
+pub fn name(text: &str) -> Name {
+    Name::try_from(text).unwrap()
+}

@@ -1,0 +1,147 @@
+//! A service in this process, its control peer, and its clients.
+
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use enclave_tls::platform::{Clock, Limits, Platform};
+use enclave_tls::policy::Policy;
+use enclave_tls::statistics::Statistics;
+use enclave_tls::{Config, Service};
+use enclave_wire::control::{InstallChain, KeyInfo, Reply, Request};
+use enclave_wire::identity::Certificate;
+use enclave_wire::{Chain, KeyId, Usage};
+use tokio::runtime::Runtime;
+
+use super::agent::Agent;
+use super::client::{Client, Identity};
+
+/// A running service with one client, `www`.
+pub struct Lab {
+    pub agent: Agent,
+    pub listener: UnixListener,
+    pub statistics: Arc<Statistics>,
+    pub signing: String,
+    pub www: Identity,
+    pub clock: Arc<TestClock>,
+    // Ends the service when the lab is dropped.
+    _runtime: Runtime,
+}
+
+/// A clock that stands where a test puts it, and panics where the test wants a panic inside the service.
+pub struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub const PANIC: i64 = i64::MIN;
+
+    pub fn set(&self, unix: i64) {
+        self.0.store(unix, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now_unix(&self) -> i64 {
+        let now = self.0.load(Ordering::SeqCst);
+        assert_ne!(now, Self::PANIC, "the test wants a panic");
+        now
+    }
+}
+
+impl Lab {
+    /// A service that is open, with the client `www`.
+    pub fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    pub fn with(limits: Limits) -> Self {
+        let mut lab = Self::before_policy(limits);
+        lab.agent.boot();
+        let www = Identity::new();
+        lab.agent.install("www", &www);
+        Self { www, ..lab }
+    }
+
+    /// A service that waits for its policy.
+    pub fn before_policy(limits: Limits) -> Self {
+        enclave_tls::boot::raise_descriptor_limit().unwrap();
+        let (signing, control) = (unique("signing"), unique("control"));
+        let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&control).unwrap()).unwrap();
+        let config = Config {
+            policy: Policy::parse(POLICY.as_bytes()).unwrap(),
+            signing: format!("unix:@{signing}").parse().unwrap(),
+            control: format!("unix:@{control}").parse().unwrap(),
+        };
+        let clock = Arc::new(TestClock(AtomicI64::new(NOW)));
+        let service = Service::new(config, Platform { clock: clock.clone(), limits }).unwrap();
+        let statistics = service.statistics();
+        let runtime = Runtime::new().unwrap();
+        runtime.spawn(service.run());
+        let agent = Agent::accept(&listener);
+        Self { agent, listener, statistics, signing, www: Identity::new(), clock, _runtime: runtime }
+    }
+
+    /// A connection of `www`.
+    pub fn client(&self) -> Client {
+        self.open(&self.www)
+    }
+
+    pub fn open(&self, identity: &Identity) -> Client {
+        Client::open(&self.signing, identity).unwrap().0
+    }
+
+    /// The key `p-256.der` with its chain installed, and the last second of its leaf.
+    pub fn key_with_chain(&mut self) -> (KeyId, i64) {
+        let pkcs8 = include_bytes!("../vectors/keys/p-256.der");
+        let key = self.agent.try_import("lab-chain", Usage::Digest, &["www"], pkcs8).unwrap().id;
+        let request = Request::InstallChain(InstallChain { key, chain: chain() });
+        match self.agent.call(&request) {
+            Reply::ChainInstalled(info) => (key, info.validity.unwrap().not_after),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits until something is so.
+    pub fn until(&self, so: impl Fn(&Self) -> bool) {
+        let begun = Instant::now();
+        while !so(self) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it never came: {:?}", self.statistics);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// A key of `www` for any digest.
+    pub fn key(&mut self, name: &str, key_type: &str) -> KeyInfo {
+        self.agent.create(name, key_type, Usage::Digest, &["www"])
+    }
+}
+
+fn unique(what: &str) -> String {
+    static LABS: AtomicU32 = AtomicU32::new(0);
+    format!("enclave-tls-test-{}-{}-{what}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed))
+}
+
+/// What `chain.sh` made for `p-256.der`: leaf and root.
+pub fn chain() -> Chain {
+    let certificates = [include_bytes!("chain-leaf.der").as_slice(), include_bytes!("chain-root.der")];
+    let certificates = certificates.map(|der| Certificate::try_from(der.to_vec()).unwrap());
+    Chain::try_from(certificates.to_vec()).unwrap()
+}
+
+/// 2027-01-01 00:00:00 UTC, when the chain is valid.
+pub const NOW: i64 = 1_798_761_600;
+
+pub const POLICY: &str = r#"
+version = 1
+imports = true
+[[names]]
+pattern = "lab-*"
+usages = ["tls", "tls-client", "digest"]
+[[names]]
+pattern = "server-*"
+usages = ["tls"]
+[keys]
+rsa = { min = 2048, max = 4096 }
+curves = ["P-256", "Ed25519"]
+"#;
