@@ -1,0 +1,221 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use enclave_wire::address::Address;
+use enclave_wire::{DnsName, KeyType, Name, Usage};
+
+use crate::select::Selector;
+
+/// Administers the keys of an enclave from its parent instance.
+///
+/// `listen` holds the connection to the enclave; every other command talks to `listen`.
+#[derive(Parser)]
+#[command(name = "enclave-tlsctl", version, after_help = KEY_HELP)]
+pub(crate) struct Cli {
+    /// The socket of `listen`
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        default_value = "/run/enclave-tls/ctl.sock"
+    )]
+    pub(crate) socket: PathBuf,
+    /// Print exactly one JSON document
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Hold the enclave's control connection, in the foreground
+    Listen(Listen),
+    /// Make a credential for a client (a web server) and tell the enclave its verifier
+    Credential(Credential),
+    /// Create a key inside the enclave; it never leaves it
+    Create(Create),
+    /// Get a certificate request for a key, as PEM
+    Csr(Csr),
+    /// Install a certificate chain for a key
+    Install(Install),
+    /// Import a private key, where the enclave's policy allows it
+    Import(Import),
+    /// List the keys
+    List,
+    /// Mark a key as superseded by a newer generation; it still signs
+    Supersede(KeyOnly),
+    /// Wipe a key: it never signs again
+    Retire(Retire),
+    /// Narrow a key's usage, from digest to tls or tls-client
+    Narrow(Narrow),
+    /// Show what the enclave counted since its start
+    Stats,
+}
+
+#[derive(Args)]
+pub(crate) struct Listen {
+    /// Where the enclave dials: vsock:any:PORT, or unix:/PATH in a directory of mode 0700
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) control: Address,
+    /// Replay this directory (mode 0700) when the enclave starts, and record in it what can be replayed
+    #[arg(long, value_name = "DIR")]
+    pub(crate) replay: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Credential {
+    /// The client's name
+    #[arg(value_parser = name)]
+    pub(crate) name: Name,
+    /// Where to write the credential (mode 0640)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// The group that may read it: a name of /etc/group, or a number
+    #[arg(long)]
+    pub(crate) group: Option<String>,
+    /// Replace FILE if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// What a new key is given, born or imported.
+#[derive(Args)]
+pub(crate) struct Attributes {
+    /// What the key may sign: tls, tls-client or digest (weaker: whatever a client sends)
+    #[arg(long, value_parser = usage)]
+    pub(crate) usage: Usage,
+    /// A DNS name that its certificate carries; repeat it for more
+    #[arg(long = "dns-name", value_name = "DNS-NAME", value_parser = dns_name, value_delimiter = ',')]
+    pub(crate) dns_names: Vec<DnsName>,
+    /// A client that may use the key; repeat it for more
+    #[arg(long = "client", value_name = "CLIENT", value_parser = name, value_delimiter = ',', required = true)]
+    pub(crate) clients: Vec<Name>,
+}
+
+#[derive(Args)]
+pub(crate) struct Create {
+    /// The certificate's name; a key of the same name becomes its next generation
+    #[arg(value_parser = name)]
+    pub(crate) name: Name,
+    /// rsa-2048, rsa-3072, rsa-4096, p-256, p-384, p-521 or ed25519
+    #[arg(long = "type", value_name = "TYPE", value_parser = key_type)]
+    pub(crate) key_type: KeyType,
+    #[command(flatten)]
+    pub(crate) attributes: Attributes,
+}
+
+#[derive(Args)]
+pub(crate) struct Csr {
+    /// A key
+    pub(crate) key: Selector,
+    /// Write the request here instead of printing it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Install {
+    /// A key
+    pub(crate) key: Selector,
+    /// The chain in PEM: leaf first, then its issuers
+    #[arg(value_name = "CHAIN.pem")]
+    pub(crate) chain: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Import {
+    /// The certificate's name; a key of the same name becomes its next generation
+    #[arg(value_parser = name)]
+    pub(crate) name: Name,
+    /// The private key: PKCS#8 in PEM, not encrypted
+    #[arg(value_name = "KEY.pem")]
+    pub(crate) key: PathBuf,
+    #[command(flatten)]
+    pub(crate) attributes: Attributes,
+    /// Install this chain too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) chain: Option<PathBuf>,
+    /// Keep a copy of the private key in the directory of `listen --replay`, and import it again after a restart
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct KeyOnly {
+    /// A key
+    pub(crate) key: Selector,
+}
+
+#[derive(Args)]
+pub(crate) struct Retire {
+    /// A key
+    pub(crate) key: Selector,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Narrow {
+    /// A key
+    pub(crate) key: Selector,
+    /// What it may sign from now on: tls or tls-client
+    #[arg(long, value_parser = usage)]
+    pub(crate) usage: Usage,
+}
+
+fn name(text: &str) -> Result<Name, &'static str> {
+    text.parse()
+        .map_err(|_| "a name is 1 to 64 of A-Z a-z 0-9 - _ . and begins with a letter or a digit")
+}
+
+fn dns_name(text: &str) -> Result<DnsName, &'static str> {
+    text.parse()
+        .map_err(|_| "a DNS name is in lower case (IDNA names as xn--…); only its first label may be *")
+}
+
+fn key_type(text: &str) -> Result<KeyType, &'static str> {
+    text.parse()
+        .map_err(|_| "a type is rsa-2048, rsa-3072, rsa-4096, p-256, p-384, p-521 or ed25519")
+}
+
+fn usage(text: &str) -> Result<Usage, &'static str> {
+    text.parse().map_err(|_| "a usage is tls, tls-client or digest")
+}
+
+const KEY_HELP: &str = "KEY is a name, if it means exactly one key, or a hexadecimal id, or the unique beginning of one (8 digits \
+or more).\nExit status: 0 done, 1 not done (the reason is on standard error), 2 wrong usage.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_may_stand_after_the_command() {
+        let cli = Cli::try_parse_from(["enclave-tlsctl", "list", "--json", "--socket", "/x"]).unwrap();
+        assert!(cli.json);
+        assert_eq!(cli.socket, PathBuf::from("/x"));
+    }
+
+    #[test]
+    fn what_no_key_can_be_is_wrong_usage() {
+        let create = |extra: &[&str]| {
+            let base = ["enclave-tlsctl", "create", "www", "--type", "p-256", "--usage", "tls"];
+            Cli::try_parse_from(base.iter().chain(extra)).is_ok()
+        };
+        assert!(create(&["--client", "nginx", "--dns-name", "a.example,b.example"]));
+        assert!(!create(&[]), "a key that nobody may use");
+        assert!(!create(&["--client", "nginx", "--dns-name", "A.example"]));
+        assert!(!create(&["--client", "../nginx"]));
+        assert!(!create(&["--client", "nginx", "--type", "rsa-1024"]));
+    }
+}

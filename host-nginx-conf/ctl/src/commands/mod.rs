@@ -1,0 +1,184 @@
+//! The commands: each asks `listen` for something and shows the answer, as text or as one JSON document.
+
+mod credential;
+mod import;
+mod keys;
+mod list;
+mod stats;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use enclave_wire::control::{KeyInfo, Reply, Request};
+use serde::Serialize;
+
+use crate::args::{Cli, Command};
+use crate::client::{Client, ClientError};
+use crate::listen::{self, ListenError};
+use crate::local::Record;
+use crate::pem::PemError;
+use crate::select::{SelectError, Selector};
+use crate::show::{self, KeyJson};
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum CommandError {
+    /// The enclave or `listen` did not do it.
+    Client(ClientError),
+    /// No key was meant, or several.
+    Select(SelectError),
+    /// A file could not be read or written.
+    File(PathBuf, io::Error),
+    /// A file is not what it should be.
+    Pem(PathBuf, PemError),
+    /// The file is there already.
+    Exists(PathBuf),
+    /// A device, a directory or a symbolic link.
+    NotAFile(PathBuf),
+    /// No such group.
+    Group(io::Error),
+    /// The system gives no random bytes.
+    Random(getrandom::Error),
+    /// A key that has been imported, and whose chain has not been installed.
+    ChainOfImported { id: String, why: Box<Self> },
+    /// A credential that the service has and that could not be put in its place.
+    CredentialOut(PathBuf, io::Error),
+    /// More names or clients than a key takes.
+    TooMany,
+    /// The answer to "are you sure?".
+    NotConfirmed,
+    /// Standard output or input.
+    Terminal(io::Error),
+    /// Core dumps could not be forbidden.
+    CoreDumps(io::Error),
+    /// `listen` did not start.
+    Listen(ListenError),
+}
+
+impl std::fmt::Display for CommandError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Client(error) => error.fmt(f),
+            Self::Select(error) => error.fmt(f),
+            Self::File(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Pem(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Exists(path) => write!(f, "{} exists; nothing was changed: --force replaces it", path.display()),
+            Self::NotAFile(path) => write!(f, "{} is no regular file; name another", path.display()),
+            Self::Group(error) => write!(f, "{error}; give a group of /etc/group, or a number"),
+            Self::Random(error) => write!(f, "the system gives no random bytes: {error}"),
+            Self::ChainOfImported { id, why } => {
+                write!(
+                    f,
+                    "the key is imported as {id}, but its chain is not installed: {why}\n(then use `install {id} CHAIN.pem`)"
+                )
+            }
+            Self::CredentialOut(path, error) => write!(
+                f,
+                "{}: {error}; the service took the new credential, which nobody has: correct this and make another",
+                path.display()
+            ),
+            Self::TooMany => f.write_str("a key has at most 100 DNS names and 64 clients; split it into several keys"),
+            Self::NotConfirmed => f.write_str("nothing was changed"),
+            Self::Terminal(error) => write!(f, "terminal or standard output: {error}"),
+            Self::CoreDumps(error) => write!(f, "core dumps could not be forbidden: {error}"),
+            Self::Listen(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<ClientError> for CommandError {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<SelectError> for CommandError {
+    fn from(error: SelectError) -> Self {
+        Self::Select(error)
+    }
+}
+
+/// Does what the command line says.
+pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
+    let session = Session {
+        client: Client::new(&cli.socket),
+        json: cli.json,
+    };
+    match cli.command {
+        Command::Listen(options) => listen::run(&options, cli.socket, cli.json).map_err(CommandError::Listen),
+        Command::Credential(options) => credential::credential(&session, options),
+        Command::Create(options) => keys::create(&session, options),
+        Command::Csr(options) => keys::csr(&session, &options),
+        Command::Install(options) => import::install(&session, &options),
+        Command::Import(options) => import::import(&session, options),
+        Command::List => list::list(&session),
+        Command::Supersede(options) => keys::supersede(&session, &options.key),
+        Command::Retire(options) => keys::retire(&session, &options),
+        Command::Narrow(options) => keys::narrow(&session, &options),
+        Command::Stats => stats::stats(&session),
+    }
+}
+
+/// One run of one command.
+struct Session {
+    client: Client,
+    json: bool,
+}
+
+impl Session {
+    /// Every key of the service, page by page.
+    fn keys(&self) -> Result<Vec<KeyInfo>, CommandError> {
+        let mut keys = Vec::new();
+        let mut cursor = Some(0);
+        while let Some(from) = cursor {
+            let (Reply::Keys(page), _) = self.client.ask(Request::List(from))? else {
+                return Err(ClientError::Unexpected.into());
+            };
+            // A page that leads nowhere would lead there for ever.
+            cursor = page.next.filter(|next| *next > from && !page.keys.items().is_empty());
+            keys.extend(page.keys.into_items());
+        }
+        Ok(keys)
+    }
+
+    /// The one key that is meant.
+    fn find(&self, selector: &Selector) -> Result<KeyInfo, CommandError> {
+        Ok(selector.choose(&self.keys()?)?.clone())
+    }
+
+    /// Says the answer, in the form that was asked for.
+    fn show(&self, text: impl FnOnce() -> String, json: &impl Serialize) -> Result<(), CommandError> {
+        if self.json {
+            show::json(json)
+        } else {
+            show::text_out(&text())
+        }
+        .map_err(CommandError::Terminal)
+    }
+
+    /// Says a key after a change to it.
+    fn show_key(&self, key: &KeyInfo, done: &str) -> Result<(), CommandError> {
+        self.show(
+            || format!("{} generation {} {done}: {}\n", key.name, key.generation, key.id),
+            &KeyJson::from(key),
+        )
+    }
+}
+
+/// Says on standard error what a restart of the service would undo against expectation.
+fn warn_unrecorded(record: &Record) {
+    match record {
+        Record::Nothing | Record::Done => {}
+        Record::NoDirectory => {
+            eprintln!("warning: `listen` has no --replay directory, so this is gone when the service restarts")
+        }
+        Record::Failed(why) => eprintln!(
+            "warning: done, but not recorded in the replay directory, so a restart of the service undoes it: {}",
+            why.as_str()
+        ),
+    }
+}
+
+fn file_error(path: &Path) -> impl FnOnce(io::Error) -> CommandError {
+    move |error| CommandError::File(path.to_owned(), error)
+}

@@ -1,0 +1,48 @@
+//! What the replay directory learns from a request that the enclave granted.
+
+use enclave_wire::BootId;
+use enclave_wire::control::{ControlError, Reply, Request};
+use enclave_wire::credential::Verifier;
+use enclave_wire::log::Text;
+
+use crate::local::Record;
+use crate::store::{Credential, ItemError, Store};
+
+/// Records a request and its reply. With `keep` an imported key is copied; otherwise its name is noted, like a born key's.
+pub(super) fn record(store: Option<&Store>, boot: BootId, keep: bool, request: &Request, reply: &Reply) -> Record {
+    let Some(store) = store else {
+        return match reply {
+            Reply::CredentialInstalled => Record::NoDirectory,
+            _ => Record::Nothing,
+        };
+    };
+    match write(store, boot, keep, request, reply) {
+        Ok(true) => Record::Done,
+        Ok(false) => Record::Nothing,
+        Err(error) => Record::Failed(Text::lossy(&error.to_string())),
+    }
+}
+
+/// Whether it is now on disk.
+fn write(store: &Store, boot: BootId, keep: bool, request: &Request, reply: &Reply) -> Result<bool, ItemError> {
+    match (request, reply) {
+        (Request::InstallCredential(new), Reply::CredentialInstalled) => {
+            let credential = Credential {
+                id: new.id,
+                verifier: Verifier(new.verifier.0),
+            };
+            store.add_credential(&new.client, credential).map(|()| true)
+        }
+        (Request::Import(import), Reply::Imported(key)) if keep => store.keep_key(key, &import.pkcs8).map(|()| true),
+        (Request::Import(_), Reply::Imported(key)) | (Request::Create(_), Reply::Created(key)) => {
+            store.note_volatile(key, boot).map(|()| false)
+        }
+        (Request::InstallChain(install), Reply::ChainInstalled(_)) => store.put_chain(install.key, &install.chain),
+        (Request::Supersede(_), Reply::Superseded(key)) | (Request::Narrow(_), Reply::Narrowed(key)) => {
+            store.amend(key, boot)
+        }
+        // A key that the enclave does not hold may still be here: one that a restart lost, or that the replay could not give.
+        (Request::Retire(id), Reply::Retired | Reply::Error(ControlError::NoSuchKey)) => store.forget(*id),
+        _ => Ok(false),
+    }
+}

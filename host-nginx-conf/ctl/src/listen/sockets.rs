@@ -1,0 +1,239 @@
+//! The two sockets of `listen`, and who may connect to them.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use enclave_wire::address::Address;
+use vsock::{VsockListener, VsockStream};
+
+use crate::files;
+use crate::frames::Socket;
+
+/// Where the enclave dials.
+pub(super) enum ControlListener {
+    Unix(UnixListener),
+    Vsock(VsockListener),
+}
+
+/// A connection of the enclave's.
+pub(super) enum Stream {
+    Unix(UnixStream),
+    Vsock(VsockStream),
+}
+
+/// Why a socket was not opened.
+#[derive(Debug)]
+pub(crate) enum BindError {
+    /// An abstract socket has no permissions: any user could pose as the enclave.
+    Abstract,
+    /// The directory of the control socket lets others in.
+    Directory(PathBuf),
+    /// Somebody answers on it.
+    InUse(PathBuf),
+    /// A file that is no socket has its name.
+    NotASocket(PathBuf),
+    /// The kernel refuses.
+    Io(String, io::Error),
+}
+
+impl std::fmt::Display for BindError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Abstract => f.write_str(
+                "an abstract socket has no permissions, so any user could pose as the service; give --control unix:/PATH or \
+                 vsock:any:PORT",
+            ),
+            Self::Directory(path) => write!(
+                f,
+                "{} must be a directory of mode 0700 that belongs to the user of `listen`; who can reach the control socket in \
+                 it can pose as the service",
+                path.display()
+            ),
+            Self::InUse(path) => write!(f, "another `listen` answers on {}; stop it first", path.display()),
+            Self::NotASocket(path) => write!(f, "{} exists and is no socket; remove it", path.display()),
+            Self::Io(address, error) => write!(f, "cannot listen on {address}: {error}"),
+        }
+    }
+}
+
+impl ControlListener {
+    pub(super) fn bind(address: &Address) -> Result<Self, BindError> {
+        match address {
+            Address::UnixPath(path) => {
+                let path = Path::new(path);
+                private_directory(path)?;
+                bind_path(path).map(Self::Unix)
+            }
+            Address::UnixAbstract(_) => Err(BindError::Abstract),
+            // To listen, a CID says nothing: the address may be the one that the enclave dials.
+            Address::Vsock { cid: _, port } => VsockListener::bind_with_cid_port(vsock::VMADDR_CID_ANY, *port)
+                .map(Self::Vsock)
+                .map_err(|error| BindError::Io(address.to_string(), error)),
+        }
+    }
+
+    /// The next connection of somebody who may be the enclave.
+    pub(super) fn accept(&self) -> io::Result<Stream> {
+        loop {
+            match self {
+                Self::Unix(listener) => {
+                    let (stream, _) = listener.accept()?;
+                    if is_trusted(peer_uid(&stream)?) {
+                        return Ok(Stream::Unix(stream));
+                    }
+                    super::say("a stranger dialled the control socket and was sent away");
+                }
+                Self::Vsock(listener) => {
+                    let (stream, peer) = listener.accept()?;
+                    if is_foreign(peer.cid(), vsock::get_local_cid().ok()) {
+                        return Ok(Stream::Vsock(stream));
+                    }
+                    super::say("a process of this machine dialled the control port and was sent away");
+                }
+            }
+        }
+    }
+}
+
+/// The socket of the commands: its owner's alone.
+pub(super) fn bind_commands(path: &Path) -> Result<UnixListener, BindError> {
+    let failed = |error| BindError::Io(path.display().to_string(), error);
+    let parent = files::directory(path);
+    if !parent.exists() {
+        DirBuilder::new().mode(0o700).create(parent).map_err(failed)?;
+    }
+    let listener = bind_path(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// The user at the other end.
+pub(crate) fn peer_uid(socket: &UnixStream) -> io::Result<u32> {
+    Ok(rustix::net::sockopt::socket_peercred(socket)?.uid.as_raw())
+}
+
+/// Root, and the user of this process.
+pub(crate) fn is_trusted(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
+}
+
+/// Whether a CID is another machine's. Ports below 1024 keep a local user from listening, not from dialling through vsock's
+/// loopback and posing as an enclave.
+fn is_foreign(cid: u32, own: Option<u32>) -> bool {
+    cid > vsock::VMADDR_CID_HOST && Some(cid) != own
+}
+
+fn private_directory(socket: &Path) -> Result<(), BindError> {
+    let parent = socket.parent().unwrap_or(Path::new("/"));
+    let refused = || BindError::Directory(parent.to_owned());
+    let found = fs::symlink_metadata(parent).map_err(|_| refused())?;
+    let ours = found.uid() == rustix::process::geteuid().as_raw();
+    if found.is_dir() && ours && found.mode() & 0o7777 == 0o700 {
+        Ok(())
+    } else {
+        Err(refused())
+    }
+}
+
+/// Listens on a path. A socket that nobody answers on is left over, and is replaced.
+fn bind_path(path: &Path) -> Result<UnixListener, BindError> {
+    let failed = |error| BindError::Io(path.display().to_string(), error);
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+        Ok(found) if !found.file_type().is_socket() => return Err(BindError::NotASocket(path.to_owned())),
+        Ok(_) => match UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(failed)?,
+            Err(error) => return Err(failed(error)),
+            Ok(_) => return Err(BindError::InUse(path.to_owned())),
+        },
+    }
+    UnixListener::bind(path).map_err(failed)
+}
+
+impl Stream {
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Unix(stream) => stream.try_clone().map(Self::Unix),
+            Self::Vsock(stream) => stream.try_clone().map(Self::Vsock),
+        }
+    }
+
+    /// Ends the connection for all its clones. One that has ended already is as good.
+    pub(super) fn end(&self) {
+        drop(match self {
+            Self::Unix(stream) => stream.shutdown(Shutdown::Both),
+            Self::Vsock(stream) => stream.shutdown(Shutdown::Both),
+        });
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(stream) => stream.read(buffer),
+            Self::Vsock(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(stream) => stream.write(buffer),
+            Self::Vsock(stream) => stream.write(buffer),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Socket for Stream {
+    fn read_within(&self, time: Duration) -> io::Result<()> {
+        match self {
+            Self::Unix(stream) => stream.set_read_timeout(Some(time)),
+            Self::Vsock(stream) => stream.set_read_timeout(Some(time)),
+        }
+    }
+
+    fn write_within(&self, time: Duration) -> io::Result<()> {
+        match self {
+            Self::Unix(stream) => stream.set_write_timeout(Some(time)),
+            Self::Vsock(stream) => stream.set_write_timeout(Some(time)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dial_from_this_machine_is_no_enclave() {
+        for own in [None, Some(3)] {
+            for local in [0, 1, 2] {
+                assert!(!is_foreign(local, own));
+            }
+            assert!(is_foreign(16, own));
+        }
+        assert!(!is_foreign(3, Some(3)));
+        assert!(
+            is_foreign(3, Some(2)),
+            "the first guest of a host that is no Nitro parent"
+        );
+    }
+
+    #[test]
+    fn only_root_and_we_ourselves_are_trusted() {
+        assert!(is_trusted(0));
+        assert!(is_trusted(rustix::process::geteuid().as_raw()));
+        assert!(!is_trusted(65_533));
+    }
+}

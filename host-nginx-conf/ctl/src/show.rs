@@ -1,0 +1,102 @@
+//! What `--json` prints, and the writing of standard output.
+
+use std::io::{self, Write};
+
+use enclave_wire::Usage;
+use enclave_wire::control::KeyInfo;
+use serde::Serialize;
+
+use crate::local::Entry;
+use crate::{hex, time};
+
+/// A key.
+#[derive(Serialize)]
+pub(crate) struct KeyJson {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) generation: u32,
+    #[serde(rename = "type")]
+    pub(crate) key_type: String,
+    pub(crate) usage: String,
+    /// A `digest` key signs whatever a client sends: weaker than the others, and said so wherever it shows.
+    pub(crate) weaker: bool,
+    pub(crate) state: String,
+    pub(crate) origin: String,
+    pub(crate) dns_names: Vec<String>,
+    pub(crate) clients: Vec<String>,
+    /// RFC 3339, once a chain is installed.
+    pub(crate) not_before: Option<String>,
+    pub(crate) not_after: Option<String>,
+    /// DER, in hexadecimal.
+    pub(crate) spki: String,
+    /// Whether it comes back after a restart of the service. Absent where that was not looked up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kept: Option<bool>,
+}
+
+impl From<&KeyInfo> for KeyJson {
+    fn from(key: &KeyInfo) -> Self {
+        Self {
+            id: key.id.to_string(),
+            name: key.name.to_string(),
+            generation: key.generation,
+            key_type: key.key_type.to_string(),
+            usage: key.usage.to_string(),
+            weaker: key.usage == Usage::Digest,
+            state: key.state.to_string(),
+            origin: key.origin.to_string(),
+            dns_names: key.dns_names.items().iter().map(ToString::to_string).collect(),
+            clients: key.clients.items().iter().map(ToString::to_string).collect(),
+            not_before: key.validity.map(|v| time::utc(v.not_before)),
+            not_after: key.validity.map(|v| time::utc(v.not_after)),
+            spki: hex::encode(key.spki.as_bytes()),
+            kept: None,
+        }
+    }
+}
+
+/// A key that the replay directory names and the service does not hold.
+#[derive(Serialize)]
+pub(crate) struct MissingJson {
+    id: String,
+    name: String,
+    generation: u32,
+    usage: String,
+    origin: String,
+}
+
+impl From<&Entry> for MissingJson {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            id: entry.id.to_string(),
+            name: entry.name.to_string(),
+            generation: entry.generation,
+            usage: entry.usage.to_string(),
+            origin: entry.origin.to_string(),
+        }
+    }
+}
+
+/// A usage, as people read it.
+pub(crate) fn usage(usage: Usage) -> String {
+    match usage {
+        Usage::Tls | Usage::TlsClient => usage.to_string(),
+        Usage::Digest => "digest (weaker)".to_owned(),
+    }
+}
+
+/// Writes one JSON document.
+pub(crate) fn json(value: &impl Serialize) -> io::Result<()> {
+    let mut text = serde_json::to_string_pretty(value)?;
+    text.push('\n');
+    text_out(&text)
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) is no error.
+pub(crate) fn text_out(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,140 @@
+//! The TOML of the replay directory's files, both ways.
+
+use enclave_wire::control::{KeyInfo, Origin};
+use enclave_wire::credential::{CredentialId, Verifier};
+use enclave_wire::{BootId, DnsName, KeyId, Name, Usage};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use super::error::{ItemError, Problem};
+use super::fields::Text;
+use super::{Credential, KeptKey, VolatileKey};
+use crate::hex;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyFile {
+    name: Text<Name>,
+    generation: u32,
+    usage: Text<Usage>,
+    superseded: bool,
+    dns_names: Vec<Text<DnsName>>,
+    clients: Vec<Text<Name>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VolatileFile {
+    name: Text<Name>,
+    generation: u32,
+    usage: Text<Usage>,
+    origin: Text<Origin>,
+    boot: Text<BootId>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CredentialsFile {
+    credential: Vec<CredentialTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CredentialTable {
+    id: Text<CredentialId>,
+    verifier: Text<Verifier>,
+}
+
+pub(super) fn key(id: KeyId, file: &str, contents: &[u8]) -> Result<KeptKey, ItemError> {
+    let read: KeyFile = parse(file, contents)?;
+    Ok(KeptKey {
+        id,
+        name: read.name.0,
+        generation: read.generation,
+        usage: read.usage.0,
+        superseded: read.superseded,
+        dns_names: read.dns_names.into_iter().map(|name| name.0).collect(),
+        clients: read.clients.into_iter().map(|name| name.0).collect(),
+    })
+}
+
+pub(super) fn key_text(key: &KeptKey) -> String {
+    format!(
+        "name = \"{}\"\ngeneration = {}\nusage = \"{}\"\nsuperseded = {}\ndns_names = {}\nclients = {}\n",
+        key.name,
+        key.generation,
+        key.usage,
+        key.superseded,
+        array(&key.dns_names),
+        array(&key.clients)
+    )
+}
+
+pub(super) fn volatile(id: KeyId, file: &str, contents: &[u8]) -> Result<VolatileKey, ItemError> {
+    let read: VolatileFile = parse(file, contents)?;
+    Ok(VolatileKey {
+        id,
+        name: read.name.0,
+        generation: read.generation,
+        usage: read.usage.0,
+        origin: read.origin.0,
+        boot: read.boot.0,
+    })
+}
+
+pub(super) fn volatile_text(key: &KeyInfo, boot: BootId) -> String {
+    format!(
+        "name = \"{}\"\ngeneration = {}\nusage = \"{}\"\norigin = \"{}\"\nboot = \"{boot}\"\n",
+        key.name, key.generation, key.usage, key.origin
+    )
+}
+
+pub(super) fn credentials(file: &str, contents: &[u8]) -> Result<Vec<Credential>, ItemError> {
+    let read: CredentialsFile = parse(file, contents)?;
+    let credentials = read.credential.into_iter();
+    Ok(credentials
+        .map(|table| Credential {
+            id: table.id.0,
+            verifier: table.verifier.0,
+        })
+        .collect())
+}
+
+pub(super) fn credentials_text(credentials: &[Credential]) -> Zeroizing<String> {
+    // Enough for all of it: a buffer that grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(credentials.len().saturating_mul(256)));
+    for credential in credentials {
+        let (id, verifier) = (
+            hex::encode(&credential.id.0),
+            Zeroizing::new(hex::encode(&credential.verifier.0)),
+        );
+        for part in ["[[credential]]\nid = \"", &id, "\"\nverifier = \"", &verifier, "\"\n"] {
+            text.push_str(part);
+        }
+    }
+    text
+}
+
+/// Names need no escapes: their alphabets have neither quotes nor backslashes.
+fn array(names: &[impl std::fmt::Display]) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+fn parse<T: DeserializeOwned>(file: &str, contents: &[u8]) -> Result<T, ItemError> {
+    let refused = |line, message: &str| ItemError {
+        file: file.to_owned(),
+        line,
+        // The first line alone, and never the source that the parser would quote: it may be a secret.
+        problem: Problem::Toml(message.lines().next().unwrap_or_default().to_owned()),
+    };
+    let text = std::str::from_utf8(contents).map_err(|_| refused(None, "it is not UTF-8"))?;
+    toml::from_str(text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        refused(
+            before.map(|text| text.matches('\n').count().saturating_add(1)),
+            error.message(),
+        )
+    })
+}

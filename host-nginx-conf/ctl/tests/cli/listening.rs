@@ -1,0 +1,143 @@
+//! `listen` itself: who may connect, and what happens when the service is away or dials again.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::fake::Fake;
+use crate::stack::Stack;
+
+#[test]
+fn a_service_that_is_away_is_said_to_be_and_comes_back() {
+    let (stack, fake) = Stack::serving("away");
+    drop(fake);
+    stack.wait_for_log("the service is away");
+    let error = stack.fails(1, &["list"]);
+    assert_eq!(
+        error,
+        "enclave-tlsctl: the service is not connected to `listen`; start it, or look at its log\n"
+    );
+    let _fake = Fake::start(&stack.control());
+    stack.ok(&["list"]);
+}
+
+#[test]
+fn a_connection_that_ends_during_a_request_is_told_from_a_refusal() {
+    let (stack, fake) = Stack::serving("cut");
+    fake.world().hang_up_at = Some("Statistics");
+    assert!(stack.fails(1, &["stats"]).contains("it may have done what was asked"));
+    stack.ok(&["stats"]);
+}
+
+#[test]
+fn a_newer_dial_takes_the_place_of_the_older() {
+    let mut stack = Stack::new("newer");
+    stack.listen(false);
+    let mut older = UnixStream::connect(stack.control()).unwrap();
+    stack.wait_for_log("commands are taken on");
+    let mut first = [0; 14];
+    older.read_exact(&mut first).unwrap();
+    assert_eq!(first[5], 0x02, "it is asked for its status");
+    let fake = Fake::start(&stack.control());
+    fake.wait_until_serving();
+    older.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    assert_eq!(older.read(&mut first).unwrap(), 0, "the older one is closed");
+    stack.ok(&["list"]);
+    assert_eq!(fake.world().dials, 1);
+}
+
+#[test]
+fn heartbeats_are_answered() {
+    let (_stack, fake) = Stack::serving("heartbeat");
+    fake.wait_until("three heartbeats", |world| world.pongs >= 3);
+    assert_eq!(fake.world().dials, 1);
+}
+
+#[test]
+fn the_socket_of_the_commands_is_its_owners_alone() {
+    let (stack, _fake) = Stack::serving("owner");
+    assert_eq!(Stack::mode(&stack.dir.join("ctl.sock")), 0o600);
+    if fs::metadata(&stack.dir).unwrap().permissions().mode() & 0o7777 == 0o700 && is_root() {
+        // Even where the file's mode would let a stranger in, the peer's credentials do not.
+        fs::set_permissions(&stack.dir, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(stack.dir.join("ctl.sock"), fs::Permissions::from_mode(0o666)).unwrap();
+        let copy = stack.dir.join("enclave-tlsctl");
+        fs::copy(env!("CARGO_BIN_EXE_enclave-tlsctl"), &copy).unwrap();
+        let stranger = Command::new("setpriv")
+            .args(["--reuid", "65533", "--regid", "65533", "--clear-groups"])
+            .arg(copy)
+            .arg("--socket")
+            .arg(stack.dir.join("ctl.sock"))
+            .arg("list")
+            .output()
+            .unwrap();
+        assert_eq!(stranger.status.code(), Some(1), "{stranger:?}");
+        stack.wait_for_log("a stranger connected to the socket of the commands");
+    }
+}
+
+#[test]
+fn what_lets_strangers_pose_as_the_service_is_refused() {
+    let stack = Stack::new("strangers");
+    let open = stack.dir.join("open");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
+    let in_open = format!("unix:{}/control.sock", open.display());
+    let missing = format!("unix:{}/missing/control.sock", stack.dir.display());
+    for (address, expected) in [
+        (in_open.as_str(), "a directory of mode 0700"),
+        (missing.as_str(), "a directory of mode 0700"),
+        ("unix:@control", "an abstract socket has no permissions"),
+    ] {
+        let error = stack.fails(1, &["listen", "--control", address]);
+        assert!(error.contains(expected), "{error}");
+    }
+    stack.fails(2, &["listen", "--control", "tcp:127.0.0.1:1"]);
+    stack.fails(2, &["listen"]);
+    let control = format!("unix:{}", stack.control().display());
+    let error = stack.fails(
+        1,
+        &["listen", "--control", &control, "--replay", open.to_str().unwrap()],
+    );
+    assert!(error.contains("mode 0700"), "{error}");
+}
+
+#[test]
+fn a_socket_that_nobody_answers_on_is_replaced_and_no_other() {
+    let mut stack = Stack::new("stale");
+    drop(UnixListener::bind(stack.dir.join("ctl.sock")).unwrap());
+    drop(UnixListener::bind(stack.control()).unwrap());
+    stack.listen(false);
+    let control = format!("unix:{}", stack.control().display());
+    assert!(
+        stack
+            .fails(1, &["listen", "--control", &control])
+            .contains("another `listen` answers")
+    );
+    stack.stop_listen();
+    fs::remove_file(stack.dir.join("ctl.sock")).unwrap();
+    fs::write(stack.dir.join("ctl.sock"), "a file").unwrap();
+    assert!(
+        stack
+            .fails(1, &["listen", "--control", &control])
+            .contains("is no socket")
+    );
+}
+
+#[test]
+fn without_listen_a_command_says_how_to_start_it() {
+    let stack = Stack::new("nobody");
+    assert!(
+        stack
+            .fails(1, &["list"])
+            .contains("start `enclave-tlsctl listen --control ADDR`")
+    );
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
