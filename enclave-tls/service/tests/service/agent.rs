@@ -15,7 +15,7 @@ use enclave_wire::{KeyId, KeyType, Name, Usage, Writer};
 use super::client::Identity;
 
 /// One control connection. A thread of its own answers the service's pings.
-pub struct Agent {
+pub(crate) struct Agent {
     stream: UnixStream,
     replies: Receiver<(u64, Reply)>,
     last_id: u64,
@@ -23,7 +23,7 @@ pub struct Agent {
 
 impl Agent {
     /// Waits for the service to dial.
-    pub fn accept(listener: &UnixListener) -> Self {
+    pub(crate) fn accept(listener: &UnixListener) -> Self {
         let (stream, _) = listener.accept().unwrap();
         let (sender, replies) = channel();
         let mut reader = stream.try_clone().unwrap();
@@ -43,17 +43,17 @@ impl Agent {
     }
 
     /// Ends a connection and waits for the service to dial again.
-    pub fn accept_after(listener: &UnixListener, old: &mut Self) -> Self {
+    pub(crate) fn accept_after(listener: &UnixListener, old: &mut Self) -> Self {
         old.disconnect();
         Self::accept(listener)
     }
 
     /// Ends the connection. The reading thread holds a second descriptor, so that closing one would not.
-    pub fn disconnect(&mut self) {
+    pub(crate) fn disconnect(&mut self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
     }
 
-    pub fn call(&mut self, request: &Request) -> Reply {
+    pub(crate) fn call(&mut self, request: &Request) -> Reply {
         self.last_id += 1;
         let mut writer = Writer::new();
         request.write(&mut writer, self.last_id);
@@ -64,31 +64,31 @@ impl Agent {
     }
 
     /// Sends bytes as they are, and gives whatever reply comes before the connection ends.
-    pub fn send_raw(&mut self, bytes: &[u8]) -> Option<Reply> {
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) -> Option<Reply> {
         self.stream.write_all(bytes).unwrap();
         self.replies.recv_timeout(Duration::from_secs(5)).ok().map(|(_, reply)| reply)
     }
 
     /// Whether the service has closed the connection, waiting for it.
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.replies.recv_timeout(Duration::from_secs(5)) == Err(std::sync::mpsc::RecvTimeoutError::Disconnected)
     }
 
-    pub fn boot(&mut self) {
+    pub(crate) fn boot(&mut self) {
         assert_eq!(self.call(&Request::Policy(None)), Reply::PolicyTaken);
         assert_eq!(self.call(&Request::Ready), Reply::Serving);
     }
 
-    pub fn install(&mut self, client: &str, identity: &Identity) {
+    pub(crate) fn install(&mut self, client: &str, identity: &Identity) {
         let request = InstallCredential { client: name(client), id: identity.id, verifier: identity.verifier() };
         assert_eq!(self.call(&Request::InstallCredential(request)), Reply::CredentialInstalled);
     }
 
-    pub fn create(&mut self, name: &str, key_type: &str, usage: Usage, clients: &[&str]) -> KeyInfo {
+    pub(crate) fn create(&mut self, name: &str, key_type: &str, usage: Usage, clients: &[&str]) -> KeyInfo {
         self.try_create(name, key_type, usage, clients).unwrap()
     }
 
-    pub fn try_create(&mut self, label: &str, key_type: &str, usage: Usage, clients: &[&str]) -> Result<KeyInfo, ControlError> {
+    pub(crate) fn try_create(&mut self, label: &str, key_type: &str, usage: Usage, clients: &[&str]) -> Result<KeyInfo, ControlError> {
         let request = Create {
             name: name(label),
             key_type: key_type.parse::<KeyType>().unwrap(),
@@ -103,7 +103,7 @@ impl Agent {
         }
     }
 
-    pub fn try_import(&mut self, label: &str, usage: Usage, clients: &[&str], pkcs8: &[u8]) -> Result<KeyInfo, ControlError> {
+    pub(crate) fn try_import(&mut self, label: &str, usage: Usage, clients: &[&str], pkcs8: &[u8]) -> Result<KeyInfo, ControlError> {
         let request = Import {
             name: name(label),
             usage,
@@ -118,14 +118,14 @@ impl Agent {
         }
     }
 
-    pub fn list(&mut self, cursor: u32) -> KeyPage {
+    pub(crate) fn list(&mut self, cursor: u32) -> KeyPage {
         match self.call(&Request::List(cursor)) {
             Reply::Keys(page) => page,
             other => panic!("{other:?}"),
         }
     }
 
-    pub fn supersede(&mut self, id: KeyId) -> Result<KeyInfo, ControlError> {
+    pub(crate) fn supersede(&mut self, id: KeyId) -> Result<KeyInfo, ControlError> {
         match self.call(&Request::Supersede(id)) {
             Reply::Superseded(info) => Ok(info),
             Reply::Error(error) => Err(error),
@@ -133,7 +133,7 @@ impl Agent {
         }
     }
 
-    pub fn narrow(&mut self, key: KeyId, usage: Usage) -> Result<KeyInfo, ControlError> {
+    pub(crate) fn narrow(&mut self, key: KeyId, usage: Usage) -> Result<KeyInfo, ControlError> {
         match self.call(&Request::Narrow(Narrow { key, usage })) {
             Reply::Narrowed(info) => Ok(info),
             Reply::Error(error) => Err(error),
@@ -141,7 +141,7 @@ impl Agent {
         }
     }
 
-    pub fn retire(&mut self, id: KeyId) -> Result<(), ControlError> {
+    pub(crate) fn retire(&mut self, id: KeyId) -> Result<(), ControlError> {
         match self.call(&Request::Retire(id)) {
             Reply::Retired => Ok(()),
             Reply::Error(error) => Err(error),
@@ -149,14 +149,14 @@ impl Agent {
         }
     }
 
-    pub fn status(&mut self) -> Status {
+    pub(crate) fn status(&mut self) -> Status {
         match self.call(&Request::Status) {
             Reply::Status(status) => status,
             other => panic!("{other:?}"),
         }
     }
 
-    pub fn counters(&mut self) -> Counters {
+    pub(crate) fn counters(&mut self) -> Counters {
         match self.call(&Request::Statistics) {
             Reply::Statistics(counters) => counters,
             other => panic!("{other:?}"),
@@ -170,7 +170,7 @@ impl Drop for Agent {
     }
 }
 
-pub fn read_frame(stream: &mut UnixStream) -> Option<(Header, Vec<u8>)> {
+pub(crate) fn read_frame(stream: &mut UnixStream) -> Option<(Header, Vec<u8>)> {
     let mut header = [0; HEADER_LEN];
     stream.read_exact(&mut header).ok()?;
     let header = Header::decode(&header, limit::CONTROL).unwrap();
@@ -179,6 +179,6 @@ pub fn read_frame(stream: &mut UnixStream) -> Option<(Header, Vec<u8>)> {
     Some((header, body))
 }
 
-pub fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::try_from(text).unwrap()
 }

@@ -12,13 +12,13 @@ use enclave_wire::signing::{Entry, FindByLabel, Label, List, Listing, Page, Repl
 use enclave_wire::{BootId, KeyId, Mechanism, Writer};
 
 /// A credential, as its file gives it.
-pub struct Identity {
-    pub id: CredentialId,
+pub(crate) struct Identity {
+    pub(crate) id: CredentialId,
     verifier: [u8; 32],
 }
 
 impl Identity {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut secret = [0; 32];
         aws_lc_rs::rand::fill(&mut secret).unwrap();
         let secret = Secret::from_random(secret);
@@ -26,11 +26,11 @@ impl Identity {
         Self { id: CredentialId(id), verifier: sha256(&secret.verifier_input()) }
     }
 
-    pub fn verifier(&self) -> Verifier {
+    pub(crate) fn verifier(&self) -> Verifier {
         Verifier(self.verifier)
     }
 
-    pub fn mac(&self, input: &[u8]) -> [u8; 32] {
+    pub(crate) fn mac(&self, input: &[u8]) -> [u8; 32] {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.verifier);
         hmac::sign(&key, input).as_ref().try_into().unwrap()
     }
@@ -41,15 +41,15 @@ fn sha256(input: &[u8]) -> [u8; 32] {
 }
 
 /// One connection to the signing plane.
-pub struct Client {
-    pub stream: UnixStream,
-    pub last_id: u64,
+pub(crate) struct Client {
+    pub(crate) stream: UnixStream,
+    pub(crate) last_id: u64,
     buffer: Vec<u8>,
 }
 
 /// Why a handshake failed.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Failed {
+pub(crate) enum Failed {
     /// The service's proof is wrong; the client goes no further.
     ServiceProof,
     Refused(SignError),
@@ -58,14 +58,14 @@ pub enum Failed {
 
 impl Client {
     /// Connects, and no more.
-    pub fn dial(name: &str) -> io::Result<Self> {
+    pub(crate) fn dial(name: &str) -> io::Result<Self> {
         let stream = UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         Ok(Self { stream, last_id: 0x1234_5678_9abc_def0, buffer: vec![0; 65_600] })
     }
 
     /// Connects and authenticates.
-    pub fn open(name: &str, identity: &Identity) -> Result<(Self, BootId), Failed> {
+    pub(crate) fn open(name: &str, identity: &Identity) -> Result<(Self, BootId), Failed> {
         let mut client = Self::dial(name).map_err(|_| Failed::Closed)?;
         let transcript = client.hello(identity)?;
         let proof = identity.mac(&transcript.client_input());
@@ -74,7 +74,7 @@ impl Client {
     }
 
     /// Says hello, and checks the service's proof.
-    pub fn hello(&mut self, identity: &Identity) -> Result<Transcript, Failed> {
+    pub(crate) fn hello(&mut self, identity: &Identity) -> Result<Transcript, Failed> {
         let mut client_nonce = [0; 32];
         aws_lc_rs::rand::fill(&mut client_nonce).unwrap();
         let hello = Hello { credential: identity.id, client_nonce };
@@ -92,7 +92,7 @@ impl Client {
         }
     }
 
-    pub fn authenticate(&mut self, proof: [u8; 32]) -> Result<BootId, Failed> {
+    pub(crate) fn authenticate(&mut self, proof: [u8; 32]) -> Result<BootId, Failed> {
         match self.call(&Request::Authenticate(proof)).map_err(|_| Failed::Closed)? {
             Reply::Authenticated(boot) => Ok(boot),
             Reply::Error(error) => Err(Failed::Refused(error)),
@@ -101,7 +101,7 @@ impl Client {
     }
 
     /// One request and its reply. Each is one write and one read where the socket allows it, as in the module.
-    pub fn call(&mut self, request: &Request<'_>) -> io::Result<Reply> {
+    pub(crate) fn call(&mut self, request: &Request<'_>) -> io::Result<Reply> {
         let frame = self.frame(request);
         self.stream.write_all(&frame)?;
         let (header, reply) = self.read()?;
@@ -111,7 +111,7 @@ impl Client {
     }
 
     /// The bytes of the next request.
-    pub fn frame(&mut self, request: &Request<'_>) -> Vec<u8> {
+    pub(crate) fn frame(&mut self, request: &Request<'_>) -> Vec<u8> {
         self.last_id = self.last_id.wrapping_add(1);
         let mut writer = Writer::new();
         request.write(&mut writer, self.last_id);
@@ -119,14 +119,14 @@ impl Client {
     }
 
     /// Reads one reply.
-    pub fn read(&mut self) -> io::Result<(Header, Reply)> {
+    pub(crate) fn read(&mut self) -> io::Result<(Header, Reply)> {
         let (header, total) = self.read_bytes()?;
         let reply = Reply::decode(&header, &self.buffer[HEADER_LEN..total]).unwrap();
         Ok((header, reply))
     }
 
     /// Reads one reply as it is on the wire.
-    pub fn read_raw(&mut self) -> io::Result<Vec<u8>> {
+    pub(crate) fn read_raw(&mut self) -> io::Result<Vec<u8>> {
         let (_, total) = self.read_bytes()?;
         Ok(self.buffer[..total].to_vec())
     }
@@ -151,7 +151,7 @@ impl Client {
     }
 
     /// A signature, bound to its request.
-    pub fn sign(&mut self, key: KeyId, mechanism: Mechanism, input: &[u8]) -> Result<Vec<u8>, SignError> {
+    pub(crate) fn sign(&mut self, key: KeyId, mechanism: Mechanism, input: &[u8]) -> Result<Vec<u8>, SignError> {
         match self.call(&Request::Sign(Sign { key, mechanism, input })).unwrap() {
             Reply::Signature(signature) => {
                 assert_eq!((signature.key, signature.mechanism), (key, mechanism));
@@ -163,7 +163,7 @@ impl Client {
         }
     }
 
-    pub fn list(&mut self, known_version: u64, cursor: u32) -> Result<Listing, SignError> {
+    pub(crate) fn list(&mut self, known_version: u64, cursor: u32) -> Result<Listing, SignError> {
         match self.call(&Request::List(List { known_version, cursor })).unwrap() {
             Reply::Listing(listing) => Ok(listing),
             Reply::Error(error) => Err(error),
@@ -171,7 +171,7 @@ impl Client {
         }
     }
 
-    pub fn find_by_label(&mut self, label: &str, cursor: u32) -> Page {
+    pub(crate) fn find_by_label(&mut self, label: &str, cursor: u32) -> Page {
         let label = Label::try_from(label).unwrap();
         match self.call(&Request::FindByLabel(FindByLabel { label, cursor })).unwrap() {
             Reply::Labelled(Listing::Page(page)) => page,
@@ -179,7 +179,7 @@ impl Client {
         }
     }
 
-    pub fn find_by_id(&mut self, id: KeyId) -> Vec<Entry> {
+    pub(crate) fn find_by_id(&mut self, id: KeyId) -> Vec<Entry> {
         match self.call(&Request::FindById(id)).unwrap() {
             Reply::Found(entries) => entries.0,
             other => panic!("{other:?}"),
@@ -187,7 +187,7 @@ impl Client {
     }
 
     /// Whether the service has closed the connection, waiting for it.
-    pub fn is_closed(&mut self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         matches!(self.stream.read(&mut [0; 16]), Ok(0) | Err(_))
     }
 }

@@ -13,30 +13,31 @@ use enclave_tls::{Config, Service};
 use enclave_wire::control::{InstallChain, KeyInfo, Reply, Request};
 use enclave_wire::identity::Certificate;
 use enclave_wire::{Chain, KeyId, Usage};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 use super::agent::Agent;
 use super::client::{Client, Identity};
 
 /// A running service with one client, `www`.
-pub struct Lab {
-    pub agent: Agent,
-    pub listener: UnixListener,
-    pub statistics: Arc<Statistics>,
-    pub signing: String,
-    pub www: Identity,
-    pub clock: Arc<TestClock>,
+pub(crate) struct Lab {
+    pub(crate) agent: Agent,
+    pub(crate) listener: UnixListener,
+    pub(crate) statistics: Arc<Statistics>,
+    pub(crate) signing: String,
+    pub(crate) www: Identity,
+    pub(crate) clock: Arc<TestClock>,
+    threads: String,
     // Ends the service when the lab is dropped.
     _runtime: Runtime,
 }
 
 /// A clock that stands where a test puts it, and panics where the test wants a panic inside the service.
-pub struct TestClock(AtomicI64);
+pub(crate) struct TestClock(AtomicI64);
 
 impl TestClock {
-    pub const PANIC: i64 = i64::MIN;
+    pub(crate) const PANIC: i64 = i64::MIN;
 
-    pub fn set(&self, unix: i64) {
+    pub(crate) fn set(&self, unix: i64) {
         self.0.store(unix, Ordering::SeqCst);
     }
 }
@@ -51,11 +52,11 @@ impl Clock for TestClock {
 
 impl Lab {
     /// A service that is open, with the client `www`.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Limits::default())
     }
 
-    pub fn with(limits: Limits) -> Self {
+    pub(crate) fn with(limits: Limits) -> Self {
         let mut lab = Self::before_policy(limits);
         lab.agent.boot();
         let www = Identity::new();
@@ -64,7 +65,7 @@ impl Lab {
     }
 
     /// A service that waits for its policy.
-    pub fn before_policy(limits: Limits) -> Self {
+    pub(crate) fn before_policy(limits: Limits) -> Self {
         enclave_tls::boot::raise_descriptor_limit().unwrap();
         let (signing, control) = (unique("signing"), unique("control"));
         let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&control).unwrap()).unwrap();
@@ -76,23 +77,25 @@ impl Lab {
         let clock = Arc::new(TestClock(AtomicI64::new(NOW)));
         let service = Service::new(config, Platform { clock: clock.clone(), limits }).unwrap();
         let statistics = service.statistics();
-        let runtime = Runtime::new().unwrap();
+        // Its threads are told from those of other labs by their name, which the kernel cuts at 15 bytes.
+        let threads = format!("lab-{}", LABS.load(Ordering::Relaxed));
+        let runtime = Builder::new_multi_thread().thread_name(&threads).enable_all().build().unwrap();
         runtime.spawn(service.run());
         let agent = Agent::accept(&listener);
-        Self { agent, listener, statistics, signing, www: Identity::new(), clock, _runtime: runtime }
+        Self { agent, listener, statistics, signing, www: Identity::new(), clock, threads, _runtime: runtime }
     }
 
     /// A connection of `www`.
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         self.open(&self.www)
     }
 
-    pub fn open(&self, identity: &Identity) -> Client {
+    pub(crate) fn open(&self, identity: &Identity) -> Client {
         Client::open(&self.signing, identity).unwrap().0
     }
 
     /// The key `p-256.der` with its chain installed, and the last second of its leaf.
-    pub fn key_with_chain(&mut self) -> (KeyId, i64) {
+    pub(crate) fn key_with_chain(&mut self) -> (KeyId, i64) {
         let pkcs8 = include_bytes!("../vectors/keys/p-256.der");
         let key = self.agent.try_import("lab-chain", Usage::Digest, &["www"], pkcs8).unwrap().id;
         let request = Request::InstallChain(InstallChain { key, chain: chain() });
@@ -102,8 +105,25 @@ impl Lab {
         }
     }
 
+    /// Processor time of the service's runtime.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let times = std::fs::read_dir("/proc/self/task").unwrap().filter_map(|task| {
+            let task = task.ok()?.path();
+            let name = std::fs::read_to_string(task.join("comm")).ok()?;
+            let schedstat = std::fs::read_to_string(task.join("schedstat")).ok()?;
+            (name.trim_end() == self.threads).then(|| schedstat.split(' ').next()?.parse::<u64>().ok()).flatten()
+        });
+        Duration::from_nanos(times.sum())
+    }
+
+    /// Sockets of the signing plane that the kernel knows, the listening one among them.
+    pub(crate) fn sockets(&self) -> usize {
+        let name = format!("@{}", self.signing);
+        std::fs::read_to_string("/proc/net/unix").unwrap().lines().filter(|line| line.ends_with(&name)).count()
+    }
+
     /// Waits until something is so.
-    pub fn until(&self, so: impl Fn(&Self) -> bool) {
+    pub(crate) fn until(&self, so: impl Fn(&Self) -> bool) {
         let begun = Instant::now();
         while !so(self) {
             assert!(begun.elapsed() < Duration::from_secs(20), "it never came: {:?}", self.statistics);
@@ -112,27 +132,28 @@ impl Lab {
     }
 
     /// A key of `www` for any digest.
-    pub fn key(&mut self, name: &str, key_type: &str) -> KeyInfo {
+    pub(crate) fn key(&mut self, name: &str, key_type: &str) -> KeyInfo {
         self.agent.create(name, key_type, Usage::Digest, &["www"])
     }
 }
 
+static LABS: AtomicU32 = AtomicU32::new(0);
+
 fn unique(what: &str) -> String {
-    static LABS: AtomicU32 = AtomicU32::new(0);
     format!("enclave-tls-test-{}-{}-{what}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed))
 }
 
 /// What `chain.sh` made for `p-256.der`: leaf and root.
-pub fn chain() -> Chain {
+pub(crate) fn chain() -> Chain {
     let certificates = [include_bytes!("chain-leaf.der").as_slice(), include_bytes!("chain-root.der")];
     let certificates = certificates.map(|der| Certificate::try_from(der.to_vec()).unwrap());
     Chain::try_from(certificates.to_vec()).unwrap()
 }
 
 /// 2027-01-01 00:00:00 UTC, when the chain is valid.
-pub const NOW: i64 = 1_798_761_600;
+pub(crate) const NOW: i64 = 1_798_761_600;
 
-pub const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 version = 1
 imports = true
 [[names]]

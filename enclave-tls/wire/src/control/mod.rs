@@ -5,8 +5,8 @@ mod messages;
 
 pub use error::ControlError;
 pub use messages::{
-    Counters, Create, Import, InstallChain, InstallCredential, KeyCounters, KeyInfo, KeyPage, Narrow, Origin, Phase,
-    Pkcs8, PolicyBytes, Status, Validity,
+    Counters, Create, Import, InstallChain, InstallCredential, KeyCounters, KeyInfo, KeyPage, Listed, Narrow, Origin,
+    Phase, Pkcs8, PolicyBytes, Status, Validity,
 };
 
 use crate::codec::{Decode, DecodeError, Encode, Reader, Writer};

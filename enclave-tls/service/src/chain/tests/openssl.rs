@@ -56,3 +56,16 @@ fn a_clients_chain() {
         Err(ControlError::ChainExtendedKeyUsage)
     );
 }
+
+/// openssl verifies both, so that nothing is wrong but the algorithm.
+#[test]
+fn signatures_with_sha1_or_a_salt_of_another_length() {
+    let names: Vec<DnsName> = ["example.com", "www.example.com", "*.example.net"]
+        .map(|name| name.parse().unwrap())
+        .into();
+    let key = spki(vector!("server.spki"));
+    for leaf in [vector!("sha1"), vector!("salt-20")] {
+        let refused = validate(&chain(&[leaf, vector!("root")]), &key, Usage::Tls, &names, NOW);
+        assert_eq!(refused, Err(ControlError::ChainSignature));
+    }
+}

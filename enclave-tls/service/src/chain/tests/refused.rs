@@ -3,7 +3,7 @@
 use der::Encode;
 use der::asn1::ObjectIdentifier;
 use enclave_wire::control::ControlError;
-use enclave_wire::{DnsName, Usage};
+use enclave_wire::{DnsName, Hash, Usage};
 
 use super::super::oid;
 use super::forge::{
@@ -103,30 +103,31 @@ fn an_intermediate_signed_by_another_key_of_the_roots_name() {
     assert_eq!(refused, Err(ControlError::ChainSignature));
 }
 
-/// The signature would verify if its algorithm were not SHA-1, or PSS with parameters of another form.
+/// RFC 4055: RSA's parameters are NULL, and never absent.
 #[test]
-fn signature_algorithms_that_are_not_taken() {
+fn an_rsa_signature_algorithm_without_parameters() {
     let key = Signer::p256();
-    let sha1_with_rsa = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.5").to_der().unwrap();
-    let pss = oid::RSASSA_PSS.to_der().unwrap();
-    let sha256_with_rsa = oid::SHA256_WITH_RSA.to_der().unwrap();
-    for algorithm in [
-        sequence(&[&sha1_with_rsa, &[5, 0]]),
-        sequence(&[&sha256_with_rsa]),
-        // No parameters means SHA-1 and a salt of 20 bytes.
-        sequence(&[&pss, &sequence(&[])]),
-        sequence(&[&pss]),
-    ] {
-        let Signer::Rsa(pair, encoding, _) = Signer::rsa(enclave_wire::Hash::Sha256, true) else {
-            unreachable!()
-        };
-        let signer = Signer::Rsa(pair, encoding, algorithm);
-        let issuer = Draft::issuer("root", "root", signer.spki()).signed_by(&signer);
-        let leaf = Draft::leaf(key.spki(), "root").signed_by(&signer);
-        assert_eq!(
-            validated(&[&leaf, &issuer], &key.spki()),
-            Err(ControlError::ChainSignature)
-        );
+    let Signer::Rsa(pair, encoding, _) = Signer::rsa(Hash::Sha256, false) else {
+        unreachable!()
+    };
+    let signer = Signer::Rsa(pair, encoding, sequence(&[&oid::SHA256_WITH_RSA.to_der().unwrap()]));
+    let issuer = Draft::issuer("root", "root", signer.spki()).signed_by(&signer);
+    let leaf = Draft::leaf(key.spki(), "root").signed_by(&signer);
+    assert_eq!(
+        validated(&[&leaf, &issuer], &key.spki()),
+        Err(ControlError::ChainSignature)
+    );
+}
+
+/// An algorithm that is not of the issuer's kind of key is no signature of that key.
+#[test]
+fn a_signature_algorithm_of_another_kind_of_key() {
+    let hierarchy = Hierarchy::new();
+    let [leaf, ..] = hierarchy.certificates();
+    for other in [Signer::ed25519(), Signer::p384(), Signer::rsa(Hash::Sha256, true)] {
+        let intermediate = Draft::issuer("intermediate", "root", other.spki()).signed_by(&hierarchy.root);
+        let refused = validated(&[&leaf, &intermediate], &hierarchy.key.spki());
+        assert_eq!(refused, Err(ControlError::ChainSignature));
     }
 }
 

@@ -140,8 +140,9 @@ mod tests {
         for started in 0..cores + 8 {
             let (held, gate) = (Arc::clone(&pool), Arc::clone(&gate));
             operations.spawn(async move { held.run(move || gate.lock().unwrap().recv().is_ok()).await });
-            // Each is taken by a thread, or waits, before the next comes.
-            while pool.queue.lock().jobs.len() + (statistics.rsa_running.get() as usize) <= started {
+            // The first are each taken by a thread before the next comes, however slow the threads are to start; the others wait.
+            let (running, waiting) = (started.min(cores - 1) + 1, (started + 1).saturating_sub(cores));
+            while pool.queue.lock().jobs.len() != waiting || statistics.rsa_running.get() as usize != running {
                 tokio::task::yield_now().await;
             }
         }

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes two chains with openssl alone, so that the rules are tried on certificates that this repository's code did not write: an RSA
-# root that signs with PSS, a P-384 intermediate, and a P-256 leaf for a server; and an Ed25519 root with a leaf for a client. They
-# are valid for a hundred years. The keys are thrown away, but the leaf's, of which only the public half is kept.
+# root that signs with PSS, a P-384 intermediate, and a P-256 leaf for a server; an Ed25519 root with a leaf for a client; and, to be
+# refused, leaves that the RSA root signed with SHA-1 and with a PSS salt of another length. They are valid for a hundred years. The
+# keys are thrown away; of the leaves' the public half is kept.
 set -eu
 cd "$(dirname "$0")"
 work=$(mktemp -d)
@@ -66,6 +67,13 @@ certificate intermediate "/C=XX/O=Lab/CN=Lab Intermediate" root intermediate $ps
 certificate server "/CN=www.example.com" intermediate server -sha384
 certificate client-root "/CN=Client Root" client-root root
 certificate client "/O=Lab/CN=proxy 1" client-root client
+cp "$work/server.pem" "$work/sha1.pem"
+certificate sha1 "/CN=www.example.com" root server -sha1
+cp "$work/server.pem" "$work/salt-20.pem"
+certificate salt-20 "/CN=www.example.com" root server -sha256 -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:20
+for leaf in sha1 salt-20; do
+    openssl verify -CAfile "$work/root.crt" "$work/$leaf.crt"
+done
 for leaf in server client; do
     openssl pkey -in "$work/$leaf.pem" -pubout -outform DER -out "$leaf.spki.der"
 done
