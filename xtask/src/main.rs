@@ -6,9 +6,11 @@
 //! | `demo`  | the main job, shown and checked |
 //! | `lab`   | the same stack in the background, described in `DIR/lab.json` |
 //! | `test`  | all tests, by stage |
+//! | `bench` | what a signature and a handshake cost |
 //!
 //! It runs as root, or as a user with sudo, who is then asked for it once.
 
+mod bench;
 mod build;
 mod demo;
 mod elevate;
@@ -51,6 +53,8 @@ enum Command {
     Lab(LabCommand),
     /// Run the tests, stage by stage
     Test(test::Options),
+    /// Measure signatures and handshakes, against SoftHSM2 and a key in a file
+    Bench(bench::Options),
 }
 
 #[derive(Subcommand)]
@@ -104,6 +108,11 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Lab(LabCommand::Status) => lab::status(&paths)?,
         Command::Test(options) => return test::run(&paths, &options),
+        Command::Bench(options) => {
+            elevate::to_root(&paths, elevate::Prepare::Build)?;
+            setup::run(&paths)?;
+            bench::run(&paths, &options)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -19,12 +19,20 @@ impl Paths {
     pub(crate) fn find() -> Result<Self> {
         // Cargo says where this crate's source lies, at run time too: a moved clone keeps working.
         let package = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-        let workspace = Path::new(&package).parent().context("xtask lies in no workspace")?.to_owned();
+        let workspace = Path::new(&package)
+            .parent()
+            .context("xtask lies in no workspace")?
+            .to_owned();
         let target = match env::var_os("CARGO_TARGET_DIR") {
             Some(dir) => env::current_dir()?.join(dir),
             None => workspace.join("target"),
         };
-        Ok(Self { workspace, target, cache: home("XDG_CACHE_HOME", ".cache")?, state: home("XDG_STATE_HOME", ".local/state")? })
+        Ok(Self {
+            workspace,
+            target,
+            cache: home("XDG_CACHE_HOME", ".cache")?,
+            state: home("XDG_STATE_HOME", ".local/state")?,
+        })
     }
 
     pub(crate) fn workspace(&self) -> &Path {
@@ -53,7 +61,10 @@ impl Paths {
 }
 
 fn home(variable: &str, below_home: &str) -> Result<PathBuf> {
-    let base = match env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute()) {
+    let base = match env::var_os(variable)
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+    {
         Some(path) => path,
         None => PathBuf::from(env::var_os("HOME").context("HOME is not set")?).join(below_home),
     };

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -28,7 +29,10 @@ impl Identity {
         if fields.next()? == "Z" {
             return None; // it has ended; its parent was not told yet
         }
-        Some(Self { pid, started: fields.nth(18)?.parse().ok()? })
+        Some(Self {
+            pid,
+            started: fields.nth(18)?.parse().ok()?,
+        })
     }
 
     pub(crate) fn is_alive(&self) -> bool {
@@ -37,7 +41,10 @@ impl Identity {
 
     /// Asks the process to end; if it does not within `patience`, ends it.
     pub(crate) fn end(&self, patience: Duration) -> Result<()> {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw).context("no such pid")?;
+        let pid = i32::try_from(self.pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .context("no such pid")?;
         for signal in [Signal::TERM, Signal::KILL] {
             if !self.is_alive() {
                 return Ok(());
@@ -69,7 +76,15 @@ pub(crate) fn with_command_line<S: AsRef<OsStr>>(wanted: &[S]) -> Vec<Identity> 
         .collect()
 }
 
-pub(crate) fn command_line(pid: u32) -> String {
+/// Every process that calls itself `title…` and has a file below `dir` open.
+pub(crate) fn titled_with_open_file(title: &str, dir: &Path) -> Vec<Identity> {
+    let below = |entry: fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|file| file.starts_with(dir));
+    let opens = |pid: &u32| fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|all| all.flatten().any(below));
+    let wanted = |pid: &u32| command_line(*pid).starts_with(title) && opens(pid);
+    processes().filter(wanted).filter_map(Identity::of).collect()
+}
+
+fn command_line(pid: u32) -> String {
     let raw = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&raw).replace('\0', " ")
 }
@@ -83,19 +98,31 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 pub(crate) fn capture(command: &mut Command) -> Result<String> {
     let output = output(command)?;
     if !output.status.success() {
-        bail!("{}: {}\n{}{}", line_of(command), output.status, text(&output.stdout), text(&output.stderr));
+        bail!(
+            "{}: {}\n{}{}",
+            line_of(command),
+            output.status,
+            text(&output.stdout),
+            text(&output.stderr)
+        );
     }
     Ok(text(&output.stdout))
 }
 
 /// Runs to the end, whatever its exit status is.
 pub(crate) fn output(command: &mut Command) -> Result<Output> {
-    command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {}", line_of(command)))
+    command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run {}", line_of(command)))
 }
 
 /// Runs to the end with the terminal's standard output and error.
 pub(crate) fn show(command: &mut Command) -> Result<()> {
-    let status = command.stdin(Stdio::null()).status().with_context(|| format!("cannot run {}", line_of(command)))?;
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("cannot run {}", line_of(command)))?;
     if !status.success() {
         bail!("{}: {status}", line_of(command));
     }
@@ -144,7 +171,13 @@ mod tests {
     fn a_process_is_known_by_its_start_too() {
         let me = Identity::of(std::process::id()).unwrap();
         assert!(me.is_alive());
-        assert!(!Identity { started: me.started + 1, ..me }.is_alive());
+        assert!(
+            !Identity {
+                started: me.started + 1,
+                ..me
+            }
+            .is_alive()
+        );
     }
 
     #[test]
@@ -152,7 +185,10 @@ mod tests {
         let mut child = Command::new("sleep").arg("61.25").spawn().unwrap();
         assert!(children(std::process::id()).contains(&child.id()));
         let identity = Identity::of(child.id()).unwrap();
-        assert!(wait_until(Duration::from_secs(5), || with_command_line(&["sleep", "61.25"]).contains(&identity)));
+        assert!(wait_until(Duration::from_secs(5), || with_command_line(&[
+            "sleep", "61.25"
+        ])
+        .contains(&identity)));
         identity.end(Duration::from_secs(5)).unwrap();
         child.wait().unwrap();
         assert!(!identity.is_alive());

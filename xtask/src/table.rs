@@ -23,7 +23,10 @@ impl Verdict {
 
 impl Table {
     pub(crate) fn new<const N: usize>(heads: [&str; N]) -> Self {
-        Self { heads: heads.map(str::to_owned).to_vec(), rows: Vec::new() }
+        Self {
+            heads: heads.map(str::to_owned).to_vec(),
+            rows: Vec::new(),
+        }
     }
 
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N], verdict: Verdict) {
@@ -58,7 +61,11 @@ impl Table {
 }
 
 fn line(cells: &[String], widths: &[usize]) -> String {
-    let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+    let padded: Vec<String> = cells
+        .iter()
+        .zip(widths)
+        .map(|(cell, &width)| format!("{cell:<width$}"))
+        .collect();
     padded.join("  ")
 }
 

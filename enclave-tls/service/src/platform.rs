@@ -16,7 +16,10 @@ impl Platform {
     /// The machine's own.
     #[must_use]
     pub fn system() -> Self {
-        Self { clock: Arc::new(SystemClock), limits: Limits::default() }
+        Self {
+            clock: Arc::new(SystemClock),
+            limits: Limits::default(),
+        }
     }
 }
 

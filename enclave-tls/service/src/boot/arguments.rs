@@ -94,7 +94,9 @@ impl Given {
 
 fn address(option: &'static str, value: Option<OsString>) -> Result<Address, ArgumentError> {
     let value = value.ok_or(ArgumentError::Missing(option))?;
-    let text = value.to_str().ok_or(ArgumentError::Address(option, AddressError::Scheme))?;
+    let text = value
+        .to_str()
+        .ok_or(ArgumentError::Address(option, AddressError::Scheme))?;
     text.parse().map_err(|error| ArgumentError::Address(option, error))
 }
 
@@ -135,7 +137,9 @@ mod tests {
     #[test]
     fn a_command_line_is_read() {
         let read = parse("--policy p.toml --signing vsock:any:4430 --control vsock:3:440 --log-format json").unwrap();
-        let Command::Run(arguments) = read else { panic!("it runs") };
+        let Command::Run(arguments) = read else {
+            panic!("it runs")
+        };
         assert_eq!(arguments.policy, PathBuf::from("p.toml"));
         assert_eq!(arguments.control.to_string(), "vsock:3:440");
         assert_eq!(arguments.log_format, LogFormat::Json);

@@ -8,7 +8,10 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpabl
 /// No core dump, and no other process of the same user may attach.
 pub(super) fn forbid_core_dumps() -> io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
     Ok(setrlimit(Resource::Core, none)?)
 }
 
@@ -26,7 +29,13 @@ pub(super) fn keep_out_of_swap() {
 /// Lets this process open as many descriptors as it may: one a connection, 1,024 of them, is more than the usual limit leaves.
 pub fn raise_descriptor_limit() -> io::Result<()> {
     let limit = getrlimit(Resource::Nofile);
-    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
+    Ok(setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    )?)
 }
 
 /// `/proc/swaps` has a line of titles, and one for each area.
@@ -42,6 +51,8 @@ mod tests {
     fn swap_is_what_follows_the_titles() {
         assert!(!has_swap(""));
         assert!(!has_swap("Filename\tType\tSize\tUsed\tPriority\n"));
-        assert!(has_swap("Filename\tType\tSize\tUsed\tPriority\n/dev/sda2 partition 1 0 -2\n"));
+        assert!(has_swap(
+            "Filename\tType\tSize\tUsed\tPriority\n/dev/sda2 partition 1 0 -2\n"
+        ));
     }
 }

@@ -15,8 +15,13 @@ use super::arguments::LogFormat;
 
 /// Begins to log. A panic is logged by its place alone: its message may hold what it was given.
 pub(super) fn start(format: LogFormat) {
-    let level = std::env::var("ENCLAVE_TLS_LOG").ok().and_then(|level| level.parse().ok());
-    let log = Log { format, level: level.unwrap_or(Level::INFO) };
+    let level = std::env::var("ENCLAVE_TLS_LOG")
+        .ok()
+        .and_then(|level| level.parse().ok());
+    let log = Log {
+        format,
+        level: level.unwrap_or(Level::INFO),
+    };
     // It fails only where there is a log already.
     let _ = tracing::subscriber::set_global_default(log);
     std::panic::set_hook(Box::new(|panic| match panic.location() {
@@ -80,10 +85,17 @@ impl Fields {
 
     fn json(&self, level: &Level, target: &str) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut line = format!("{{\"unix_ms\":{},\"level\":\"{level}\",\"target\":\"{target}\"", now.as_millis());
+        let mut line = format!(
+            "{{\"unix_ms\":{},\"level\":\"{level}\",\"target\":\"{target}\"",
+            now.as_millis()
+        );
         let message = std::iter::once(("message", &self.message));
         for (name, value) in message.chain(self.others.iter().map(|(name, value)| (*name, value))) {
-            let _ = write!(line, ",\"{name}\":\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""));
+            let _ = write!(
+                line,
+                ",\"{name}\":\"{}\"",
+                value.replace('\\', "\\\\").replace('"', "\\\"")
+            );
         }
         line.push_str("}\n");
         line
@@ -118,12 +130,18 @@ mod tests {
 
     fn fields() -> Fields {
         let others = vec![("name", Text::<16>::lossy("a\"b\\c\n\u{1b}[1m").as_str().to_owned())];
-        Fields { message: "said".to_owned(), others }
+        Fields {
+            message: "said".to_owned(),
+            others,
+        }
     }
 
     #[test]
     fn an_event_is_one_line_of_text() {
-        assert_eq!(fields().text(&Level::WARN, "here"), " WARN here: said name=a\"b\\c??[1m\n");
+        assert_eq!(
+            fields().text(&Level::WARN, "here"),
+            " WARN here: said name=a\"b\\c??[1m\n"
+        );
     }
 
     #[test]

@@ -54,7 +54,8 @@ fn serve(arguments: Arguments) -> Result<(), String> {
     };
     let runtime = runtime().map_err(|error| format!("cannot start the runtime: {error}"))?;
     runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(|error| format!("cannot catch SIGTERM: {error}"))?;
+        let mut terminate =
+            signal(SignalKind::terminate()).map_err(|error| format!("cannot catch SIGTERM: {error}"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| format!("cannot catch SIGINT: {error}"))?;
         tokio::select! {
             ended = run(config, Platform::system()) => match ended {

@@ -35,7 +35,10 @@ impl Client {
             by_id: HashMap::new(),
             ordered: BTreeMap::new(),
         };
-        Self { name, view: RwLock::new(view) }
+        Self {
+            name,
+            view: RwLock::new(view),
+        }
     }
 
     /// Its name.
@@ -69,7 +72,11 @@ impl Client {
     pub fn find_by_label(&self, label: &Label, cursor: u32, budget: usize) -> Listing {
         self.read(|view| {
             // A label is a name, and after a space, which no name has, its state.
-            let name = label.as_str().split(' ').next().and_then(|name| Name::try_from(name).ok());
+            let name = label
+                .as_str()
+                .split(' ')
+                .next()
+                .and_then(|name| Name::try_from(name).ok());
             let generations = name.map(|name| (name.clone(), 0)..=(name, u32::MAX));
             let named = generations.into_iter().flat_map(|range| view.ordered.range(range));
             let labelled = named.map(|(_, key)| key).filter(|key| key.entry().label() == *label);
@@ -164,7 +171,10 @@ impl Credential {
     #[must_use]
     pub fn take_seat(self: &Arc<Self>, limit: u32) -> Option<Seat> {
         let entered = self.connections.enter(limit)?;
-        Some(Seat { credential: Arc::clone(self), _entered: entered })
+        Some(Seat {
+            credential: Arc::clone(self),
+            _entered: entered,
+        })
     }
 
     pub(super) fn has(&self, verifier: &Verifier) -> bool {

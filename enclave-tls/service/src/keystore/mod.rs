@@ -78,7 +78,11 @@ impl KeyStore {
         let credential = same.unwrap_or_else(|| Arc::new(Credential::new(Arc::clone(owner), verifier)));
         let previous = inner.credentials.insert(id, Arc::clone(&credential));
         let oldest = oldest.and_then(|id| inner.credentials.remove(&id));
-        for gone in previous.into_iter().chain(oldest).filter(|gone| !Arc::ptr_eq(gone, &credential)) {
+        for gone in previous
+            .into_iter()
+            .chain(oldest)
+            .filter(|gone| !Arc::ptr_eq(gone, &credential))
+        {
             gone.replace();
         }
         Ok(())
@@ -188,7 +192,11 @@ impl KeyStore {
     }
 
     /// Puts a changed copy of a key in its place.
-    fn change(&self, id: &KeyId, with: impl FnOnce(&Key) -> Result<Key, ControlError>) -> Result<Arc<Key>, ControlError> {
+    fn change(
+        &self,
+        id: &KeyId,
+        with: impl FnOnce(&Key) -> Result<Key, ControlError>,
+    ) -> Result<Arc<Key>, ControlError> {
         let mut inner = self.write();
         let known = inner.keys.get(id).ok_or(ControlError::NoSuchKey)?;
         let key = Arc::new(with(known)?);

@@ -169,7 +169,11 @@ impl Key {
     }
 
     pub(super) fn with_chain(&self, chain: Chain, validity: Validity) -> Self {
-        Self { chain: Arc::new(chain), validity: Some(validity), ..self.clone() }
+        Self {
+            chain: Arc::new(chain),
+            validity: Some(validity),
+            ..self.clone()
+        }
     }
 
     pub(super) fn with_state(&self, state: State) -> Self {

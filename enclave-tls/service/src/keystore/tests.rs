@@ -50,7 +50,9 @@ fn a_third_credential_takes_the_oldests_place() {
     assert!(credential(&store, 2).is_none(), "1 was seen after 2");
     assert!(!first.is_replaced());
     // The same id with another verifier is another credential.
-    store.install_credential(name("www"), CredentialId([1; 16]), Verifier([9; 32])).unwrap();
+    store
+        .install_credential(name("www"), CredentialId([1; 16]), Verifier([9; 32]))
+        .unwrap();
     assert!(first.is_replaced());
     assert_eq!(install(&store, "other", 1), Err(ControlError::Failed));
 }
@@ -84,8 +86,14 @@ fn clients_are_limited() {
 fn keys_and_names_are_limited() {
     let store = store(&["www"]);
     store.write().generations = (0..MAX_NAMES).map(|number| (name(&format!("n{number}")), 1)).collect();
-    assert_eq!(store.insert(new_key("new", &[])).err(), Some(ControlError::LimitReached));
-    assert_eq!(store.insert(new_key("n7", &[])).map(|key| key.entry().generation).ok(), Some(2));
+    assert_eq!(
+        store.insert(new_key("new", &[])).err(),
+        Some(ControlError::LimitReached)
+    );
+    assert_eq!(
+        store.insert(new_key("n7", &[])).map(|key| key.entry().generation).ok(),
+        Some(2)
+    );
     let key = store.insert(new_key("n7", &[])).unwrap();
     {
         let mut inner = store.write();
@@ -98,7 +106,10 @@ fn keys_and_names_are_limited() {
     assert_eq!(store.admits(&name("n7"), &[]), Err(ControlError::LimitReached));
     store.write().generations.insert(name("last"), u32::MAX);
     store.retire(&key.id()).unwrap();
-    assert_eq!(store.insert(new_key("last", &[])).err(), Some(ControlError::LimitReached));
+    assert_eq!(
+        store.insert(new_key("last", &[])).err(),
+        Some(ControlError::LimitReached)
+    );
 }
 
 /// A retired key is dropped, and with that wiped, once nothing signs with it.
@@ -129,14 +140,20 @@ fn pages_keep_to_their_budget() {
     assert_eq!(store.page(4, usize::MAX, 2).next, Some(6));
     assert_eq!(store.page(9, usize::MAX, 2).keys.len(), 0);
 
-    let Ok(Listing::Page(page)) = credential.client().list(0, 0, usize::MAX) else { panic!("a page") };
+    let Ok(Listing::Page(page)) = credential.client().list(0, 0, usize::MAX) else {
+        panic!("a page")
+    };
     let lengths: Vec<usize> = page.entries.0.iter().map(|entry| entry.to_bytes().len()).collect();
     let three: usize = lengths[..3].iter().sum();
     for (budget, count) in [(three, 3), (three - 1, 2), (three + 1, 3)] {
-        let Ok(Listing::Page(page)) = credential.client().list(0, 0, budget) else { panic!("a page") };
+        let Ok(Listing::Page(page)) = credential.client().list(0, 0, budget) else {
+            panic!("a page")
+        };
         assert_eq!((page.entries.0.len(), page.next), (count, Some(count as u32)));
     }
-    let Ok(Listing::Page(beyond)) = credential.client().list(page.version, 99, usize::MAX) else { panic!("a page") };
+    let Ok(Listing::Page(beyond)) = credential.client().list(page.version, 99, usize::MAX) else {
+        panic!("a page")
+    };
     assert_eq!((beyond.entries.0.len(), beyond.next), (0, None));
 }
 

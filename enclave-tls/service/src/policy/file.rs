@@ -27,7 +27,10 @@ impl From<File> for Policy {
         Self {
             imports: file.imports,
             names: file.names.into_iter().map(NameRule::from).collect(),
-            rsa: file.keys.rsa.map(|range| RsaRange { min: range.min, max: range.max }),
+            rsa: file.keys.rsa.map(|range| RsaRange {
+                min: range.min,
+                max: range.max,
+            }),
             curves: file.keys.curves.into_iter().map(|curve| curve.0).collect(),
         }
     }
@@ -44,7 +47,10 @@ struct Names {
 
 impl From<Names> for NameRule {
     fn from(names: Names) -> Self {
-        Self { pattern: names.pattern, usages: names.usages }
+        Self {
+            pattern: names.pattern,
+            usages: names.usages,
+        }
     }
 }
 
@@ -120,5 +126,8 @@ fn usages<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<
         let usage = text.parse::<Usage>();
         usage.map_err(|_| D::Error::custom("a usage is tls, tls-client or digest"))
     };
-    Vec::<String>::deserialize(deserializer)?.into_iter().map(read).collect()
+    Vec::<String>::deserialize(deserializer)?
+        .into_iter()
+        .map(read)
+        .collect()
 }

@@ -65,12 +65,20 @@ impl Policy {
             KeyType::Rsa(bits) => self.rsa.is_some_and(|range| (range.min..=range.max).contains(&bits)),
             KeyType::P256 | KeyType::P384 | KeyType::P521 | KeyType::Ed25519 => self.curves.contains(&key_type),
         };
-        if allowed { Ok(()) } else { Err(ControlError::KeyTypeRefused) }
+        if allowed {
+            Ok(())
+        } else {
+            Err(ControlError::KeyTypeRefused)
+        }
     }
 
     /// Whether a private key may come from outside.
     pub fn allows_imports(&self) -> Result<(), ControlError> {
-        if self.imports { Ok(()) } else { Err(ControlError::ImportsRefused) }
+        if self.imports {
+            Ok(())
+        } else {
+            Err(ControlError::ImportsRefused)
+        }
     }
 }
 
@@ -114,7 +122,10 @@ pub enum PolicyError {
 impl std::fmt::Display for PolicyError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Form { line: Some(line), message } => write!(f, "line {line}: {message}"),
+            Self::Form {
+                line: Some(line),
+                message,
+            } => write!(f, "line {line}: {message}"),
             Self::Form { line: None, message } => f.write_str(message),
             Self::NotUtf8 => f.write_str("a policy is UTF-8 text"),
             Self::TooManyNames => write!(f, "a policy has at most {MAX_RULES} [[names]]"),

@@ -25,7 +25,11 @@ impl Pattern {
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Vec<Self> {
         let (Some(tail), Some(other_tail)) = (&self.tail, &other.tail) else {
-            let (literal, pattern) = if self.tail.is_none() { (self, other) } else { (other, self) };
+            let (literal, pattern) = if self.tail.is_none() {
+                (self, other)
+            } else {
+                (other, self)
+            };
             let both = pattern.matches_text(&literal.head);
             return if both { vec![literal.clone()] } else { Vec::new() };
         };
@@ -47,7 +51,9 @@ impl Pattern {
     fn matches_text(&self, text: &str) -> bool {
         match &self.tail {
             None => text == self.head,
-            Some(tail) => text.strip_prefix(self.head.as_str()).is_some_and(|rest| rest.ends_with(tail)),
+            Some(tail) => text
+                .strip_prefix(self.head.as_str())
+                .is_some_and(|rest| rest.ends_with(tail)),
         }
     }
 }
@@ -71,12 +77,18 @@ impl TryFrom<&str> for Pattern {
     fn try_from(text: &str) -> Result<Self, InvalidPattern> {
         let Some((head, tail)) = text.split_once('*') else {
             Name::try_from(text).map_err(|_| InvalidPattern)?;
-            return Ok(Self { head: text.to_owned(), tail: None });
+            return Ok(Self {
+                head: text.to_owned(),
+                tail: None,
+            });
         };
         // The shortest name that it could match must be a name; a star in front stands for at least one letter there.
         let front = if head.is_empty() { "a" } else { head };
         Name::try_from(format!("{front}{tail}").as_str()).map_err(|_| InvalidPattern)?;
-        Ok(Self { head: head.to_owned(), tail: Some(tail.to_owned()) })
+        Ok(Self {
+            head: head.to_owned(),
+            tail: Some(tail.to_owned()),
+        })
     }
 }
 
@@ -116,14 +128,28 @@ mod tests {
             ("www", "www", true),
             ("www", "www2", false),
         ] {
-            assert_eq!(pattern(text).matches(&Name::try_from(name).unwrap()), fits, "{text} {name}");
+            assert_eq!(
+                pattern(text).matches(&Name::try_from(name).unwrap()),
+                fits,
+                "{text} {name}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_pattern_is_refused() {
         let long = "a".repeat(65);
-        for text in ["", "a*b*", "**", "a b", "-a*", "ä*", "a/*", long.as_str(), &format!("*{long}")] {
+        for text in [
+            "",
+            "a*b*",
+            "**",
+            "a b",
+            "-a*",
+            "ä*",
+            "a/*",
+            long.as_str(),
+            &format!("*{long}"),
+        ] {
             assert_eq!(Pattern::try_from(text), Err(InvalidPattern), "{text:?}");
         }
         for text in ["*", "*-", "a*", &"a".repeat(64), &format!("{}*", "a".repeat(64))] {
@@ -133,7 +159,13 @@ mod tests {
 
     #[test]
     fn two_stars_make_one_and_the_names_in_between() {
-        let texts = |a, b| -> Vec<_> { pattern(a).intersect(&pattern(b)).iter().map(ToString::to_string).collect() };
+        let texts = |a, b| -> Vec<_> {
+            pattern(a)
+                .intersect(&pattern(b))
+                .iter()
+                .map(ToString::to_string)
+                .collect()
+        };
         assert_eq!(texts("a*", "*b"), ["a*b"]);
         assert_eq!(texts("ab*", "*ba"), ["ab*ba", "aba"]);
         assert_eq!(texts("aa*", "*aa"), ["aa*aa", "aaa", "aa"]);

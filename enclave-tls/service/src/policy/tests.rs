@@ -32,7 +32,10 @@ fn key_type(text: &str) -> KeyType {
 fn every_matching_pattern_adds_its_usages() {
     let policy = lab();
     assert_eq!(policy.allows(&name("lab-a"), Usage::Tls), Ok(()));
-    assert_eq!(policy.allows(&name("lab-a"), Usage::TlsClient), Err(ControlError::UsageRefused));
+    assert_eq!(
+        policy.allows(&name("lab-a"), Usage::TlsClient),
+        Err(ControlError::UsageRefused)
+    );
     assert_eq!(policy.allows(&name("lab-client"), Usage::TlsClient), Ok(()));
     assert_eq!(policy.allows(&name("lab-client"), Usage::Digest), Ok(()));
     assert_eq!(policy.allows(&name("prod"), Usage::Tls), Err(ControlError::NameRefused));
@@ -58,7 +61,10 @@ fn what_is_not_said_is_not_allowed() {
     let policy = Policy::parse(b"version = 1\nimports = false\n[keys]\n").unwrap();
     assert_eq!(policy.allows(&name("a"), Usage::Tls), Err(ControlError::NameRefused));
     assert_eq!(policy.allows_key(key_type("P-256")), Err(ControlError::KeyTypeRefused));
-    assert_eq!(policy.allows_key(key_type("RSA-2048")), Err(ControlError::KeyTypeRefused));
+    assert_eq!(
+        policy.allows_key(key_type("RSA-2048")),
+        Err(ControlError::KeyTypeRefused)
+    );
     assert_eq!(policy.allows_imports(), Err(ControlError::ImportsRefused));
 }
 
@@ -78,7 +84,10 @@ fn errors_name_the_line() {
         ("imports = true", "imports = ", 3),
     ] {
         let error = Policy::parse(LAB.replacen(from, to, 1).as_bytes()).unwrap_err();
-        assert!(matches!(&error, PolicyError::Form { line: Some(l), .. } if *l == line), "{to}: {error}");
+        assert!(
+            matches!(&error, PolicyError::Form { line: Some(l), .. } if *l == line),
+            "{to}: {error}"
+        );
     }
     assert_eq!(Policy::parse(b"\xff"), Err(PolicyError::NotUtf8));
     let many = "[[names]]\npattern = \"a\"\nusages = []\n".repeat(257);
@@ -88,23 +97,36 @@ fn errors_name_the_line() {
 
 fn patterns() -> impl Strategy<Value = String> {
     // Few letters and short texts, so that heads and tails meet and overlap.
-    prop_oneof!["[ab]{1,4}", "[ab]{0,4}\\*[ab-]{0,4}"].prop_filter("a pattern", |text| Pattern::try_from(text.as_str()).is_ok())
+    prop_oneof!["[ab]{1,4}", "[ab]{0,4}\\*[ab-]{0,4}"]
+        .prop_filter("a pattern", |text| Pattern::try_from(text.as_str()).is_ok())
 }
 
 fn rules() -> impl Strategy<Value = Vec<NameRule>> {
-    let rule = (patterns(), proptest::collection::btree_set(proptest::sample::select(Usage::ALL), 0..4)).prop_map(
-        |(pattern, usages)| NameRule { pattern: Pattern::try_from(pattern.as_str()).unwrap(), usages },
-    );
+    let rule = (
+        patterns(),
+        proptest::collection::btree_set(proptest::sample::select(Usage::ALL), 0..4),
+    )
+        .prop_map(|(pattern, usages)| NameRule {
+            pattern: Pattern::try_from(pattern.as_str()).unwrap(),
+            usages,
+        });
     proptest::collection::vec(rule, 0..5)
 }
 
 fn policies() -> impl Strategy<Value = Policy> {
     let bits = || (256u16..=1024).prop_map(|bytes| RsaBits::try_from(bytes * 8).unwrap());
-    let range = proptest::option::of((bits(), bits()).prop_map(|(a, b)| RsaRange { min: a.min(b), max: a.max(b) }));
+    let range = proptest::option::of((bits(), bits()).prop_map(|(a, b)| RsaRange {
+        min: a.min(b),
+        max: a.max(b),
+    }));
     let curves = [KeyType::P256, KeyType::P384, KeyType::P521, KeyType::Ed25519].to_vec();
     let curves = proptest::collection::btree_set(proptest::sample::select(curves), 0..5);
-    (any::<bool>(), rules(), range, curves)
-        .prop_map(|(imports, names, rsa, curves)| Policy { imports, names, rsa, curves })
+    (any::<bool>(), rules(), range, curves).prop_map(|(imports, names, rsa, curves)| Policy {
+        imports,
+        names,
+        rsa,
+        curves,
+    })
 }
 
 proptest! {

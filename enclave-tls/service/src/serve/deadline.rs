@@ -16,7 +16,10 @@ pub(super) struct Deadline {
 
 impl Deadline {
     pub(super) fn new(at: Instant) -> Self {
-        Self { at, timer: Box::pin(sleep_until(at)) }
+        Self {
+            at,
+            timer: Box::pin(sleep_until(at)),
+        }
     }
 
     pub(super) fn set(&mut self, at: Instant) {

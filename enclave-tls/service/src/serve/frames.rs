@@ -13,7 +13,11 @@ pub(super) struct Frames {
 
 impl Frames {
     pub(super) fn new(limit: usize) -> Self {
-        Self { bytes: empty(USUAL), filled: 0, limit }
+        Self {
+            bytes: empty(USUAL),
+            filled: 0,
+            limit,
+        }
     }
 
     /// Whether no frame has begun.
@@ -120,7 +124,10 @@ mod tests {
         assert_eq!((second.operation, frames.body(&second)), (2, b"two!".as_slice()));
         frames.consume(&second);
         assert!(frames.is_empty());
-        assert!(frames.bytes.iter().all(|byte| *byte == 0), "nothing of a frame stays behind");
+        assert!(
+            frames.bytes.iter().all(|byte| *byte == 0),
+            "nothing of a frame stays behind"
+        );
     }
 
     /// threat_05: room is made for what a header announces, within the limit, and only while that frame is here.

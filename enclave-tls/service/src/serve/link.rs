@@ -2,12 +2,10 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use enclave_wire::frame::{FrameError, Header};
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::Instant;
 
 use super::deadline::Deadline;
@@ -102,12 +100,17 @@ impl Link {
 
     /// Sends a whole frame: one system call, unless the peer does not keep up.
     pub(super) async fn send(&mut self, frame: &[u8]) -> Result<(), End> {
-        let Self { stream, deadline, patience, .. } = self;
+        let Self {
+            stream,
+            deadline,
+            patience,
+            ..
+        } = self;
         let mut rest = frame;
         let mut late = false;
         poll_fn(|cx| {
             while !rest.is_empty() {
-                match Pin::new(&mut *stream).poll_write(cx, rest) {
+                match stream.poll_write(cx, rest) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(End::Closed)),
                     Poll::Ready(Ok(sent)) => rest = rest.get(sent..).unwrap_or_default(),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(End::from(error))),
@@ -128,12 +131,15 @@ impl Link {
 
     /// Reads what is there, once.
     async fn fill(&mut self) -> Result<(), End> {
-        let Self { stream, frames, deadline, .. } = self;
+        let Self {
+            stream,
+            frames,
+            deadline,
+            ..
+        } = self;
         poll_fn(|cx| {
-            let mut space = ReadBuf::new(frames.space());
-            match Pin::new(&mut *stream).poll_read(cx, &mut space) {
-                Poll::Ready(Ok(())) => {
-                    let count = space.filled().len();
+            match stream.poll_read(cx, frames.space()) {
+                Poll::Ready(Ok(count)) => {
                     frames.advance(count);
                     // Nothing read is the end of the stream (threat 2), in the middle of a frame as well.
                     Poll::Ready(if count == 0 { Err(End::Closed) } else { Ok(()) })
@@ -148,9 +154,15 @@ impl Link {
 
 impl From<io::Error> for End {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => Self::Closed,
-            _ => Self::Io(error),
+        let gone = [
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::BrokenPipe,
+            io::ErrorKind::NotConnected,
+        ];
+        if gone.contains(&error.kind()) {
+            Self::Closed
+        } else {
+            Self::Io(error)
         }
     }
 }

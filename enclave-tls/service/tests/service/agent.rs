@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use enclave_wire::control::{
-    AgentReply, ControlError, Counters, Create, EnclaveRequest, Import, InstallCredential, KeyInfo, KeyPage, Narrow, Reply, Request,
-    Status,
+    AgentReply, ControlError, Counters, Create, EnclaveRequest, Import, InstallCredential, KeyInfo, KeyPage, Narrow,
+    Reply, Request, Status,
 };
 use enclave_wire::frame::{HEADER_LEN, Header, limit};
 use enclave_wire::{KeyId, KeyType, Name, Usage, Writer};
@@ -39,7 +39,11 @@ impl Agent {
                 }
             }
         });
-        Self { stream, replies, last_id: 0 }
+        Self {
+            stream,
+            replies,
+            last_id: 0,
+        }
     }
 
     /// Ends a connection and waits for the service to dial again.
@@ -66,7 +70,10 @@ impl Agent {
     /// Sends bytes as they are, and gives whatever reply comes before the connection ends.
     pub(crate) fn send_raw(&mut self, bytes: &[u8]) -> Option<Reply> {
         self.stream.write_all(bytes).unwrap();
-        self.replies.recv_timeout(Duration::from_secs(5)).ok().map(|(_, reply)| reply)
+        self.replies
+            .recv_timeout(Duration::from_secs(5))
+            .ok()
+            .map(|(_, reply)| reply)
     }
 
     /// Whether the service has closed the connection, waiting for it.
@@ -80,21 +87,39 @@ impl Agent {
     }
 
     pub(crate) fn install(&mut self, client: &str, identity: &Identity) {
-        let request = InstallCredential { client: name(client), id: identity.id, verifier: identity.verifier() };
-        assert_eq!(self.call(&Request::InstallCredential(request)), Reply::CredentialInstalled);
+        let request = InstallCredential {
+            client: name(client),
+            id: identity.id,
+            verifier: identity.verifier(),
+        };
+        assert_eq!(
+            self.call(&Request::InstallCredential(request)),
+            Reply::CredentialInstalled
+        );
     }
 
     pub(crate) fn create(&mut self, name: &str, key_type: &str, usage: Usage, clients: &[&str]) -> KeyInfo {
         self.try_create(name, key_type, usage, clients).unwrap()
     }
 
-    pub(crate) fn try_create(&mut self, label: &str, key_type: &str, usage: Usage, clients: &[&str]) -> Result<KeyInfo, ControlError> {
+    pub(crate) fn try_create(
+        &mut self,
+        label: &str,
+        key_type: &str,
+        usage: Usage,
+        clients: &[&str],
+    ) -> Result<KeyInfo, ControlError> {
         let request = Create {
             name: name(label),
             key_type: key_type.parse::<KeyType>().unwrap(),
             usage,
             dns_names: vec!["lab.test".parse().unwrap()].try_into().unwrap(),
-            clients: clients.iter().map(|client| name(client)).collect::<Vec<_>>().try_into().unwrap(),
+            clients: clients
+                .iter()
+                .map(|client| name(client))
+                .collect::<Vec<_>>()
+                .try_into()
+                .unwrap(),
         };
         match self.call(&Request::Create(request)) {
             Reply::Created(info) => Ok(info),
@@ -103,12 +128,23 @@ impl Agent {
         }
     }
 
-    pub(crate) fn try_import(&mut self, label: &str, usage: Usage, clients: &[&str], pkcs8: &[u8]) -> Result<KeyInfo, ControlError> {
+    pub(crate) fn try_import(
+        &mut self,
+        label: &str,
+        usage: Usage,
+        clients: &[&str],
+        pkcs8: &[u8],
+    ) -> Result<KeyInfo, ControlError> {
         let request = Import {
             name: name(label),
             usage,
             dns_names: vec!["lab.test".parse().unwrap()].try_into().unwrap(),
-            clients: clients.iter().map(|client| name(client)).collect::<Vec<_>>().try_into().unwrap(),
+            clients: clients
+                .iter()
+                .map(|client| name(client))
+                .collect::<Vec<_>>()
+                .try_into()
+                .unwrap(),
             pkcs8: pkcs8.to_vec().try_into().ok().unwrap(),
         };
         match self.call(&Request::Import(request)) {

@@ -23,7 +23,10 @@ impl Identity {
         aws_lc_rs::rand::fill(&mut secret).unwrap();
         let secret = Secret::from_random(secret);
         let id = sha256(&secret.id_input())[..16].try_into().unwrap();
-        Self { id: CredentialId(id), verifier: sha256(&secret.verifier_input()) }
+        Self {
+            id: CredentialId(id),
+            verifier: sha256(&secret.verifier_input()),
+        }
     }
 
     pub(crate) fn verifier(&self) -> Verifier {
@@ -61,7 +64,11 @@ impl Client {
     pub(crate) fn dial(name: &str) -> io::Result<Self> {
         let stream = UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        Ok(Self { stream, last_id: 0x1234_5678_9abc_def0, buffer: vec![0; 65_600] })
+        Ok(Self {
+            stream,
+            last_id: 0x1234_5678_9abc_def0,
+            buffer: vec![0; 65_600],
+        })
     }
 
     /// Connects and authenticates.
@@ -77,10 +84,17 @@ impl Client {
     pub(crate) fn hello(&mut self, identity: &Identity) -> Result<Transcript, Failed> {
         let mut client_nonce = [0; 32];
         aws_lc_rs::rand::fill(&mut client_nonce).unwrap();
-        let hello = Hello { credential: identity.id, client_nonce };
+        let hello = Hello {
+            credential: identity.id,
+            client_nonce,
+        };
         match self.call(&Request::Hello(hello)).map_err(|_| Failed::Closed)? {
             Reply::Challenge(challenge) => {
-                let transcript = Transcript { credential: identity.id, client_nonce, server_nonce: challenge.server_nonce };
+                let transcript = Transcript {
+                    credential: identity.id,
+                    client_nonce,
+                    server_nonce: challenge.server_nonce,
+                };
                 if identity.mac(&transcript.server_input()) == challenge.server_proof {
                     Ok(transcript)
                 } else {
@@ -106,7 +120,10 @@ impl Client {
         self.stream.write_all(&frame)?;
         let (header, reply) = self.read()?;
         // A service that has no place answers before it has read anything.
-        assert!(header.request_id == self.last_id || reply == Reply::Error(SignError::Busy), "{header:?}");
+        assert!(
+            header.request_id == self.last_id || reply == Reply::Error(SignError::Busy),
+            "{header:?}"
+        );
         Ok(reply)
     }
 

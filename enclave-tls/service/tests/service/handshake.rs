@@ -23,7 +23,10 @@ fn a_wrong_proof_is_refused() {
     let lab = Lab::new();
     let mut client = Client::dial(&lab.signing).unwrap();
     client.hello(&lab.www).unwrap();
-    assert_eq!(client.authenticate([0; 32]), Err(Failed::Refused(SignError::AuthenticationFailed)));
+    assert_eq!(
+        client.authenticate([0; 32]),
+        Err(Failed::Refused(SignError::AuthenticationFailed))
+    );
     assert!(client.is_closed());
     lab.until(|lab| lab.statistics.authentication_failures.get() == 1);
 }
@@ -35,7 +38,10 @@ fn threat_10_an_unknown_credential_is_answered_like_a_wrong_one() {
     let stranger = Identity::new();
     let mut client = Client::dial(&lab.signing).unwrap();
     assert_eq!(client.hello(&stranger).err(), Some(Failed::ServiceProof));
-    assert_eq!(client.authenticate([0; 32]), Err(Failed::Refused(SignError::AuthenticationFailed)));
+    assert_eq!(
+        client.authenticate([0; 32]),
+        Err(Failed::Refused(SignError::AuthenticationFailed))
+    );
     assert!(client.is_closed());
 }
 
@@ -47,7 +53,10 @@ fn a_proof_of_another_connection_is_refused() {
     let mut second = Client::dial(&lab.signing).unwrap();
     second.hello(&lab.www).unwrap();
     let proof = lab.www.mac(&transcript.client_input());
-    assert_eq!(second.authenticate(proof), Err(Failed::Refused(SignError::AuthenticationFailed)));
+    assert_eq!(
+        second.authenticate(proof),
+        Err(Failed::Refused(SignError::AuthenticationFailed))
+    );
     assert!(first.authenticate(proof).is_ok(), "it was right for its own");
 }
 
@@ -66,7 +75,10 @@ fn what_is_out_of_order_ends_the_connection() {
     assert!(client.is_closed());
     let mut client = Client::dial(&lab.signing).unwrap();
     client.hello(&lab.www).unwrap();
-    assert_eq!(client.hello(&lab.www).err(), Some(Failed::Refused(SignError::Malformed)));
+    assert_eq!(
+        client.hello(&lab.www).err(),
+        Some(Failed::Refused(SignError::Malformed))
+    );
     lab.until(|lab| lab.statistics.malformed.get() == 4);
 }
 
@@ -94,7 +106,10 @@ fn a_handshake_has_one_second_in_all() {
     halfway.hello(&lab.www).unwrap();
     assert!(silent.is_closed() && halfway.is_closed());
     let taken = begun.elapsed();
-    assert!((Duration::from_millis(900)..Duration::from_secs(3)).contains(&taken), "{taken:?}");
+    assert!(
+        (Duration::from_millis(900)..Duration::from_secs(3)).contains(&taken),
+        "{taken:?}"
+    );
     lab.until(|lab| lab.statistics.deadlines.get() == 2);
 }
 
@@ -127,11 +142,17 @@ fn threat_08_the_257th_connection_of_a_credential_is_busy() {
     let other = Identity::new();
     lab.agent.install("other", &other);
     let mut clients: Vec<Client> = (0..256).map(|_| lab.client()).collect();
-    assert_eq!(Client::open(&lab.signing, &lab.www).err(), Some(Failed::Refused(SignError::Busy)));
+    assert_eq!(
+        Client::open(&lab.signing, &lab.www).err(),
+        Some(Failed::Refused(SignError::Busy))
+    );
     for client in &mut clients {
         assert!(client.call(&Request::Ping).is_ok());
     }
-    assert!(lab.open(&other).call(&Request::Ping).is_ok(), "another credential has its own");
+    assert!(
+        lab.open(&other).call(&Request::Ping).is_ok(),
+        "another credential has its own"
+    );
     lab.until(|lab| lab.statistics.busy.get() == 1);
     clients.pop();
     lab.until(|lab| lab.statistics.connections.get() == 255);
@@ -141,7 +162,10 @@ fn threat_08_the_257th_connection_of_a_credential_is_busy() {
 /// threat_08: 5,000 connects, of which none authenticates, disturb nobody who is here.
 #[test]
 fn threat_08_a_connect_storm_leaves_existing_clients_alone() {
-    let mut lab = Lab::with(Limits { authentication: Duration::from_secs(20), ..Limits::default() });
+    let mut lab = Lab::with(Limits {
+        authentication: Duration::from_secs(20),
+        ..Limits::default()
+    });
     let key = lab.key("lab-a", "P-256").id;
     let mut client = lab.client();
     let mut storm: Vec<Client> = (0..1_023).map(|_| Client::dial(&lab.signing).unwrap()).collect();

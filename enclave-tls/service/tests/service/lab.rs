@@ -75,14 +75,34 @@ impl Lab {
             control: format!("unix:@{control}").parse().unwrap(),
         };
         let clock = Arc::new(TestClock(AtomicI64::new(NOW)));
-        let service = Service::new(config, Platform { clock: clock.clone(), limits }).unwrap();
+        let service = Service::new(
+            config,
+            Platform {
+                clock: clock.clone(),
+                limits,
+            },
+        )
+        .unwrap();
         let statistics = service.statistics();
         // Its threads are told from those of other labs by their name, which the kernel cuts at 15 bytes.
         let threads = format!("lab-{}", LABS.load(Ordering::Relaxed));
-        let runtime = Builder::new_multi_thread().thread_name(&threads).enable_all().build().unwrap();
+        let runtime = Builder::new_multi_thread()
+            .thread_name(&threads)
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.spawn(service.run());
         let agent = Agent::accept(&listener);
-        Self { agent, listener, statistics, signing, www: Identity::new(), clock, threads, _runtime: runtime }
+        Self {
+            agent,
+            listener,
+            statistics,
+            signing,
+            www: Identity::new(),
+            clock,
+            threads,
+            _runtime: runtime,
+        }
     }
 
     /// A connection of `www`.
@@ -97,7 +117,11 @@ impl Lab {
     /// The key `p-256.der` with its chain installed, and the last second of its leaf.
     pub(crate) fn key_with_chain(&mut self) -> (KeyId, i64) {
         let pkcs8 = include_bytes!("../vectors/keys/p-256.der");
-        let key = self.agent.try_import("lab-chain", Usage::Digest, &["www"], pkcs8).unwrap().id;
+        let key = self
+            .agent
+            .try_import("lab-chain", Usage::Digest, &["www"], pkcs8)
+            .unwrap()
+            .id;
         let request = Request::InstallChain(InstallChain { key, chain: chain() });
         match self.agent.call(&request) {
             Reply::ChainInstalled(info) => (key, info.validity.unwrap().not_after),
@@ -111,7 +135,9 @@ impl Lab {
             let task = task.ok()?.path();
             let name = std::fs::read_to_string(task.join("comm")).ok()?;
             let schedstat = std::fs::read_to_string(task.join("schedstat")).ok()?;
-            (name.trim_end() == self.threads).then(|| schedstat.split(' ').next()?.parse::<u64>().ok()).flatten()
+            (name.trim_end() == self.threads)
+                .then(|| schedstat.split(' ').next()?.parse::<u64>().ok())
+                .flatten()
         });
         Duration::from_nanos(times.sum())
     }
@@ -119,14 +145,22 @@ impl Lab {
     /// Sockets of the signing plane that the kernel knows, the listening one among them.
     pub(crate) fn sockets(&self) -> usize {
         let name = format!("@{}", self.signing);
-        std::fs::read_to_string("/proc/net/unix").unwrap().lines().filter(|line| line.ends_with(&name)).count()
+        std::fs::read_to_string("/proc/net/unix")
+            .unwrap()
+            .lines()
+            .filter(|line| line.ends_with(&name))
+            .count()
     }
 
     /// Waits until something is so.
     pub(crate) fn until(&self, so: impl Fn(&Self) -> bool) {
         let begun = Instant::now();
         while !so(self) {
-            assert!(begun.elapsed() < Duration::from_secs(20), "it never came: {:?}", self.statistics);
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "it never came: {:?}",
+                self.statistics
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -140,12 +174,19 @@ impl Lab {
 static LABS: AtomicU32 = AtomicU32::new(0);
 
 fn unique(what: &str) -> String {
-    format!("enclave-tls-test-{}-{}-{what}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "enclave-tls-test-{}-{}-{what}",
+        std::process::id(),
+        LABS.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 /// What `chain.sh` made for `p-256.der`: leaf and root.
 pub(crate) fn chain() -> Chain {
-    let certificates = [include_bytes!("chain-leaf.der").as_slice(), include_bytes!("chain-root.der")];
+    let certificates = [
+        include_bytes!("chain-leaf.der").as_slice(),
+        include_bytes!("chain-root.der"),
+    ];
     let certificates = certificates.map(|der| Certificate::try_from(der.to_vec()).unwrap());
     Chain::try_from(certificates.to_vec()).unwrap()
 }

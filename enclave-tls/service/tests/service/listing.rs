@@ -14,7 +14,9 @@ fn read(client: &mut Client) -> Result<(u64, Vec<Entry>, usize), SignError> {
     let (mut entries, mut pages) = (Vec::new(), 0);
     let (mut known, mut cursor) = (0, 0);
     loop {
-        let Listing::Page(page) = client.list(known, cursor)? else { panic!("unchanged, to a reader who has nothing") };
+        let Listing::Page(page) = client.list(known, cursor)? else {
+            panic!("unchanged, to a reader who has nothing")
+        };
         entries.extend(page.entries.0);
         (known, pages) = (page.version, pages + 1);
         match page.next {
@@ -31,8 +33,14 @@ fn thousands_of_keys_come_in_pages() {
     lab.agent.install("stranger", &stranger);
     let mut ids = BTreeSet::new();
     for number in 0..3_000 {
-        let clients: &[&str] = if number % 10 == 0 { &["stranger"] } else { &["www", "stranger"] };
-        let info = lab.agent.create(&format!("lab-{:04}", number % 1_000), "P-256", Usage::Digest, clients);
+        let clients: &[&str] = if number % 10 == 0 {
+            &["stranger"]
+        } else {
+            &["www", "stranger"]
+        };
+        let info = lab
+            .agent
+            .create(&format!("lab-{:04}", number % 1_000), "P-256", Usage::Digest, clients);
         assert_eq!(info.generation, number / 1_000 + 1);
         if number % 10 != 0 {
             ids.insert(info.id);
@@ -71,7 +79,9 @@ fn a_listing_that_changes_midway_begins_again() {
         lab.key("lab-a", "P-256");
     }
     let mut client = lab.client();
-    let Ok(Listing::Page(first)) = client.list(0, 0) else { panic!("a page") };
+    let Ok(Listing::Page(first)) = client.list(0, 0) else {
+        panic!("a page")
+    };
     let next = first.next.unwrap();
     assert!(client.list(first.version, next).is_ok());
     let changed = lab.key("lab-b", "P-256").id;
@@ -120,7 +130,10 @@ fn labels_tell_the_live_from_the_superseded() {
     assert_eq!(first.version, second.version);
     let pages = first.entries.0.len() + second.entries.0.len();
     assert!(second.next.is_some() || pages == 600, "{pages}");
-    assert_eq!(first.entries.0.last().unwrap().generation + 1, second.entries.0[0].generation);
+    assert_eq!(
+        first.entries.0.last().unwrap().generation + 1,
+        second.entries.0[0].generation
+    );
 }
 
 #[test]
@@ -132,5 +145,8 @@ fn a_generation_is_never_used_twice() {
         lab.agent.retire(info.id).unwrap();
     }
     assert_eq!(lab.agent.list(0).total, 0);
-    assert!(matches!(lab.agent.call(&ControlRequest::Ping), enclave_wire::control::Reply::Pong));
+    assert!(matches!(
+        lab.agent.call(&ControlRequest::Ping),
+        enclave_wire::control::Reply::Pong
+    ));
 }

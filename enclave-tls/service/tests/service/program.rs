@@ -14,7 +14,10 @@ use super::lab::POLICY;
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_enclave-tls"));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -66,13 +69,18 @@ fn it_serves_until_sigterm() {
     let random = aws_lc_rs::rand::SystemRandom::new();
     let algorithm = &aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED_SIGNING;
     let pkcs8 = aws_lc_rs::signature::EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
-    agent.try_import("lab-a", enclave_wire::Usage::Tls, &["www"], pkcs8.as_ref()).unwrap();
+    agent
+        .try_import("lab-a", enclave_wire::Usage::Tls, &["www"], pkcs8.as_ref())
+        .unwrap();
     assert!(socket.exists());
     assert!(Client::dial(&unique).is_err(), "it is a path, not an abstract name");
 
     let pid = Pid::from_child(&child);
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
     kill_process(pid, Signal::TERM).unwrap();
     let status = child.wait().unwrap();

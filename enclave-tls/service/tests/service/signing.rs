@@ -12,8 +12,15 @@ use enclave_wire::{KeyId, Mechanism, Usage};
 use super::client::{Client, Identity};
 use super::lab::{Lab, TestClock};
 
-fn verify(algorithm: &'static dyn signature::VerificationAlgorithm, key: &KeyInfo, message: &[u8], made: &[u8]) -> bool {
-    UnparsedPublicKey::new(algorithm, key.spki.as_bytes()).verify(message, made).is_ok()
+fn verify(
+    algorithm: &'static dyn signature::VerificationAlgorithm,
+    key: &KeyInfo,
+    message: &[u8],
+    made: &[u8],
+) -> bool {
+    UnparsedPublicKey::new(algorithm, key.spki.as_bytes())
+        .verify(message, made)
+        .is_ok()
 }
 
 #[test]
@@ -23,17 +30,29 @@ fn signatures_verify_under_the_listed_key() {
     let mut client = lab.client();
     let message = [5; 1_000];
     for (key, mechanism, algorithm) in [
-        (&keys[0], Mechanism::EcdsaSha256, &ECDSA_P256_SHA256_FIXED as &'static dyn signature::VerificationAlgorithm),
+        (
+            &keys[0],
+            Mechanism::EcdsaSha256,
+            &ECDSA_P256_SHA256_FIXED as &'static dyn signature::VerificationAlgorithm,
+        ),
         (&keys[1], Mechanism::Ed25519, &ED25519),
         (&keys[2], Mechanism::RsaPkcs1Sha256, &RSA_PKCS1_2048_8192_SHA256),
     ] {
         let made = client.sign(key.id, mechanism, &message).unwrap();
         assert_eq!(made.len(), key.key_type.signature_len());
         assert!(verify(algorithm, key, &message, &made), "{mechanism:?}");
-        assert_eq!(client.sign(key.id, Mechanism::RsaPssDigestSha256, &[1; 31]).is_ok(), false);
+        assert_eq!(
+            client.sign(key.id, Mechanism::RsaPssDigestSha256, &[1; 31]).is_ok(),
+            false
+        );
     }
     let counters = lab.agent.counters();
-    let uses: Vec<_> = counters.keys.items().iter().map(|c| (c.signed, c.refused, c.failed)).collect();
+    let uses: Vec<_> = counters
+        .keys
+        .items()
+        .iter()
+        .map(|c| (c.signed, c.refused, c.failed))
+        .collect();
     assert_eq!(uses.iter().filter(|uses| **uses == (1, 0, 0)).count(), 3);
     assert_eq!(uses.iter().filter(|uses| **uses == (0, 1, 0)).count(), 3);
     assert_eq!((counters.connections, counters.accepted), (1, 1));
@@ -46,13 +65,22 @@ fn usage_is_refused_by_name() {
     let mut client = lab.client();
     let message = [[0x20; 64].as_slice(), b"TLS 1.3, server CertificateVerify\0", &[1; 32]].concat();
     assert!(client.sign(key, Mechanism::EcdsaSha256, &message).is_ok());
-    assert_eq!(client.sign(key, Mechanism::EcdsaSha256, b"anything"), Err(SignError::UsageRefused));
-    assert_eq!(client.sign(key, Mechanism::Ecdsa, &[1; 32]), Err(SignError::UsageRefused));
+    assert_eq!(
+        client.sign(key, Mechanism::EcdsaSha256, b"anything"),
+        Err(SignError::UsageRefused)
+    );
+    assert_eq!(
+        client.sign(key, Mechanism::Ecdsa, &[1; 32]),
+        Err(SignError::UsageRefused)
+    );
     // Narrowing counts at once, on connections that are open.
     let key = lab.key("lab-b", "P-256").id;
     assert!(client.sign(key, Mechanism::Ecdsa, &[1; 32]).is_ok());
     lab.agent.narrow(key, Usage::Tls).unwrap();
-    assert_eq!(client.sign(key, Mechanism::Ecdsa, &[1; 32]), Err(SignError::UsageRefused));
+    assert_eq!(
+        client.sign(key, Mechanism::Ecdsa, &[1; 32]),
+        Err(SignError::UsageRefused)
+    );
     assert!(client.sign(key, Mechanism::EcdsaSha256, &message).is_ok());
 }
 
@@ -78,14 +106,24 @@ fn threat_42_no_such_key_is_one_answer() {
         });
         assert!(replies.iter().all(|reply| *reply == replies[0]), "{replies:?}");
     }
-    assert_eq!(client.sign(others, Mechanism::Ecdsa, &[1; 32]), Err(SignError::NoSuchKey));
-    assert_eq!(client.call(&Request::Chain(others)).unwrap(), Reply::Error(SignError::NoSuchKey));
+    assert_eq!(
+        client.sign(others, Mechanism::Ecdsa, &[1; 32]),
+        Err(SignError::NoSuchKey)
+    );
+    assert_eq!(
+        client.call(&Request::Chain(others)).unwrap(),
+        Reply::Error(SignError::NoSuchKey)
+    );
     assert!(client.find_by_id(others).is_empty());
     assert!(lab.open(&stranger).sign(others, Mechanism::Ecdsa, &[1; 32]).is_ok());
 }
 
 fn sign(key: KeyId) -> Request<'static> {
-    Request::Sign(Sign { key, mechanism: Mechanism::Ecdsa, input: &[1; 32] })
+    Request::Sign(Sign {
+        key,
+        mechanism: Mechanism::Ecdsa,
+        input: &[1; 32],
+    })
 }
 
 /// threat_35: a key whose certificate has expired does not sign. threat_49: a panic drops its own connection and no other.
@@ -97,10 +135,16 @@ fn threat_35_and_49_expiry_and_panic() {
     let (mut client, mut other) = (lab.client(), lab.client());
     assert!(client.sign(key, Mechanism::Ecdsa, &[1; 32]).is_ok());
     lab.clock.set(not_after);
-    assert!(client.sign(key, Mechanism::Ecdsa, &[1; 32]).is_ok(), "the last second counts");
+    assert!(
+        client.sign(key, Mechanism::Ecdsa, &[1; 32]).is_ok(),
+        "the last second counts"
+    );
     lab.clock.set(not_after + 1);
     assert_eq!(client.sign(key, Mechanism::Ecdsa, &[1; 32]), Err(SignError::Failed));
-    assert!(client.sign(plain, Mechanism::Ecdsa, &[1; 32]).is_ok(), "no certificate, nothing to expire");
+    assert!(
+        client.sign(plain, Mechanism::Ecdsa, &[1; 32]).is_ok(),
+        "no certificate, nothing to expire"
+    );
 
     lab.clock.set(TestClock::PANIC);
     assert!(client.call(&sign(key)).is_err(), "its connection is gone");
@@ -144,7 +188,10 @@ fn threat_50_an_rsa_flood_does_not_starve_ecdsa() {
         client.join().unwrap();
     }
     ahead.sort_unstable();
-    println!("RSA operations done during one ECDSA request: median {}, most {}", ahead[100], ahead[199]);
+    println!(
+        "RSA operations done during one ECDSA request: median {}, most {}",
+        ahead[100], ahead[199]
+    );
     // Behind a queue it would see all eight of them each time. The median, since a busy machine may not run this thread at once.
     assert!(ahead[100] <= cores, "{ahead:?}");
     assert!(u64::from(lab.statistics.rsa_running.most()) <= cores);

@@ -17,7 +17,11 @@ fn threat_01_a_stall_in_mid_frame_is_cut() {
     let mut lab = Lab::new();
     let key = lab.key("lab-a", "P-256").id;
     let (mut stalled, mut client) = (lab.client(), lab.client());
-    let frame = stalled.frame(&Request::Sign(Sign { key, mechanism: Mechanism::Ecdsa, input: &[1; 32] }));
+    let frame = stalled.frame(&Request::Sign(Sign {
+        key,
+        mechanism: Mechanism::Ecdsa,
+        input: &[1; 32],
+    }));
     let begun = Instant::now();
     stalled.stream.write_all(&frame[..20]).unwrap();
     while begun.elapsed() < Duration::from_millis(500) {
@@ -31,14 +35,20 @@ fn threat_01_a_stall_in_mid_frame_is_cut() {
 /// threat_01: one that asks and never reads is let go as well.
 #[test]
 fn threat_01_a_peer_that_does_not_read_is_cut() {
-    let mut lab = Lab::with(Limits { write: Duration::from_millis(300), ..Limits::default() });
+    let mut lab = Lab::with(Limits {
+        write: Duration::from_millis(300),
+        ..Limits::default()
+    });
     for _ in 0..300 {
         lab.key("lab-a", "P-256");
     }
     let mut client = lab.client();
     client.stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
     let list = |client: &mut Client| {
-        let frame = client.frame(&Request::List(enclave_wire::signing::List { known_version: 0, cursor: 0 }));
+        let frame = client.frame(&Request::List(enclave_wire::signing::List {
+            known_version: 0,
+            cursor: 0,
+        }));
         client.stream.write_all(&frame)
     };
     while list(&mut client).is_ok() {}
@@ -47,7 +57,10 @@ fn threat_01_a_peer_that_does_not_read_is_cut() {
 
 #[test]
 fn an_idle_connection_is_closed() {
-    let lab = Lab::with(Limits { idle: Duration::from_millis(300), ..Limits::default() });
+    let lab = Lab::with(Limits {
+        idle: Duration::from_millis(300),
+        ..Limits::default()
+    });
     let mut client = lab.client();
     for _ in 0..4 {
         std::thread::sleep(Duration::from_millis(150));
@@ -63,15 +76,29 @@ fn an_idle_connection_is_closed() {
 fn threat_02_half_close_at_every_offset() {
     let mut lab = Lab::new();
     let key = lab.key("lab-a", "P-256").id;
-    let length = lab.client().frame(&Request::Sign(Sign { key, mechanism: Mechanism::Ecdsa, input: &[1; 32] })).len();
+    let length = lab
+        .client()
+        .frame(&Request::Sign(Sign {
+            key,
+            mechanism: Mechanism::Ecdsa,
+            input: &[1; 32],
+        }))
+        .len();
     let begun = Instant::now();
     for offset in 0..=length {
         let mut client = lab.client();
-        let frame = client.frame(&Request::Sign(Sign { key, mechanism: Mechanism::Ecdsa, input: &[1; 32] }));
+        let frame = client.frame(&Request::Sign(Sign {
+            key,
+            mechanism: Mechanism::Ecdsa,
+            input: &[1; 32],
+        }));
         client.stream.write_all(&frame[..offset]).unwrap();
         client.stream.shutdown(Shutdown::Write).unwrap();
         if offset == length {
-            assert!(matches!(client.read().unwrap().1, Reply::Signature(_)), "what was whole is answered");
+            assert!(
+                matches!(client.read().unwrap().1, Reply::Signature(_)),
+                "what was whole is answered"
+            );
         }
         assert!(client.is_closed());
     }
@@ -93,7 +120,11 @@ fn threat_05_an_oversized_header_is_refused() {
         frame[..4].copy_from_slice(&length.to_be_bytes());
         client.stream.write_all(&frame).unwrap();
         let (header, reply) = client.read().unwrap();
-        assert_eq!((header.request_id, reply), (client.last_id, Reply::Error(SignError::Malformed)), "{length}");
+        assert_eq!(
+            (header.request_id, reply),
+            (client.last_id, Reply::Error(SignError::Malformed)),
+            "{length}"
+        );
         assert!(client.is_closed());
     }
 }
@@ -101,16 +132,26 @@ fn threat_05_an_oversized_header_is_refused() {
 /// threat_06: whole frames, however they come; and the largest there is.
 #[test]
 fn threat_06_byte_by_byte_and_all_at_once() {
-    let mut lab = Lab::with(Limits { frame: Duration::from_secs(20), ..Limits::default() });
+    let mut lab = Lab::with(Limits {
+        frame: Duration::from_secs(20),
+        ..Limits::default()
+    });
     let key = lab.key("lab-a", "P-256").id;
     let mut client = lab.client();
-    let frame = client.frame(&Request::Sign(Sign { key, mechanism: Mechanism::EcdsaSha256, input: &[1; 300] }));
+    let frame = client.frame(&Request::Sign(Sign {
+        key,
+        mechanism: Mechanism::EcdsaSha256,
+        input: &[1; 300],
+    }));
     for byte in &frame {
         client.stream.write_all(std::slice::from_ref(byte)).unwrap();
     }
     assert!(matches!(client.read().unwrap().1, Reply::Signature(_)));
     for length in [0, 1, 450, 500, 512, 1_000, 16_384] {
-        assert!(client.sign(key, Mechanism::EcdsaSha256, &vec![1; length]).is_ok(), "{length}");
+        assert!(
+            client.sign(key, Mechanism::EcdsaSha256, &vec![1; length]).is_ok(),
+            "{length}"
+        );
     }
     // Two requests in one write are answered one after the other.
     let mut frames = client.frame(&Request::Ping);
@@ -133,7 +174,11 @@ fn threat_09_killed_clients_leave_nothing() {
         if round % 3 > 0 {
             client = lab.client();
         }
-        let frame = client.frame(&Request::Sign(Sign { key, mechanism: Mechanism::Ecdsa, input: &[1; 32] }));
+        let frame = client.frame(&Request::Sign(Sign {
+            key,
+            mechanism: Mechanism::Ecdsa,
+            input: &[1; 32],
+        }));
         client.stream.write_all(&frame[..round % frame.len()]).unwrap();
         if round % 2 == 0 {
             client.stream.write_all(&frame[round % frame.len()..]).unwrap();

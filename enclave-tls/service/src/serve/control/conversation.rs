@@ -45,7 +45,11 @@ impl<'a> Conversation<'a> {
         let limits = &state.platform.limits;
         // The heartbeat ends a connection on which nothing comes, long before this.
         let idle = limits.idle;
-        let patience = Patience { idle, frame: limits.frame, write: limits.write };
+        let patience = Patience {
+            idle,
+            frame: limits.frame,
+            write: limits.write,
+        };
         Self {
             state,
             signing,
@@ -57,13 +61,17 @@ impl<'a> Conversation<'a> {
 
     /// Talks until the connection ends, and says why it did.
     pub(super) async fn run(mut self) -> End {
-        let end = match self.talk().await {
-            Err(end) => end,
-        };
+        let Err(end) = self.talk().await;
         let error = match &end {
             End::Refused(FrameError::Version) => ControlError::Version,
             End::Refused(_) => ControlError::Malformed,
-            End::Closed | End::Deadline | End::Authentication | End::Replaced | End::Busy | End::Io(_) | End::Failed(_) => {
+            End::Closed
+            | End::Deadline
+            | End::Authentication
+            | End::Replaced
+            | End::Busy
+            | End::Io(_)
+            | End::Failed(_) => {
                 return end;
             }
         };
@@ -90,7 +98,9 @@ impl<'a> Conversation<'a> {
     }
 
     async fn event(&mut self) -> Result<Event, End> {
-        let Self { link, heartbeat, work, .. } = self;
+        let Self {
+            link, heartbeat, work, ..
+        } = self;
         let done = pin!(finished(work));
         tokio::select! {
             header = link.next() => header.map(Event::Frame),
@@ -134,7 +144,10 @@ impl<'a> Conversation<'a> {
             (_, request) => {
                 let state = Arc::clone(self.state);
                 let reply = tokio::task::spawn_blocking(move || operations::answer(&state, request));
-                self.work = Some(Work { request_id: header.request_id, reply });
+                self.work = Some(Work {
+                    request_id: header.request_id,
+                    reply,
+                });
                 return Ok(());
             }
         };
@@ -155,7 +168,10 @@ impl<'a> Conversation<'a> {
             }
         };
         tracing::info!(parents = parents.is_some(), "the policy is set for this boot");
-        self.state.policy.set(merged).map_err(|_| ControlError::PolicyAlreadySet)
+        self.state
+            .policy
+            .set(merged)
+            .map_err(|_| ControlError::PolicyAlreadySet)
     }
 
     fn phase(&mut self) -> Phase {
@@ -197,14 +213,23 @@ impl Heartbeat {
     fn new(every: std::time::Duration) -> Self {
         let mut interval = interval(every);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { interval, last_id: 0, unanswered: None, missed: 0 }
+        Self {
+            interval,
+            last_id: 0,
+            unanswered: None,
+            missed: 0,
+        }
     }
 
     /// The id of the ping to send now, if none is in flight.
     fn beat(&mut self) -> Result<Option<u64>, End> {
         if self.unanswered.is_some() {
             self.missed = self.missed.saturating_add(1);
-            return if self.missed >= MISSES { Err(End::Deadline) } else { Ok(None) };
+            return if self.missed >= MISSES {
+                Err(End::Deadline)
+            } else {
+                Ok(None)
+            };
         }
         self.last_id = self.last_id.wrapping_add(1);
         self.unanswered = Some(self.last_id);
@@ -222,10 +247,8 @@ async fn finished(work: &mut Option<Work>) -> (u64, Reply) {
     let Some(current) = work.as_mut() else {
         return std::future::pending().await;
     };
-    let reply = (&mut current.reply).await.unwrap_or_else(|_| {
-        // The hook of `boot` has logged where it panicked.
-        Reply::Error(ControlError::Failed)
-    });
+    // If it panicked, the hook of `boot` has logged where.
+    let reply = (&mut current.reply).await.unwrap_or(Reply::Error(ControlError::Failed));
     let request_id = current.request_id;
     *work = None;
     (request_id, reply)

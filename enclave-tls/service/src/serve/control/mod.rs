@@ -16,7 +16,10 @@ use self::conversation::Conversation;
 
 /// Runs the service: control for ever, and the signing plane once control has opened it. Dropping the future ends both.
 pub(super) async fn run(state: Arc<State>) -> Result<Infallible, StartError> {
-    let mut signing = Signing { plane: Arc::new(Plane::new(Arc::clone(&state))?), tasks: JoinSet::new() };
+    let mut signing = Signing {
+        plane: Arc::new(Plane::new(Arc::clone(&state))?),
+        tasks: JoinSet::new(),
+    };
     let limits = state.platform.limits;
     tracing::info!(boot = %state.boot, control = %state.config.control, "waiting for the control peer");
     loop {

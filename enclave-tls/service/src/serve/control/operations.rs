@@ -1,8 +1,8 @@
 //! What an administrator may do. Each request is answered on a thread that may block: making an RSA key takes seconds.
 
 use enclave_wire::control::{
-    ControlError, Counters, Create, Import, InstallChain, InstallCredential, KeyInfo, KeyPage, Listed, Narrow, Origin, Reply,
-    Request,
+    ControlError, Counters, Create, Import, InstallChain, InstallCredential, KeyInfo, KeyPage, Listed, Narrow, Origin,
+    Reply, Request,
 };
 use enclave_wire::frame::limit;
 use enclave_wire::identity::CertificateRequest;
@@ -33,7 +33,9 @@ impl Administrator<'_> {
     fn answer(&self, request: Request) -> Result<Reply, ControlError> {
         Ok(match request {
             // The conversation answers these itself.
-            Request::Ping | Request::Status | Request::Policy(_) | Request::Ready => return Err(ControlError::Malformed),
+            Request::Ping | Request::Status | Request::Policy(_) | Request::Ready => {
+                return Err(ControlError::Malformed);
+            }
             Request::InstallCredential(install) => self.install_credential(install)?,
             Request::Create(create) => Reply::Created(self.create(create)?),
             Request::Csr(id) => Reply::Csr(self.request(&id)?),
@@ -53,7 +55,9 @@ impl Administrator<'_> {
 
     fn install_credential(&self, install: InstallCredential) -> Result<Reply, ControlError> {
         let client = install.client.clone();
-        self.state.keys.install_credential(install.client, install.id, install.verifier)?;
+        self.state
+            .keys
+            .install_credential(install.client, install.id, install.verifier)?;
         tracing::info!(%client, "credential installed");
         Ok(Reply::CredentialInstalled)
     }
@@ -108,7 +112,10 @@ impl Administrator<'_> {
         let now = self.state.platform.clock.now_unix();
         let spki = key.signing().spki();
         let valid = chain::validate(&install.chain, spki, key.usage(), key.dns_names(), now)?;
-        let key = self.state.keys.install_chain(&install.key, valid.served, valid.validity)?;
+        let key = self
+            .state
+            .keys
+            .install_chain(&install.key, valid.served, valid.validity)?;
         Ok(changed("chain installed", &key))
     }
 

@@ -39,7 +39,10 @@ impl Authenticator {
         for (to, from) in server_proof.iter_mut().zip(proof.as_ref()) {
             *to = *from;
         }
-        let challenge = Challenge { server_nonce: transcript.server_nonce, server_proof };
+        let challenge = Challenge {
+            server_nonce: transcript.server_nonce,
+            server_proof,
+        };
         Ok((challenge, Challenged { transcript, credential }))
     }
 

@@ -39,7 +39,10 @@ async fn handshake(plane: &Plane, link: &mut Link) -> Result<Seat, End> {
     let Request::Authenticate(proof) = request(link, &header)? else {
         return Err(out_of_order());
     };
-    let credential = plane.authenticator.verify(challenged, &proof).ok_or(End::Authentication)?;
+    let credential = plane
+        .authenticator
+        .verify(challenged, &proof)
+        .ok_or(End::Authentication)?;
     let Some(seat) = credential.take_seat(plane.state.platform.limits.connections_per_credential) else {
         link.send(&busy()).await?;
         return Err(End::Busy);
@@ -118,7 +121,10 @@ async fn make_signature(plane: &Plane, key: &Arc<Key>, sign: &Sign<'_>) -> Resul
         }
         KeyType::Rsa(_) => {
             let (key, mechanism, input) = (Arc::clone(key), sign.mechanism, sign.input.to_vec());
-            plane.rsa.run(move || key.signing().sign(key.usage(), mechanism, &input)).await
+            plane
+                .rsa
+                .run(move || key.signing().sign(key.usage(), mechanism, &input))
+                .await
         }
     }
 }

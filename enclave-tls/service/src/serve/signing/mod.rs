@@ -7,9 +7,9 @@ mod rsa;
 use std::sync::Arc;
 use std::time::Duration;
 
+use enclave_wire::Writer;
 use enclave_wire::frame::limit;
 use enclave_wire::signing::{Reply, SignError};
-use enclave_wire::Writer;
 use tokio::task::{JoinError, JoinSet};
 
 use self::authentication::Authenticator;
@@ -28,7 +28,11 @@ pub(super) struct Plane {
 impl Plane {
     pub(super) fn new(state: Arc<State>) -> Result<Self, StartError> {
         let rsa = RsaPool::start(&state.statistics, state.platform.limits.rsa_waiting).map_err(StartError::Threads)?;
-        Ok(Self { authenticator: Authenticator::new()?, rsa, state })
+        Ok(Self {
+            authenticator: Authenticator::new()?,
+            rsa,
+            state,
+        })
     }
 
     /// Serves every connection until the future is dropped, and its connections with it.
@@ -66,7 +70,11 @@ impl Plane {
 
     fn link(&self, stream: Stream) -> Link {
         let limits = &self.state.platform.limits;
-        let patience = Patience { idle: limits.idle, frame: limits.frame, write: limits.write };
+        let patience = Patience {
+            idle: limits.idle,
+            frame: limits.frame,
+            write: limits.write,
+        };
         Link::new(stream, limit::SIGNING_REQUEST, patience)
     }
 

@@ -57,7 +57,10 @@ impl RsaPool {
     }
 
     /// Runs `operation` when a core is free for it.
-    pub(super) async fn run<T: Send + 'static>(&self, operation: impl FnOnce() -> T + Send + 'static) -> Result<T, NotRun> {
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NotRun> {
         let (done, result) = oneshot::channel();
         self.queue.push(Box::new(move || {
             // Nobody waits for it any more if the connection ended.
@@ -124,7 +127,10 @@ mod tests {
         let pool = RsaPool::start(&Arc::default(), 8).unwrap();
         let cores = available_parallelism().unwrap().get();
         for _ in 0..2 * cores {
-            assert_eq!(pool.run(|| panic!("an operation")).await, Err::<(), _>(NotRun::Panicked));
+            assert_eq!(
+                pool.run(|| panic!("an operation")).await,
+                Err::<(), _>(NotRun::Panicked)
+            );
         }
         assert_eq!(pool.run(|| 7).await, Ok(7));
     }

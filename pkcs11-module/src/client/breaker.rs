@@ -1,0 +1,134 @@
+//! Keeps a stalled service from taking a second of every call: after one missed deadline calls fail at once.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::token::deadline::Deadline;
+
+/// Closed, calls pass. Open, they fail at once, but for one probe at a time.
+#[derive(Debug)]
+pub(super) struct Breaker {
+    epoch: Instant,
+    /// When a deadline was last missed, in milliseconds of `epoch` and never 0; 0 while closed.
+    missed_at: AtomicU64,
+    probing: AtomicBool,
+    rest: Duration,
+}
+
+/// The right to try one call. Dropped without a word, it changes nothing.
+#[derive(Debug)]
+pub(super) struct Pass<'a> {
+    breaker: &'a Breaker,
+    is_probe: bool,
+}
+
+impl Breaker {
+    pub(super) fn new(rest: Duration) -> Self {
+        Self {
+            epoch: Instant::now(),
+            missed_at: AtomicU64::new(0),
+            probing: AtomicBool::new(false),
+            rest,
+        }
+    }
+
+    /// A pass, unless a deadline was missed just before or another call is the probe.
+    pub(super) fn enter(&self) -> Option<Pass<'_>> {
+        let missed_at = self.missed_at.load(Ordering::Acquire);
+        if missed_at == 0 {
+            return Some(Pass {
+                breaker: self,
+                is_probe: false,
+            });
+        }
+        let rested = Duration::from_millis(self.now().saturating_sub(missed_at)) >= self.rest;
+        (rested && !self.probing.swap(true, Ordering::AcqRel)).then_some(Pass {
+            breaker: self,
+            is_probe: true,
+        })
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.missed_at.load(Ordering::Acquire) != 0
+    }
+
+    fn now(&self) -> u64 {
+        let since = Instant::now().saturating_duration_since(self.epoch);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+}
+
+impl Pass<'_> {
+    /// The time that this call has: a probe has little, since the service is thought to be stalled.
+    pub(super) fn limit(&self, deadline: Deadline) -> Deadline {
+        if self.is_probe {
+            deadline.at_most(PROBE)
+        } else {
+            deadline
+        }
+    }
+
+    /// The call missed its deadline: calls fail at once from now on.
+    pub(super) fn missed(self) {
+        self.breaker.missed_at.store(self.breaker.now(), Ordering::Release);
+    }
+
+    /// The call ended in time, well or not: whatever is wrong, it does not take a second to find out.
+    pub(super) fn met(self) {
+        // Nearly always closed already. A store would take the line from every other thread's cache.
+        if self.breaker.is_open() {
+            self.breaker.missed_at.store(0, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if self.is_probe {
+            self.breaker.probing.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// How long calls fail at once after a missed deadline.
+pub(super) const REST: Duration = Duration::from_millis(250);
+/// What a probe may take: three round trips to authenticate and sign, and an RSA-8192 signature.
+const PROBE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threat_57_after_a_miss_calls_fail_at_once() {
+        let breaker = Breaker::new(Duration::from_secs(3600));
+        breaker.enter().unwrap().missed();
+        assert!(breaker.enter().is_none());
+        assert!(breaker.is_open());
+    }
+
+    #[test]
+    fn threat_57_after_a_rest_one_call_probes() {
+        let breaker = Breaker::new(Duration::ZERO);
+        breaker.enter().unwrap().missed();
+        let probe = breaker.enter().unwrap();
+        assert!(breaker.enter().is_none(), "one probe at a time");
+        let limited = probe.limit(Deadline::within(Duration::from_secs(9)));
+        assert!(limited.remaining().unwrap_or_default() <= PROBE);
+        probe.met();
+        assert!(!breaker.is_open());
+        let pass = breaker.enter().unwrap();
+        assert!(!pass.is_probe);
+        assert!(breaker.enter().is_some());
+    }
+
+    #[test]
+    fn a_probe_that_misses_or_vanishes_leaves_it_open() {
+        let breaker = Breaker::new(Duration::ZERO);
+        breaker.enter().unwrap().missed();
+        breaker.enter().unwrap().missed();
+        drop(breaker.enter().unwrap());
+        assert!(breaker.is_open());
+        assert!(breaker.enter().is_some_and(|pass| pass.is_probe));
+    }
+}

@@ -1,0 +1,165 @@
+//! One authenticated connection: whole frames out, whole frames in, each reply bound to its request.
+
+use std::time::Duration;
+
+use enclave_wire::frame::{HEADER_LEN, Header, limit};
+use enclave_wire::signing::{Reply, Request, SignError};
+use enclave_wire::{BootId, Writer};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+use super::registry::Registered;
+use crate::token::deadline::Deadline;
+
+/// A connection. Any failure but a proper error reply is the end of it: what is still on its way could be taken for a later answer.
+#[derive(Debug)]
+pub(super) struct Connection {
+    socket: Registered,
+    /// The socket's own time limit, as it was last set.
+    limit: Duration,
+    next_request: u64,
+    boot: BootId,
+    received: Vec<u8>,
+}
+
+/// Why an exchange brought no reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ExchangeError {
+    /// The deadline has passed.
+    Timeout,
+    /// The peer is gone. `untouched` where no byte of a reply had come, so that asking again elsewhere is harmless.
+    Closed { untouched: bool },
+    /// The peer broke the protocol.
+    Protocol,
+    /// A proper reply that says no.
+    Answer(SignError),
+}
+
+impl Connection {
+    /// A connection over a socket that has just connected, not authenticated yet. The first request's id is random.
+    pub(super) fn new(socket: Registered) -> Result<Self, ExchangeError> {
+        // Numbers that cannot be had are as good as no connection: nothing here may be guessed.
+        let next_request = getrandom::u64().map_err(|_| ExchangeError::Closed { untouched: true })?;
+        Ok(Self {
+            socket,
+            limit: Duration::ZERO,
+            next_request,
+            boot: BootId([0; 16]),
+            received: vec![0; USUAL_REPLY],
+        })
+    }
+
+    /// The run of the service at the other end.
+    pub(super) fn boot(&self) -> BootId {
+        self.boot
+    }
+
+    /// Notes what the peer said when authentication ended.
+    pub(super) fn set_boot(&mut self, boot: BootId) {
+        self.boot = boot;
+    }
+
+    /// Sends a request and waits for its reply: one system call each, when nothing is amiss.
+    pub(super) fn exchange(&mut self, request: &Request<'_>, deadline: Deadline) -> Result<Reply, ExchangeError> {
+        let id = self.next_request;
+        self.next_request = id.wrapping_add(1);
+        let input = if let Request::Sign(sign) = request {
+            sign.input
+        } else {
+            &[]
+        };
+        let mut frame = Writer::with_capacity(input.len().saturating_add(USUAL_REQUEST));
+        request.write(&mut frame, id);
+        self.send_all(&frame.into_bytes(), deadline)?;
+        let (header, reply) = self.receive(deadline)?;
+        let is_bound = header.request_id == id;
+        if let Reply::Error(error) = reply
+            && (is_bound || is_unbound_busy(&header, error))
+        {
+            return Err(ExchangeError::Answer(error));
+        }
+        if is_bound {
+            Ok(reply)
+        } else {
+            Err(ExchangeError::Protocol)
+        }
+    }
+
+    fn send_all(&mut self, mut frame: &[u8], deadline: Deadline) -> Result<(), ExchangeError> {
+        while !frame.is_empty() {
+            self.arm(deadline)?;
+            match send(&self.socket, frame, SendFlags::NOSIGNAL) {
+                Ok(sent) => frame = frame.get(sent..).unwrap_or_default(),
+                Err(error) => failed(error, true)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// One frame, and nothing after it: whatever follows was not asked for.
+    fn receive(&mut self, deadline: Deadline) -> Result<(Header, Reply), ExchangeError> {
+        let mut have = 0;
+        loop {
+            self.arm(deadline)?;
+            let room = self.received.get_mut(have..).unwrap_or_default();
+            match recv(&self.socket, room, RecvFlags::empty()) {
+                Ok((_, 0)) => return Err(ExchangeError::Closed { untouched: have == 0 }),
+                Ok((_, more)) => have = have.saturating_add(more),
+                Err(error) => failed(error, have == 0)?,
+            }
+            let Some(header) = self.received.get(..have).and_then(|bytes| bytes.first_chunk()) else {
+                continue;
+            };
+            let header = Header::decode(header, limit::SIGNING_REPLY).map_err(|_| ExchangeError::Protocol)?;
+            let whole = HEADER_LEN.saturating_add(header.body_len());
+            if have > whole {
+                return Err(ExchangeError::Protocol);
+            }
+            if have == whole {
+                let body = self.received.get(HEADER_LEN..whole).unwrap_or_default();
+                let reply = Reply::decode(&header, body).map_err(|_| ExchangeError::Protocol)?;
+                return Ok((header, reply));
+            }
+            // Bounded by the plane's limit, which the header was held against.
+            if self.received.len() < whole {
+                self.received.resize(whole, 0);
+            }
+        }
+    }
+
+    /// Has the kernel end a call at the deadline. Set once in the life of a connection as long as calls have their full time: it is
+    /// set again only where it is off by more than `SLACK`.
+    fn arm(&mut self, deadline: Deadline) -> Result<(), ExchangeError> {
+        let left = deadline.remaining().ok_or(ExchangeError::Timeout)?;
+        if self.limit.abs_diff(left) > SLACK {
+            for timeout in [Timeout::Recv, Timeout::Send] {
+                let set = set_socket_timeout(&self.socket, timeout, Some(left));
+                set.map_err(|_| ExchangeError::Closed { untouched: true })?;
+            }
+            self.limit = left;
+        }
+        Ok(())
+    }
+}
+
+/// A service over its limit of connections answers before it has read anything, so with no request's id.
+fn is_unbound_busy(header: &Header, error: SignError) -> bool {
+    header.request_id == 0 && error == SignError::Busy
+}
+
+/// Sorts out a failed system call. An interrupted one is no failure: the deadline is looked at again before the next.
+fn failed(error: Errno, untouched: bool) -> Result<(), ExchangeError> {
+    match error {
+        Errno::INTR => Ok(()),
+        Errno::AGAIN => Err(ExchangeError::Timeout),
+        _ => Err(ExchangeError::Closed { untouched }),
+    }
+}
+
+/// Every reply but listings and chains: a signature of RSA-8192 has 1,075 bytes with all around it.
+const USUAL_REPLY: usize = 2_048;
+/// Every request but a long message to sign.
+const USUAL_REQUEST: usize = 128;
+/// Far below a call's time, far above what the calls before a system call take.
+const SLACK: Duration = Duration::from_millis(10);

@@ -1,0 +1,250 @@
+/* A PKCS#11 client that does what a script says and writes each result down.
+ *
+ *   client MODULE REPORT <SCRIPT
+ *
+ * A line of the script is a command and its words; it adds to the report the line "COMMAND RV" (hexadecimal), then what
+ * the call gave. The program itself prints nothing, so anything on its standard output or error is the module's.
+ * The report is written by one write(2) a line: nothing is buffered that a fork could write twice. */
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cryptoki.h"
+
+enum { MAX_LINES = 4096, MAX_DATA = 1 << 16, MAX_THREADS = 256 };
+
+static void *library;
+static struct function_list *p11;
+static CK_ULONG session, key;
+static int report;
+static const char *who = "";
+
+static void note(const char *format, ...) {
+    static __thread char line[2 * MAX_DATA + 256];
+    va_list arguments;
+    int length = snprintf(line, sizeof line, "%s", who);
+    va_start(arguments, format);
+    length += vsnprintf(line + length, sizeof line - length, format, arguments);
+    va_end(arguments);
+    line[length++] = '\n';
+    if (write(report, line, length) != length) _exit(90);
+}
+
+static const char *hex(const unsigned char *bytes, CK_ULONG length) {
+    static __thread char text[2 * MAX_DATA + 1];
+    if (length > MAX_DATA) length = MAX_DATA;
+    for (CK_ULONG i = 0; i < length; i++) sprintf(text + 2 * i, "%02x", bytes[i]);
+    text[2 * length] = 0;
+    return text;
+}
+
+/* "-" is no bytes; "zeros:N" is N bytes of zero; else hexadecimal. */
+static CK_ULONG unhex(const char *text, unsigned char *bytes) {
+    CK_ULONG length = 0;
+    if (!strncmp(text, "zeros:", 6)) {
+        length = strtoul(text + 6, NULL, 10);
+        memset(bytes, 0, length);
+        return length;
+    }
+    for (; text[0] && text[1] && text[0] != '-'; text += 2, length++) {
+        unsigned byte;
+        if (sscanf(text, "%2x", &byte) != 1) _exit(91);
+        bytes[length] = byte;
+    }
+    return length;
+}
+
+static CK_RV load(const char *module) {
+    CK_RV (*get)(struct function_list **);
+    library = dlopen(module, RTLD_NOW | RTLD_LOCAL);
+    if (!library) { note("dlopen %s", dlerror()); _exit(92); }
+    *(void **)&get = dlsym(library, "C_GetFunctionList");
+    return get(&p11);
+}
+
+static CK_RV open_session(CK_ULONG *opened) {
+    CK_ULONG slots[8], count = 8;
+    CK_RV rv = p11->C_GetSlotList(1, slots, &count);
+    if (rv != CKR_OK) return rv;
+    return count ? p11->C_OpenSession(slots[0], CKF_SERIAL_SESSION, NULL, NULL, opened) : NO_SLOT;
+}
+
+static CK_RV find_key(CK_ULONG in, const char *id, CK_ULONG *found) {
+    unsigned char bytes[64];
+    CK_ULONG class = CKO_PRIVATE_KEY, count = 0;
+    struct attribute wanted[] = {{CKA_CLASS, &class, sizeof class}, {CKA_ID, bytes, unhex(id, bytes)}};
+    CK_RV rv = p11->C_FindObjectsInit(in, wanted, 2);
+    if (rv != CKR_OK) return rv;
+    rv = p11->C_FindObjects(in, found, 1, &count);
+    p11->C_FindObjectsFinal(in);
+    return rv != CKR_OK ? rv : count ? CKR_OK : NO_OBJECT;
+}
+
+/* A mechanism in hexadecimal and, for RSA-PSS, the hash's length in bits. */
+static CK_RV sign_init(CK_ULONG in, CK_ULONG with, CK_ULONG type, unsigned pss) {
+    struct pss_params params = {pss == 256 ? 0x250 : pss == 384 ? 0x260 : 0x270,
+                                pss == 256 ? 2 : pss == 384 ? 3 : 4, pss / 8};
+    struct mechanism mechanism = {type, pss ? &params : NULL, pss ? sizeof params : 0};
+    return p11->C_SignInit(in, &mechanism, with);
+}
+
+/* Threads: thread n signs digests n, n + COUNT, … of the script's `digest` lines, in a session of its own. */
+static unsigned char digests[MAX_LINES][32];
+static int digest_count, thread_count;
+static CK_ULONG thread_mechanism;
+static char thread_key[65];
+
+static void *sign_all(void *argument) {
+    int number = (int)(long)argument;
+    CK_ULONG own = 0, with = 0;
+    CK_RV rv = open_session(&own);
+    if (rv == CKR_OK) rv = find_key(own, thread_key, &with);
+    if (rv != CKR_OK) { note("thread %lx", rv); return NULL; }
+    for (int i = number; i < digest_count; i += thread_count) {
+        unsigned char signature[1024];
+        CK_ULONG length = sizeof signature;
+        rv = sign_init(own, with, thread_mechanism, 0);
+        if (rv == CKR_OK) rv = p11->C_Sign(own, digests[i], 32, signature, &length);
+        if (rv == CKR_OK) note("thread 0 %d %s", i, hex(signature, length));
+        else note("thread %lx %d", rv, i);
+    }
+    p11->C_CloseSession(own);
+    return NULL;
+}
+
+static void run_threads(void) {
+    pthread_t threads[MAX_THREADS];
+    for (long i = 0; i < thread_count; i++) pthread_create(&threads[i], NULL, sign_all, (void *)i);
+    for (int i = 0; i < thread_count; i++) pthread_join(threads[i], NULL);
+}
+
+/* Mutex callbacks that count, so that the test can see that what was created is destroyed. */
+static int created, destroyed;
+static CK_RV create_mutex(void **mutex) {
+    *mutex = malloc(sizeof(pthread_mutex_t));
+    __sync_fetch_and_add(&created, 1);
+    return pthread_mutex_init(*mutex, NULL) ? 5 : CKR_OK;
+}
+static CK_RV destroy_mutex(void *mutex) {
+    pthread_mutex_destroy(mutex);
+    free(mutex);
+    __sync_fetch_and_add(&destroyed, 1);
+    return CKR_OK;
+}
+static CK_RV lock_mutex(void *mutex) { return pthread_mutex_lock(mutex) ? 5 : CKR_OK; }
+static CK_RV unlock_mutex(void *mutex) { return pthread_mutex_unlock(mutex) ? 5 : CKR_OK; }
+
+/* initialize null | none | reserved TEXT | mutexes COUNT FLAGS */
+static CK_RV initialize(const char *how, char *first, const char *second) {
+    struct initialize_args arguments = {0};
+    if (!strcmp(how, "null")) return p11->C_Initialize(NULL);
+    if (!strcmp(how, "reserved")) { arguments.flags = CKF_OS_LOCKING_OK; arguments.reserved = first; }
+    if (!strcmp(how, "mutexes")) {
+        int count = atoi(first);
+        if (count > 0) arguments.create = create_mutex;
+        if (count > 1) arguments.destroy = destroy_mutex;
+        if (count > 2) arguments.lock = lock_mutex;
+        if (count > 3) arguments.unlock = unlock_mutex;
+        arguments.flags = strtoul(second, NULL, 16);
+    }
+    return p11->C_Initialize(&arguments);
+}
+
+static void finalize_at_exit(void) { p11->C_Finalize(NULL); }
+
+static void attribute_of(CK_ULONG type) {
+    unsigned char value[4096];
+    struct attribute wanted = {type, NULL, 0};
+    CK_RV rv = p11->C_GetAttributeValue(session, key, &wanted, 1);
+    if (rv != CKR_OK) { note("attribute %lx %ld", rv, (long)wanted.length); return; }
+    wanted.value = value;
+    rv = wanted.length > sizeof value ? CKR_BUFFER_TOO_SMALL : p11->C_GetAttributeValue(session, key, &wanted, 1);
+    note("attribute %lx %s", rv, hex(value, wanted.length));
+}
+
+static int step(char *lines[], int at) {
+    static unsigned char data[MAX_DATA], out[MAX_DATA];
+    char *word[4] = {"", "", "", ""};
+    int words = 0;
+    for (char *w = strtok(lines[at], " "); w && words < 4; w = strtok(NULL, " ")) word[words++] = w;
+    const char *command = word[0];
+    CK_ULONG length;
+    CK_RV rv;
+
+    if (!strcmp(command, "initialize")) note("initialize %lx", initialize(word[1], word[2], word[3]));
+    else if (!strcmp(command, "finalize")) note("finalize %lx", p11->C_Finalize(*word[1] ? word[1] : NULL));
+    else if (!strcmp(command, "info")) note("info %lx", p11->C_GetInfo(data));
+    else if (!strcmp(command, "slots")) {
+        length = 0;
+        rv = p11->C_GetSlotList(!strcmp(word[1], "with-token"), NULL, &length);
+        note("slots %lx %lu", rv, length);
+    } else if (!strcmp(command, "open")) note("open %lx", open_session(&session));
+    else if (!strcmp(command, "close")) note("close %lx", p11->C_CloseSession(session));
+    else if (!strcmp(command, "find")) note("find %lx", find_key(session, word[1], &key));
+    else if (!strcmp(command, "attribute")) attribute_of(strtoul(word[1], NULL, 16));
+    else if (!strcmp(command, "random")) {
+        rv = p11->C_GenerateRandom(session, data, 32);
+        note("random %lx %s", rv, hex(data, 32));
+    } else if (!strcmp(command, "sign_init")) {
+        note("sign_init %lx", sign_init(session, key, strtoul(word[1], NULL, 16), atoi(word[2])));
+    } else if (!strcmp(command, "sign")) { /* sign DATA [ROOM]; ROOM 0: only asks for the length */
+        CK_ULONG size = unhex(word[1], data), room = *word[2] ? strtoul(word[2], NULL, 10) : sizeof out;
+        length = room;
+        rv = p11->C_Sign(session, data, size, room ? out : NULL, &length);
+        note("sign %lx %lu %s", rv, length, rv == CKR_OK && room ? hex(out, length) : "");
+    } else if (!strcmp(command, "update")) {
+        length = unhex(word[1], data);
+        note("update %lx", p11->C_SignUpdate(session, data, length));
+    } else if (!strcmp(command, "final")) {
+        CK_ULONG room = *word[1] ? strtoul(word[1], NULL, 10) : sizeof out;
+        length = room;
+        rv = p11->C_SignFinal(session, room ? out : NULL, &length);
+        note("final %lx %lu %s", rv, length, rv == CKR_OK && room ? hex(out, length) : "");
+    } else if (!strcmp(command, "digest")) unhex(word[1], digests[digest_count++]);
+    else if (!strcmp(command, "threads")) { /* threads COUNT KEY MECHANISM */
+        thread_count = atoi(word[1]);
+        snprintf(thread_key, sizeof thread_key, "%s", word[2]);
+        thread_mechanism = strtoul(word[3], NULL, 16);
+        run_threads();
+    } else if (!strcmp(command, "mutexes")) note("mutexes 0 %d %d", created, destroyed);
+    else if (!strcmp(command, "atexit")) atexit(finalize_at_exit);
+    else if (!strcmp(command, "dlclose")) note("dlclose %x", dlclose(library));
+    else if (!strcmp(command, "reload")) note("reload %lx", load(word[1]));
+    else if (!strcmp(command, "pause")) usleep(1000 * atoi(word[1]));
+    else if (!strcmp(command, "fork")) { /* the child does the next N lines and exits; the parent waits, and skips them */
+        int count = atoi(word[1]), status = 0;
+        pid_t child = fork();
+        if (child == 0) {
+            who = "child:";
+            for (int i = at + 1; i <= at + count; i = step(lines, i)) {}
+            exit(0);
+        }
+        waitpid(child, &status, 0);
+        note("fork %x", status);
+        return at + 1 + count;
+    } else { note("unknown %s", command); exit(93); }
+    return at + 1;
+}
+
+int main(int argc, char **argv) {
+    static char script[1 << 20];
+    char *lines[MAX_LINES];
+    int count = 0;
+    size_t length = 0;
+    ssize_t got;
+    if (argc != 3) return 94;
+    report = open(argv[2], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    while ((got = read(0, script + length, sizeof script - 1 - length)) > 0) length += got;
+    char *rest = script;
+    for (char *line; (line = strsep(&rest, "\n")) && count < MAX_LINES;) if (*line) lines[count++] = line;
+    note("load %lx", load(argv[1]));
+    for (int at = 0; at < count; at = step(lines, at)) {}
+    note("end 0");
+    return 0;
+}

@@ -1,0 +1,33 @@
+//! What web servers and PKCS#11 programs get, each asked through the real program.
+//!
+//! The lab must be fresh: the last group ends the service, and its born keys with it.
+
+mod calls;
+mod handshakes;
+mod lifecycle;
+mod openssl_tool;
+mod outage;
+mod p11tool;
+mod pkcs11_tool;
+mod round_trips;
+mod signatures;
+mod workers;
+
+use std::process::ExitCode;
+
+use e2e::lab::suite;
+
+fn main() -> ExitCode {
+    suite::main(&[
+        pkcs11_tool::TESTS,
+        signatures::TESTS,
+        p11tool::TESTS,
+        openssl_tool::TESTS,
+        calls::TESTS,
+        lifecycle::TESTS,
+        handshakes::TESTS,
+        round_trips::TESTS,
+        workers::TESTS,
+        outage::TESTS,
+    ])
+}

@@ -1,0 +1,89 @@
+//! threat_10, the other half: control is out of reach for every other user of the machine.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use e2e::lab::Lab;
+use e2e::lab::program::{as_nobody, openssl, run, succeed};
+use e2e::lab::suite::Test;
+
+pub(super) const TESTS: &[Test] = e2e::tests![
+    threat_10_an_unprivileged_user_reaches_no_control_socket,
+    threat_10_an_unprivileged_user_reads_no_secret_of_the_lab,
+    threat_10_a_disturbed_control_socket_leaves_the_service_alone,
+];
+
+fn threat_10_an_unprivileged_user_reaches_no_control_socket(lab: &Lab) -> Result<()> {
+    for socket in [lab.ctl_socket.clone(), service_socket(lab)?] {
+        let mut client = as_nobody("openssl");
+        let ran = run(client
+            .env_remove("OPENSSL_CONF")
+            .args(["s_client", "-unix"])
+            .arg(&socket))?;
+        ensure!(
+            ran.stderr.contains("Permission denied"),
+            "{}: {}",
+            socket.display(),
+            ran.printed()
+        );
+    }
+    // The control: root may connect to the one that listens for commands.
+    let ran = run(openssl().args(["s_client", "-unix"]).arg(&lab.ctl_socket))?;
+    ensure!(ran.stdout.contains("CONNECTED"), "{}", ran.printed());
+    Ok(())
+}
+
+fn threat_10_an_unprivileged_user_reads_no_secret_of_the_lab(lab: &Lab) -> Result<()> {
+    let imported: Vec<&Path> = lab.keys.iter().filter_map(|key| key.private_key.as_deref()).collect();
+    ensure!(!imported.is_empty(), "the lab has no imported key");
+    let credential = lab.credential()?;
+    for secret in imported.into_iter().chain([credential.as_path()]) {
+        ensure!(
+            !run(as_nobody("cat").arg(secret))?.status.success(),
+            "anybody can read {}",
+            secret.display()
+        );
+    }
+    let replay = lab
+        .ctl_socket
+        .parent()
+        .and_then(Path::parent)
+        .context("no directory")?
+        .join("replay");
+    ensure!(
+        !run(as_nobody("ls").arg(replay))?.status.success(),
+        "anybody can look into the replay directory"
+    );
+    Ok(())
+}
+
+/// Connections that say nothing, or nonsense, to the socket on which the service is expected: the service keeps its own.
+fn threat_10_a_disturbed_control_socket_leaves_the_service_alone(lab: &Lab) -> Result<()> {
+    let before = lab.ctl(&["stats"])?;
+    let socket = service_socket(lab)?;
+    for _ in 0..3 {
+        let ran = run(openssl().args(["s_client", "-unix"]).arg(&socket))?;
+        ensure!(!ran.status.success(), "that was no service: {}", ran.printed());
+    }
+    let after = lab.ctl(&["stats"])?;
+    ensure!(
+        before["boot"] == after["boot"] && after["phase"] == "serving",
+        "{before} {after}"
+    );
+    succeed(lab.command("pkcs11-tool").arg("--module").arg(&lab.module).arg("-O"))?;
+    Ok(())
+}
+
+/// Where `enclave-tlsctl listen` waits for the service.
+fn service_socket(lab: &Lab) -> Result<PathBuf> {
+    let words = lab
+        .commands
+        .get("service")
+        .context("the lab does not say how its service was started")?;
+    let control = words
+        .iter()
+        .skip_while(|word| *word != "--control")
+        .nth(1)
+        .context("no --control")?;
+    Ok(control.strip_prefix("unix:").context("not a unix socket")?.into())
+}

@@ -1,0 +1,25 @@
+//! The threats that one machine can show, each by the row's number: what is refused, and what is nowhere to be found.
+
+mod canary;
+mod control;
+mod credential;
+mod fairness;
+mod oracle;
+mod residue;
+mod usage;
+
+use std::process::ExitCode;
+
+use e2e::lab::suite;
+
+fn main() -> ExitCode {
+    suite::main(&[
+        credential::TESTS,
+        control::TESTS,
+        usage::TESTS,
+        oracle::TESTS,
+        fairness::TESTS,
+        residue::TESTS,
+        canary::TESTS,
+    ])
+}

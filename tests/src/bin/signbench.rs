@@ -1,0 +1,52 @@
+//! Measures what `PLAN.json` says and prints a report in JSON; `cargo xtask bench` writes the plans. See `signbench/mod.rs`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use e2e::signbench;
+
+/// Measure signatures and handshakes against each other
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure the subjects of a plan
+    Run {
+        /// The plan, JSON
+        plan: PathBuf,
+    },
+    /// Answer messages on standard input, a socket: the other end of the bare socket
+    Echo {
+        /// Bytes of a message
+        request: usize,
+        /// Bytes of an answer
+        reply: usize,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("signbench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
+    match command {
+        Command::Run { plan } => {
+            let text = std::fs::read_to_string(&plan).map_err(|error| format!("{}: {error}", plan.display()))?;
+            let plan = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", plan.display()))?;
+            println!("{}", serde_json::to_string_pretty(&signbench::run(&plan)?)?);
+        }
+        Command::Echo { request, reply } => signbench::echo(request, reply)?,
+    }
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! What an end-to-end test needs: the lab that `cargo xtask lab up` started, the programs that speak to it, and a runner
+//! that shows what was skipped.
+
+pub mod client;
+pub mod keys;
+pub mod load;
+pub mod process;
+pub mod program;
+pub mod scratch;
+pub mod server;
+pub mod service;
+pub mod signing;
+pub mod suite;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+/// `lab.json`, as far as the tests use it.
+#[derive(Debug, Deserialize)]
+pub struct Lab {
+    /// The PKCS#11 module.
+    pub module: PathBuf,
+    /// What a PKCS#11 client must set.
+    pub env: BTreeMap<String, String>,
+    /// The token's label.
+    pub token: String,
+    /// The root certificate to trust.
+    pub ca: PathBuf,
+    /// One port for each server and key.
+    pub endpoints: Vec<Endpoint>,
+    /// The keys that the service holds.
+    pub keys: Vec<Key>,
+    /// The processes, by name: `service`, `ctl`, `nginx-provider`, …
+    pub pids: BTreeMap<String, u32>,
+    /// OpenSSL's configuration with the module, by `provider` and `engine`.
+    pub openssl_conf: BTreeMap<String, PathBuf>,
+    /// The words that each process was started with.
+    pub commands: BTreeMap<String, Vec<String>>,
+    /// The files of each NGINX.
+    pub nginx: BTreeMap<String, Nginx>,
+    /// Where `enclave-tlsctl --socket` reaches the service.
+    pub ctl_socket: PathBuf,
+    /// Where the service answers the module.
+    pub signing: String,
+    /// The directory of all logs.
+    pub logs: PathBuf,
+    /// Whether to take the time for long repeats.
+    #[serde(skip)]
+    pub full: bool,
+}
+
+/// One port on which a server shows one key's certificate.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Endpoint {
+    /// How the server takes its key: `provider`, `engine`, `proxy` or `file`.
+    pub via: String,
+    /// Its address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The name in the certificate.
+    pub name: String,
+    /// The label of the key.
+    pub key: String,
+}
+
+/// A key that the service holds.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Key {
+    /// `CKA_LABEL`.
+    pub label: String,
+    /// `RSA-2048`, `P-256`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `CKA_ID`, in hexadecimal.
+    pub id: String,
+    /// `tls`, `tls-client` or `digest`.
+    pub usage: String,
+    /// `born` or `imported`.
+    pub origin: String,
+    /// Its SPKI, in PEM.
+    pub public_key: PathBuf,
+    /// The private key, in PEM, if it is an imported one.
+    pub private_key: Option<PathBuf>,
+}
+
+/// The files of an NGINX.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Nginx {
+    /// Its configuration.
+    pub conf: PathBuf,
+    /// Where its master writes its pid.
+    pub pid_file: PathBuf,
+    /// Its log.
+    pub error_log: PathBuf,
+}
+
+impl Lab {
+    /// Reads the description of a lab.
+    pub fn read(description: &Path) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(description).with_context(|| format!("no lab at {}", description.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} describes no lab", description.display()))
+    }
+
+    /// A program that is to use the module, with the environment that it needs and no OpenSSL configuration of anybody's.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env_remove("OPENSSL_CONF").envs(&self.env);
+        command
+    }
+
+    /// `openssl` with the module, as `provider` or `engine`.
+    pub fn openssl(&self, via: &str) -> Result<Command> {
+        let conf = self
+            .openssl_conf
+            .get(via)
+            .with_context(|| format!("the lab has no {via}"))?;
+        let mut command = self.command("openssl");
+        command.env("OPENSSL_CONF", conf);
+        Ok(command)
+    }
+
+    /// The configuration file of the module.
+    pub fn module_config(&self) -> Result<PathBuf> {
+        Ok(self
+            .env
+            .get(MODULE_CONFIG)
+            .with_context(|| format!("the lab sets no {MODULE_CONFIG}"))?
+            .into())
+    }
+
+    /// The credential of the lab's web servers.
+    pub fn credential(&self) -> Result<PathBuf> {
+        let directory = self.module_config()?.parent().context("no directory")?.to_owned();
+        Ok(directory.join("www-data.credential"))
+    }
+
+    /// A key by its label.
+    pub fn key(&self, label: &str) -> Result<&Key> {
+        self.keys
+            .iter()
+            .find(|key| key.label == label)
+            .with_context(|| format!("the lab has no key {label}"))
+    }
+
+    /// The first key of this type, usage and origin.
+    pub fn key_of(&self, kind: &str, usage: &str, origin: &str) -> Result<&Key> {
+        let fits = |key: &&Key| key.kind == kind && key.usage == usage && key.origin == origin;
+        self.keys
+            .iter()
+            .find(fits)
+            .with_context(|| format!("the lab has no {origin} {kind} key for {usage}"))
+    }
+
+    /// The endpoints whose servers take their keys from the service.
+    pub fn served(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.iter().filter(|endpoint| endpoint.via != "file")
+    }
+
+    /// The endpoint that serves an imported key of this type in this way: it outlives a restart of the service.
+    pub fn lasting_endpoint(&self, via: &str, kind: &str) -> Result<&Endpoint> {
+        let fits = |endpoint: &&Endpoint| {
+            let key = self.key(&endpoint.key).ok();
+            endpoint.via == via && key.is_some_and(|key| key.kind == kind && key.origin == "imported")
+        };
+        self.endpoints
+            .iter()
+            .find(fits)
+            .with_context(|| format!("no endpoint with an imported {kind} key by {via}"))
+    }
+
+    /// The pid of one of the lab's processes.
+    pub fn pid(&self, name: &str) -> Result<u32> {
+        self.pids
+            .get(name)
+            .copied()
+            .with_context(|| format!("the lab has no process {name}"))
+    }
+
+    /// The pid that the service has now: a test may have started it again.
+    pub fn service(&self) -> Result<u32> {
+        let words = self
+            .commands
+            .get("service")
+            .context("the lab does not say how its service was started")?;
+        process::with_command_line(words).context("the service does not run")
+    }
+
+    /// The program of one of the lab's processes.
+    pub fn program(&self, name: &str) -> Result<&Path> {
+        let words = self.commands.get(name).and_then(|words| words.first());
+        Ok(Path::new(words.with_context(|| {
+            format!("the lab does not say how {name} was started")
+        })?))
+    }
+}
+
+impl Endpoint {
+    /// `HOST:PORT`.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} by {}", self.key, self.via)
+    }
+}
+
+impl Key {
+    /// The URI of the private key: by id, as web servers name it.
+    pub fn uri(&self, token: &str) -> String {
+        let id: String = self
+            .id
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| format!("%{}", String::from_utf8_lossy(pair)))
+            .collect();
+        format!("pkcs11:token={token};id={id};type=private")
+    }
+}
+
+const MODULE_CONFIG: &str = "ENCLAVE_TLS_PKCS11_CONFIG";

@@ -1,0 +1,108 @@
+//! `C_SignInit` and `C_Sign` in a module.
+//!
+//! Crate `cryptoki` asks for the length of the signature first, so an operation here is `C_SignInit` and two calls of
+//! `C_Sign`, the first without a buffer. That is what careful clients do, and it costs every module alike.
+
+use std::path::Path;
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error, RvError};
+use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
+use cryptoki::mechanism::{Mechanism as Ck, MechanismType};
+use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
+use cryptoki::session::{Session, UserType};
+use cryptoki::types::AuthPin;
+
+use super::plan::Mechanism;
+use super::subject::{SubjectError, Worker};
+
+/// A session of its own, with one key.
+pub(super) struct Signer {
+    session: Session,
+    key: ObjectHandle,
+    mechanism: Mechanism,
+    input: Vec<u8>,
+}
+
+impl Signer {
+    pub(super) fn open(
+        module: &Path,
+        token: &str,
+        label: &str,
+        pin: Option<&str>,
+        mechanism: Mechanism,
+    ) -> Result<Self, SubjectError> {
+        let pkcs11 = Pkcs11::new(module)?;
+        match pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut slot = None;
+        for candidate in pkcs11.get_slots_with_token()? {
+            if pkcs11.get_token_info(candidate)?.label() == token {
+                slot = Some(candidate);
+            }
+        }
+        let slot = slot.ok_or_else(|| SubjectError::Absent(format!("token {token}")))?;
+        let session = pkcs11.open_ro_session(slot)?;
+        if let Some(pin) = pin {
+            match session.login(UserType::User, Some(&AuthPin::new(pin.into()))) {
+                // Of another session of this process.
+                Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let wanted = [
+            Attribute::Class(ObjectClass::PRIVATE_KEY),
+            Attribute::Label(label.into()),
+        ];
+        let found = session.find_objects(&wanted)?;
+        let &[key] = found.as_slice() else {
+            return Err(SubjectError::Absent(format!("single private key {label}")));
+        };
+        Ok(Self {
+            session,
+            key,
+            mechanism,
+            input: input(mechanism),
+        })
+    }
+}
+
+impl Worker for Signer {
+    fn once(&mut self) -> Result<(), SubjectError> {
+        let signature = self
+            .session
+            .sign(&cryptoki_mechanism(self.mechanism), self.key, &self.input)?;
+        std::hint::black_box(signature);
+        Ok(())
+    }
+}
+
+fn cryptoki_mechanism(mechanism: Mechanism) -> Ck<'static> {
+    match mechanism {
+        Mechanism::Ecdsa => Ck::Ecdsa,
+        Mechanism::RsaPkcs => Ck::RsaPkcs,
+        Mechanism::RsaPss => Ck::RsaPkcsPss(PkcsPssParams {
+            hash_alg: MechanismType::SHA256,
+            mgf: PkcsMgfType::MGF1_SHA256,
+            s_len: 32.into(),
+        }),
+    }
+}
+
+/// A digest; for PKCS#1 as DigestInfo.
+fn input(mechanism: Mechanism) -> Vec<u8> {
+    let mut input = if mechanism == Mechanism::RsaPkcs {
+        SHA256_DIGEST_INFO.to_vec()
+    } else {
+        Vec::new()
+    };
+    input.extend_from_slice(&super::raw::DIGEST);
+    input
+}
+
+/// SEQUENCE { SEQUENCE { OID sha256, NULL }, OCTET STRING of 32 bytes }, up to the bytes.
+const SHA256_DIGEST_INFO: [u8; 19] = [
+    0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20,
+];

@@ -1,0 +1,129 @@
+//! What to measure.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// The subjects and how long to measure them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The core that this process keeps to, with all that it starts; none: any.
+    pub core: Option<usize>,
+    /// How long a slice lasts.
+    pub slice_ms: u64,
+    /// How many rounds there are; each gives every subject two slices.
+    pub rounds: usize,
+    /// Names of the subjects that the others are compared with.
+    pub references: Vec<String>,
+    /// Whether this process is a part of the cost (of a signature), or only makes work (of handshakes).
+    pub count_client: bool,
+    /// What to measure, in the order of the slices.
+    pub subjects: Vec<SubjectPlan>,
+}
+
+impl Plan {
+    pub(super) fn slice(&self) -> Duration {
+        Duration::from_millis(self.slice_ms)
+    }
+}
+
+/// One subject.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubjectPlan {
+    /// Its name in the report.
+    pub name: String,
+    /// How many threads work at the same time.
+    #[serde(default = "one")]
+    pub threads: usize,
+    /// Other processes whose CPU its operations use.
+    #[serde(default)]
+    pub watch: Vec<Watch>,
+    /// What one operation is.
+    pub work: Work,
+}
+
+/// A process whose CPU is counted.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Watch {
+    /// Its part in the report; the CPU of processes that share one is added.
+    pub part: String,
+    /// Which process.
+    pub pid: u32,
+    /// The core to keep it on while measuring.
+    pub core: Option<usize>,
+}
+
+/// What one operation is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Work {
+    /// `C_SignInit` and `C_Sign` in a module. What the module reads from the environment, the caller has set.
+    Pkcs11 {
+        /// The shared library.
+        module: PathBuf,
+        /// The token's label.
+        token: String,
+        /// The private key's label.
+        label: String,
+        /// For a token that wants a login.
+        pin: Option<String>,
+        /// The mechanism.
+        mechanism: Mechanism,
+    },
+    /// The same in this process, by the library that the service uses.
+    Raw {
+        /// PKCS#8 in PEM.
+        key: PathBuf,
+        /// The mechanism.
+        mechanism: Mechanism,
+    },
+    /// A message to another process, and its answer, over a unix socket.
+    Socket {
+        /// Bytes of the message.
+        request: usize,
+        /// Bytes of the answer.
+        reply: usize,
+    },
+    /// A full TLS handshake on a new connection.
+    Handshake {
+        /// Host and port.
+        address: String,
+        /// The name to ask for.
+        name: String,
+        /// PEM; the server must show the first certificate in it.
+        chain: PathBuf,
+        /// The one protocol version to offer.
+        tls: TlsVersion,
+    },
+}
+
+/// The signatures that every subject can make: over a SHA-256 digest, as engine clients ask for them.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mechanism {
+    /// `CKM_ECDSA`
+    Ecdsa,
+    /// `CKM_RSA_PKCS`, over a DigestInfo.
+    RsaPkcs,
+    /// `CKM_RSA_PKCS_PSS`, salt as long as the hash.
+    RsaPss,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2
+    #[serde(rename = "1.2")]
+    V1_2,
+    /// TLS 1.3
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
+const fn one() -> usize {
+    1
+}

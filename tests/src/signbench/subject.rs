@@ -1,0 +1,101 @@
+//! What is measured: workers that repeat one operation, and the processes whose CPU it uses.
+
+use std::io;
+
+use super::plan::{Plan, SubjectPlan, Watch, Work};
+use super::{handshake, pkcs11, raw, socket};
+
+/// One operation, again and again, in one thread.
+pub(super) trait Worker: Send {
+    fn once(&mut self) -> Result<(), SubjectError>;
+}
+
+/// A subject that is ready.
+pub(super) struct Subject {
+    pub(super) name: String,
+    pub(super) workers: Vec<Box<dyn Worker>>,
+    pub(super) watch: Vec<Watch>,
+}
+
+impl Subject {
+    fn open(plan: &SubjectPlan) -> Result<Self, SubjectError> {
+        let mut watch = plan.watch.clone();
+        let mut workers: Vec<Box<dyn Worker>> = Vec::new();
+        for _ in 0..plan.threads {
+            workers.push(match &plan.work {
+                Work::Pkcs11 {
+                    module,
+                    token,
+                    label,
+                    pin,
+                    mechanism,
+                } => Box::new(pkcs11::Signer::open(module, token, label, pin.as_deref(), *mechanism)?),
+                Work::Raw { key, mechanism } => raw::open(key, *mechanism)?,
+                Work::Socket { request, reply } => {
+                    let peer = socket::PingPong::open(*request, *reply)?;
+                    watch.push(Watch {
+                        part: "service".to_owned(),
+                        pid: peer.pid(),
+                        core: None,
+                    });
+                    Box::new(peer)
+                }
+                Work::Handshake {
+                    address,
+                    name,
+                    chain,
+                    tls,
+                } => Box::new(handshake::Client::open(address, name, chain, *tls)?),
+            });
+        }
+        // What happens only the first time belongs to no slice; and a subject that cannot work shows it here.
+        for worker in &mut workers {
+            worker.once()?;
+        }
+        Ok(Self {
+            name: plan.name.clone(),
+            workers,
+            watch,
+        })
+    }
+}
+
+/// A subject that cannot be measured, and why.
+pub(super) type Failed = Vec<(String, SubjectError)>;
+
+pub(super) fn open_all(plan: &Plan) -> (Vec<Subject>, Failed) {
+    let (mut subjects, mut failed) = (Vec::new(), Vec::new());
+    for subject in &plan.subjects {
+        match Subject::open(subject) {
+            Ok(ready) => subjects.push(ready),
+            Err(error) => failed.push((subject.name.clone(), error)),
+        }
+    }
+    (subjects, failed)
+}
+
+/// Why a subject cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum SubjectError {
+    /// The module says no.
+    #[error("PKCS#11: {0}")]
+    Pkcs11(#[from] cryptoki::error::Error),
+    /// No such token, or no such key on it.
+    #[error("PKCS#11: no {0}")]
+    Absent(String),
+    /// A file, a socket or a process.
+    #[error("{0}: {1}")]
+    Io(String, io::Error),
+    /// The file holds no key of the mechanism's type.
+    #[error("{0}: not a key of this type: {1}")]
+    Key(String, String),
+    /// The library could not sign.
+    #[error("the library could not sign")]
+    Sign,
+    /// TLS.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The certificate file, or the server's certificate.
+    #[error("{0}")]
+    Certificate(String),
+}

@@ -1,0 +1,108 @@
+//! Runs the real `signbench` on subjects that need no service.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test stops at what it does not expect, its helpers too"
+)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+#[test]
+fn subjects_are_measured_in_turns_and_one_that_cannot_run_says_why() {
+    let directory = Directory::new();
+    let key = directory.file("p256.pem");
+    let mut openssl = Command::new("openssl");
+    openssl.args([
+        "genpkey",
+        "-quiet",
+        "-algorithm",
+        "EC",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-out",
+    ]);
+    assert!(openssl.arg(&key).status().unwrap().success());
+    let report = directory.run(&json!({
+        "core": 0, "slice_ms": 20, "rounds": 3, "references": ["raw"], "count_client": true,
+        "subjects": [
+            { "name": "raw", "work": { "kind": "raw", "key": key, "mechanism": "ecdsa" } },
+            { "name": "socket", "threads": 2, "work": { "kind": "socket", "request": 81, "reply": 111 } },
+            { "name": "absent", "work": {
+                "kind": "pkcs11", "module": "/nonexistent.so", "token": "t", "label": "l", "mechanism": "ecdsa",
+            } },
+        ],
+    }));
+    let [raw, socket, absent] = report["subjects"].as_array().unwrap().as_slice() else {
+        panic!("{report}")
+    };
+    for figure in ["p50", "p99", "rate", "cpu", "cpu.client"] {
+        assert!(median(&raw["figures"][figure]) > 0.0, "{figure}: {report}");
+        assert!(median(&socket["ratios"]["raw"][figure]) > 0.0, "{figure}: {report}");
+    }
+    // The other end of the socket is a process of its own, and its CPU counts.
+    assert!(median(&socket["figures"]["cpu.service"]) > 0.0, "{report}");
+    assert!(
+        raw["figures"]["cpu.service"].is_null() && raw["error"].is_null(),
+        "{report}"
+    );
+    assert!(
+        absent["error"].is_string() && absent["figures"].as_object().unwrap().is_empty(),
+        "{report}"
+    );
+    assert_eq!(
+        (&report["rounds"], report["load"].as_array().unwrap().len()),
+        (&json!(3), 2)
+    );
+}
+
+#[test]
+fn a_plan_with_an_unknown_word_is_refused() {
+    let directory = Directory::new();
+    let plan = json!({ "core": 0, "slice_ms": 20, "rounds": 1, "references": [], "count_client": true, "subjects": [], "x": 1 });
+    let output = directory.signbench(&plan).output().unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("unknown field `x`"));
+}
+
+fn median(spread: &Value) -> f64 {
+    spread["median"].as_f64().unwrap_or(f64::NAN)
+}
+
+/// Removed with all that is in it.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        let thread = format!("{:?}", std::thread::current().id());
+        let path = std::env::temp_dir().join(format!("signbench-{}-{thread}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn signbench(&self, plan: &Value) -> Command {
+        let file = self.file("plan.json");
+        fs::write(&file, plan.to_string()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_signbench"));
+        command.arg("run").arg(file);
+        command
+    }
+
+    fn run(&self, plan: &Value) -> Value {
+        let output = self.signbench(plan).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}

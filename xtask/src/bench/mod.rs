@@ -1,0 +1,95 @@
+//! `cargo xtask bench`: signatures and handshakes, ours against others, in one table and one file.
+//!
+//! This part makes what is measured (a lab, a SoftHSM2 token), writes plans, and shows what `signbench` of crate `e2e`
+//! answers. A table is a list of *groups*; a group is one plan, whose subjects are measured in turns. A new table is a
+//! new file like `signatures` and `handshakes`.
+
+mod handshakes;
+mod machine;
+mod runner;
+mod show;
+mod signatures;
+mod softhsm;
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use self::machine::Machine;
+use self::runner::{Measured, Runner};
+use crate::build;
+use crate::lab::{self, Lab};
+use crate::paths::Paths;
+use crate::progress::title;
+
+/// How long to measure, and where to write.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// A third of the rounds: a first look, in minutes
+    #[arg(long)]
+    quick: bool,
+    /// The JSON file; by default below the user's state directory
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// All that was measured, as it is written to the file.
+#[derive(Serialize)]
+struct Results {
+    command: String,
+    machine: Machine,
+    load_before: String,
+    load_after: String,
+    signatures: Vec<Measured>,
+    handshakes: Vec<Measured>,
+}
+
+/// Measures, prints the tables and writes the file.
+pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
+    build::lab(paths)?;
+    let mut random = [0_u8; 4];
+    getrandom::fill(&mut random)?;
+    let dir = env::temp_dir().join(format!("enclave-tls-bench-{}", hex::encode(random)));
+    let lab = lab::up(paths, &dir)?;
+    let measured = measure(paths, &lab, &dir.join("bench"), options);
+    lab::down(paths, &dir)?;
+    let results = measured?;
+    let file = match &options.out {
+        Some(file) => file.clone(),
+        None => paths
+            .state()
+            .join(format!("bench-{}.json", results.machine.date.replace(':', ""))),
+    };
+    let text = serde_json::to_string_pretty(&results)? + "\n";
+    std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    println!("\n  All of it, with quartiles: {}", file.display());
+    Ok(())
+}
+
+fn measure(paths: &Paths, lab: &Lab, work: &Path, options: &Options) -> Result<Results> {
+    std::fs::create_dir(work)?;
+    let runner = Runner::new(paths, lab, work, options.quick)?;
+    let load_before = machine::load()?;
+    let signatures = signatures::measure(&runner, lab.description())?;
+    let handshakes = handshakes::measure(&runner, lab.description())?;
+    let results = Results {
+        command: env::args()
+            .skip(1)
+            .fold("cargo xtask".to_owned(), |line, word| line + " " + &word),
+        machine: Machine::describe(paths)?,
+        load_before,
+        load_after: machine::load()?,
+        signatures,
+        handshakes,
+    };
+    title("The machine");
+    results.machine.print();
+    println!("  load: {} before, {} after", results.load_before, results.load_after);
+    title(signatures::TITLE);
+    signatures::print(&results.signatures);
+    title(handshakes::TITLE);
+    handshakes::print(&results.handshakes);
+    Ok(results)
+}

@@ -1,0 +1,64 @@
+//! What the lab runs, built by cargo.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, ensure};
+
+use crate::elevate;
+use crate::paths::Paths;
+use crate::process;
+
+/// The programs of a lab.
+#[derive(Clone, Debug)]
+pub(crate) struct Binaries {
+    pub(crate) service: PathBuf,
+    pub(crate) ctl: PathBuf,
+    pub(crate) module: PathBuf,
+    pub(crate) keyscan: PathBuf,
+}
+
+impl Binaries {
+    pub(crate) fn of(paths: &Paths) -> Self {
+        let release = paths.target().join("release");
+        Self {
+            service: release.join("enclave-tls"),
+            ctl: release.join("enclave-tlsctl"),
+            module: paths.target().join("module/libenclave_tls_pkcs11.so"),
+            keyscan: release.join("keyscan"),
+        }
+    }
+}
+
+/// Builds all that a lab and the demo run; cargo shows its progress.
+pub(crate) fn lab(paths: &Paths) -> Result<Binaries> {
+    let binaries = Binaries::of(paths);
+    if elevate::is_prebuilt() && elevate::is_root() {
+        ensure!(binaries.module.exists(), "{} was not built", binaries.module.display());
+        return Ok(binaries);
+    }
+    eprintln!("  building service, command, module and test tools (release)");
+    process::show(
+        cargo(paths)
+            .args(["build", "--release", "--bins"])
+            .args(RELEASE.map(|name| format!("-p{name}"))),
+    )?;
+    process::show(cargo(paths).args(["build", "--profile", "module", "-penclave-tls-pkcs11"]))?;
+    Ok(binaries)
+}
+
+/// Cargo, in the workspace.
+pub(crate) fn cargo(paths: &Paths) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(paths.workspace()).stdin(Stdio::null());
+    command.env("CARGO_TARGET_DIR", paths.target());
+    // Cargo told us about our own package; the cargo that we start is not of it.
+    for (name, _) in env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR") {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// The packages with programs that a lab runs; the module has a profile of its own.
+const RELEASE: [&str; 3] = ["enclave-tls", "enclave-tlsctl", "e2e"];

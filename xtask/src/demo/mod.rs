@@ -1,0 +1,79 @@
+//! The demo: the main job from nothing, shown in tables, each row of which was checked.
+
+mod client;
+mod handshakes;
+mod scan;
+
+use std::env;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::build;
+use crate::lab::{self, Description, Lab};
+use crate::paths::Paths;
+use crate::progress::{Paint, title};
+use crate::setup;
+
+/// Runs the demo; the exit status tells whether everything was as it should be.
+pub(crate) fn run(paths: &Paths, keep: bool) -> Result<ExitCode> {
+    title("Set-up");
+    let changes = setup::run(paths)?;
+    let binaries = build::lab(paths)?;
+    let mut random = [0_u8; 4];
+    getrandom::fill(&mut random)?;
+    let dir = env::temp_dir().join(format!("enclave-tls-demo-{}", hex::encode(random)));
+    let lab = lab::up(paths, &dir)?;
+    let shown = show(&lab, &binaries);
+    if keep {
+        how_to_look(&lab);
+    } else {
+        lab::down(paths, &dir)?;
+    }
+    title("What this changed on the system");
+    changes.print();
+    let holds = shown?;
+    println!(
+        "\n{}",
+        if holds {
+            Paint::Good.on("All of it holds.")
+        } else {
+            Paint::Bad.on("Not all of it holds: see above.")
+        }
+    );
+    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn show(lab: &Lab, binaries: &build::Binaries) -> Result<bool> {
+    title("Handshakes, each by `openssl s_client`, which verified chain and name; the leaf has the expected key");
+    let handshakes = handshakes::all(lab.description())?;
+    handshakes.print();
+    title("Where the private keys are: memory of each process searched for every form of every key");
+    let scan = scan::all(lab, &binaries.keyscan)?;
+    scan.print();
+    println!("  The last rows are controls: there the keys are, so the search must find them.");
+    Ok(handshakes.all_hold() && scan.all_hold())
+}
+
+fn how_to_look(lab: &Lab) {
+    let root = lab.place().root();
+    title("It is still running");
+    println!("  Described in   {}", lab.place().description().display());
+    println!("  Logs in        {}", lab.place().logs().display());
+    println!("  Ask a server   {}", curl(lab.description(), root));
+    println!("  Stop it        cargo xtask lab down --dir {}", root.display());
+}
+
+fn curl(description: &Description, root: &Path) -> String {
+    let Some(end) = description.endpoints.iter().find(|end| end.via == "provider") else {
+        return format!("see {}", root.display());
+    };
+    format!(
+        "curl --cacert {} --resolve {name}:{port}:{} https://{name}:{port}/",
+        description.ca.display(),
+        end.host,
+        name = end.name,
+        port = end.port
+    )
+}

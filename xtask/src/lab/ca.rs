@@ -1,0 +1,116 @@
+//! A throw-away certificate authority: a root, and an issuer below it, as in the real world.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::place::Place;
+use super::plan::Kind;
+use crate::process;
+
+/// Makes root and issuer.
+pub(super) fn create(place: &Place) -> Result<()> {
+    let extensions = place.ca("issuer.ext");
+    fs::write(
+        &extensions,
+        "basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,keyCertSign,cRLSign\n",
+    )?;
+    for name in ["root", "issuer"] {
+        new_key(Kind::P256, &place.ca(&format!("{name}.key")))?;
+    }
+    let mut root = openssl(&[
+        "req",
+        "-x509",
+        "-new",
+        "-days",
+        DAYS,
+        "-subj",
+        "/CN=enclave-tls lab root",
+    ]);
+    root.arg("-key")
+        .arg(place.ca("root.key"))
+        .arg("-out")
+        .arg(place.ca_certificate());
+    root.args([
+        "-addext",
+        "basicConstraints=critical,CA:TRUE",
+        "-addext",
+        "keyUsage=critical,keyCertSign,cRLSign",
+    ]);
+    process::run(&mut root)?;
+    let request = place.ca("issuer.csr");
+    let mut ask = openssl(&["req", "-new", "-subj", "/CN=enclave-tls lab issuer"]);
+    process::run(ask.arg("-key").arg(place.ca("issuer.key")).arg("-out").arg(&request))?;
+    sign(place, "root", &request, &extensions, &place.ca("issuer.pem"))
+}
+
+/// Signs a request: the chain to serve is leaf and issuer.
+pub(super) fn issue(place: &Place, request: &Path, host: &str, purpose: &str, chain: &Path) -> Result<()> {
+    let extensions = chain.with_extension("ext");
+    fs::write(
+        &extensions,
+        format!(
+            "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n\
+             extendedKeyUsage={purpose}\nsubjectAltName=DNS:{host}\n"
+        ),
+    )?;
+    sign(place, "issuer", request, &extensions, chain)?;
+    let issuer = fs::read_to_string(place.ca("issuer.pem"))?;
+    fs::write(chain, fs::read_to_string(chain)? + &issuer)?;
+    Ok(fs::remove_file(&extensions)?)
+}
+
+/// A request for a key that lies in a file.
+pub(super) fn request(key: &Path, host: &str, out: &Path) -> Result<()> {
+    let mut ask = openssl(&["req", "-new", "-subj"]);
+    process::run(ask.arg(format!("/CN={host}")).arg("-key").arg(key).arg("-out").arg(out))
+}
+
+/// A new key in a file, PKCS#8.
+pub(super) fn new_key(kind: Kind, out: &Path) -> Result<()> {
+    process::run(
+        openssl(&["genpkey", "-quiet"])
+            .args(kind.openssl())
+            .arg("-out")
+            .arg(out),
+    )
+}
+
+/// The same key, PKCS#8 in DER.
+pub(super) fn to_der(key: &Path, out: &Path) -> Result<()> {
+    let mut convert = openssl(&["pkcs8", "-topk8", "-nocrypt", "-outform", "DER"]);
+    process::run(convert.arg("-in").arg(key).arg("-out").arg(out))
+}
+
+/// Writes the public key of a chain's leaf, as SPKI in PEM.
+pub(super) fn public_key(chain: &Path, out: &Path) -> Result<()> {
+    let pem = process::capture(openssl(&["x509", "-noout", "-pubkey"]).arg("-in").arg(chain))?;
+    Ok(fs::write(out, pem)?)
+}
+
+fn sign(place: &Place, by: &str, request: &Path, extensions: &Path, out: &Path) -> Result<()> {
+    let mut sign = openssl(&["x509", "-req", "-sha256", "-days", DAYS]);
+    sign.arg("-in")
+        .arg(request)
+        .arg("-CA")
+        .arg(place.ca(&format!("{by}.pem")));
+    sign.arg("-CAkey")
+        .arg(place.ca(&format!("{by}.key")))
+        .arg("-extfile")
+        .arg(extensions)
+        .arg("-out")
+        .arg(out);
+    process::run(&mut sign)
+}
+
+/// The system's openssl, untouched by any configuration that the caller has in its environment.
+fn openssl(arguments: &[&str]) -> Command {
+    let mut command = Command::new("openssl");
+    command.env_remove("OPENSSL_CONF").args(arguments);
+    command
+}
+
+/// Longer than any lab lives.
+const DAYS: &str = "30";

@@ -1,0 +1,240 @@
+//! A lab: the service, its keys, and NGINX servers that use them, on this machine's loopback and in one directory.
+
+mod ca;
+mod keys;
+mod nginx;
+mod place;
+mod plan;
+mod service;
+mod state;
+mod template;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use self::nginx::Server;
+use self::service::{Ctl, Starter};
+use self::state::Processes;
+use self::template::Template;
+use crate::build::Binaries;
+use crate::paths::Paths;
+use crate::process::{self, Identity};
+use crate::progress;
+
+pub(crate) use self::place::Place;
+pub(crate) use self::state::{Description, Endpoint, Key};
+
+/// A lab that runs.
+pub(crate) struct Lab {
+    place: Place,
+    description: Description,
+}
+
+impl Lab {
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(crate) fn description(&self) -> &Description {
+        &self.description
+    }
+}
+
+/// Starts a lab in `dir`; if something fails, ends what it had started.
+pub(crate) fn up(paths: &Paths, dir: &Path) -> Result<Lab> {
+    let place = Place::claim(dir)?;
+    state::register(paths, &place)?;
+    let started = bring_up(paths, &place);
+    if let Err(error) = &started {
+        let kept = keep_logs(&place);
+        down(paths, dir).with_context(|| format!("after: {error:#}"))?;
+        return started
+            .map(|description| Lab { place, description })
+            .with_context(|| format!("logs: {}", kept.display()));
+    }
+    Ok(Lab {
+        description: started?,
+        place,
+    })
+}
+
+/// Ends exactly the processes of the lab in `dir`, and removes what it made.
+pub(crate) fn down(paths: &Paths, dir: &Path) -> Result<()> {
+    let place = Place::find(dir)?;
+    // From here on it is no lab to use.
+    drop(fs::remove_file(place.description()));
+    let processes: Processes = state::read_json(&place.processes()).unwrap_or_default();
+    for identity in running(&place, &processes) {
+        identity.end(Duration::from_secs(5))?;
+    }
+    place.remove()?;
+    state::unregister(paths, &place);
+    Ok(())
+}
+
+/// Reads a `lab.json`.
+pub(crate) fn describe(file: &Path) -> Result<Description> {
+    state::read_json(file)
+}
+
+/// Prints the labs that were started and not ended.
+pub(crate) fn status(paths: &Paths) -> Result<()> {
+    let dirs = state::registered(paths);
+    if dirs.is_empty() {
+        println!("no lab");
+    }
+    for dir in dirs {
+        let Ok(place) = Place::find(&dir) else {
+            println!("{}: gone", dir.display());
+            continue;
+        };
+        let processes: Processes = state::read_json(&place.processes()).unwrap_or_default();
+        let alive = processes
+            .started
+            .values()
+            .filter(|identity| identity.is_alive())
+            .count();
+        let whole = if place.description().exists() {
+            ""
+        } else {
+            ", not complete"
+        };
+        println!(
+            "{}: {alive} of {} processes run{whole}",
+            dir.display(),
+            processes.started.len()
+        );
+    }
+    Ok(())
+}
+
+fn bring_up(paths: &Paths, place: &Place) -> Result<Description> {
+    let binaries = Binaries::of(paths);
+    let signing = signing_address()?;
+    let mut starter = Starter {
+        place,
+        processes: Processes::default(),
+    };
+    let ctl = Ctl::new(place, &binaries);
+    progress::step("starting the service", || {
+        service::start(&mut starter, &binaries, &signing)
+    })?;
+    service::configure_module(place, &binaries, &signing)?;
+    // A home that only its user enters would keep the module from the workers' user.
+    fs::copy(&binaries.module, place.module())?;
+    let keys = progress::step("making keys and certificates", || keys::make(place, &ctl))?;
+    let openssl_conf = openssl_configuration(paths, place)?;
+    let servers = nginx::configure(place, &paths.snippets(), &keys)?;
+    progress::step("starting NGINX", || start_servers(&mut starter, &servers))?;
+    let processes = &starter.processes;
+    let description = Description {
+        version: 1,
+        module: place.module(),
+        env: BTreeMap::from([(MODULE_CONFIG.to_owned(), place.module_config().display().to_string())]),
+        token: TOKEN.into(),
+        ca: place.ca_certificate(),
+        endpoints: servers.iter().flat_map(|server| server.endpoints.clone()).collect(),
+        urls: urls(&servers),
+        keys,
+        pids: processes
+            .started
+            .iter()
+            .map(|(name, identity)| (name.clone(), identity.pid))
+            .collect(),
+        openssl_conf,
+        commands: processes.commands.clone(),
+        nginx: servers
+            .into_iter()
+            .map(|server| (server.name.to_owned(), server.files))
+            .collect(),
+        ctl_socket: place.ctl_socket(),
+        signing,
+        logs: place.logs(),
+    };
+    state::write_json(&place.description(), &description)?;
+    Ok(description)
+}
+
+fn start_servers(starter: &mut Starter<'_>, servers: &[Server]) -> Result<()> {
+    for server in servers {
+        let name = format!("nginx-{}", server.name);
+        starter.processes.commands.insert(name.clone(), server.command());
+        let pid = server.start(&starter.place.module_config())?;
+        starter.note(&name, pid)?;
+    }
+    Ok(())
+}
+
+/// The files that users copy, filled in with this machine's places.
+fn openssl_configuration(paths: &Paths, place: &Place) -> Result<BTreeMap<String, PathBuf>> {
+    let architecture = process::capture(Command::new("gcc").arg("-print-multiarch"))?;
+    let mut files = BTreeMap::new();
+    for via in ["provider", "engine"] {
+        let mut template = Template::read(&paths.snippets().join(format!("openssl/{via}.cnf")))?;
+        template.fill("LIBDIR", format!("/usr/lib/{}", architecture.trim()));
+        template.fill("MODULE", place.module().display());
+        fs::write(place.openssl(via), template.finish()?)?;
+        files.insert(via.to_owned(), place.openssl(via));
+    }
+    Ok(files)
+}
+
+fn urls(servers: &[Server]) -> BTreeMap<String, String> {
+    let endpoints = servers.iter().flat_map(|server| &server.endpoints);
+    endpoints
+        .map(|end| {
+            (
+                format!("{}/{}", end.via, end.key),
+                format!("https://{}:{}/", end.name, end.port),
+            )
+        })
+        .collect()
+}
+
+/// All that belongs to a lab now: what it started, what was started again with the same words, and every NGINX that
+/// writes the lab's logs, such as one that an upgrade left. Servers end first, then the service.
+fn running(place: &Place, processes: &Processes) -> Vec<Identity> {
+    let mut found = process::titled_with_open_file("nginx:", &place.logs());
+    found.extend(
+        processes
+            .commands
+            .values()
+            .flat_map(|words| process::with_command_line(words)),
+    );
+    found.extend(processes.started.values().cloned());
+    found
+}
+
+/// The logs of a lab that failed, saved from its end.
+fn keep_logs(place: &Place) -> PathBuf {
+    let name = place
+        .root()
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let kept = std::env::temp_dir().join(format!("{name}-failed-logs-{}", std::process::id()));
+    drop(fs::create_dir_all(&kept));
+    for entry in fs::read_dir(place.logs()).into_iter().flatten().flatten() {
+        drop(fs::copy(entry.path(), kept.join(entry.file_name())));
+    }
+    kept
+}
+
+/// An abstract socket, which vanishes with its process, under a name that nobody can guess and take first.
+fn signing_address() -> Result<String> {
+    let mut random = [0_u8; 8];
+    getrandom::fill(&mut random)?;
+    Ok(format!("unix:@enclave-tls-lab-{}", hex::encode(random)))
+}
+
+/// The PKCS#11 token's label.
+const TOKEN: &str = "enclave-tls";
+
+/// The variable that names the module's configuration.
+const MODULE_CONFIG: &str = "ENCLAVE_TLS_PKCS11_CONFIG";

@@ -1,0 +1,190 @@
+//! The directory of one lab: what lies where in it, and who may read it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+/// A lab's directory. The workers' user, `www-data`, must reach some of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    root: PathBuf,
+}
+
+impl Place {
+    /// Takes an empty or absent directory for a new lab.
+    pub(super) fn claim(dir: &Path) -> Result<Self> {
+        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let place = Self {
+            root: dir.canonicalize()?,
+        };
+        let mut entries = fs::read_dir(&place.root)?;
+        ensure!(entries.next().is_none(), "{} is not empty", dir.display());
+        let socket = place.control_address();
+        ensure!(
+            socket.len() < SOCKET_PATH_MAX,
+            "{} is too long a path for the sockets in it",
+            dir.display()
+        );
+        fs::write(
+            place.marker(),
+            "A lab of enclave-tls. `cargo xtask lab down` removes all that is here.\n",
+        )?;
+        // Others may pass through, not look around.
+        let mode = fs::metadata(&place.root)?.permissions().mode() | 0o011;
+        fs::set_permissions(&place.root, fs::Permissions::from_mode(mode))?;
+        for (below, mode) in DIRECTORIES {
+            let path = place.root.join(below);
+            fs::create_dir(&path)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+        }
+        give_to_group(&place.root.join("module"), WORKERS)?;
+        Ok(place)
+    }
+
+    /// Finds the lab that `claim` made.
+    pub(super) fn find(dir: &Path) -> Result<Self> {
+        let place = Self {
+            root: dir
+                .canonicalize()
+                .with_context(|| format!("no lab in {}", dir.display()))?,
+        };
+        ensure!(place.marker().exists(), "{} holds no lab", dir.display());
+        Ok(place)
+    }
+
+    /// Removes everything that is in the directory and, if nothing else needs it, the directory.
+    pub(super) fn remove(&self) -> Result<()> {
+        match fs::remove_dir_all(&self.root) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).context("the lab's files cannot be removed")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `lab.json`.
+    pub(crate) fn description(&self) -> PathBuf {
+        self.root.join("lab.json")
+    }
+
+    pub(super) fn processes(&self) -> PathBuf {
+        self.root.join("processes.json")
+    }
+
+    pub(super) fn policy(&self) -> PathBuf {
+        self.root.join("policy.toml")
+    }
+
+    /// The PKCS#11 module, for everybody.
+    pub(super) fn module(&self) -> PathBuf {
+        self.root.join("lib/libenclave_tls_pkcs11.so")
+    }
+
+    pub(super) fn module_config(&self) -> PathBuf {
+        self.root.join("module/pkcs11.toml")
+    }
+
+    pub(super) fn credential(&self) -> PathBuf {
+        self.root.join("module/www-data.credential")
+    }
+
+    /// Where `enclave-tlsctl` waits for the service.
+    pub(super) fn control_address(&self) -> String {
+        format!("unix:{}/control/service.sock", self.root.display())
+    }
+
+    /// Where `enclave-tlsctl listen` takes other commands.
+    pub(crate) fn ctl_socket(&self) -> PathBuf {
+        self.root.join("control/ctl.sock")
+    }
+
+    pub(super) fn replay(&self) -> PathBuf {
+        self.root.join("replay")
+    }
+
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
+        self.root.join("log").join(format!("{name}.log"))
+    }
+
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.root.join("log")
+    }
+
+    pub(super) fn ca(&self, file: &str) -> PathBuf {
+        self.root.join("ca").join(file)
+    }
+
+    /// The root certificate that a client of the lab trusts.
+    pub(crate) fn ca_certificate(&self) -> PathBuf {
+        self.ca("root.pem")
+    }
+
+    /// What belongs to a key and is no secret: its chain, its SPKI, the file that says where it is.
+    pub(crate) fn public(&self, key: &str, end: &str) -> PathBuf {
+        self.root.join("public").join(format!("{key}.{end}"))
+    }
+
+    /// An imported key, in the clear: only in a lab.
+    pub(crate) fn private(&self, key: &str) -> PathBuf {
+        self.privates().join(format!("{key}.key"))
+    }
+
+    /// Where all imported keys lie.
+    pub(crate) fn privates(&self) -> PathBuf {
+        self.root.join("private")
+    }
+
+    /// The same key in binary: a search for a key's encodings must find it here.
+    pub(super) fn private_der(&self, key: &str) -> PathBuf {
+        self.private(key).with_extension("der")
+    }
+
+    pub(super) fn openssl(&self, via: &str) -> PathBuf {
+        self.root.join("openssl").join(format!("{via}.cnf"))
+    }
+
+    pub(super) fn nginx(&self, instance: &str) -> PathBuf {
+        self.root.join("nginx").join(instance)
+    }
+
+    fn marker(&self) -> PathBuf {
+        self.root.join(".enclave-tls-lab")
+    }
+}
+
+/// Makes a file or directory that only root and the group may reach.
+pub(super) fn give_to_group(path: &Path, group: &str) -> Result<()> {
+    let groups = fs::read_to_string("/etc/group")?;
+    let line = groups.lines().find(|line| line.split(':').next() == Some(group));
+    let id = line
+        .and_then(|line| line.split(':').nth(2)?.parse().ok())
+        .with_context(|| format!("no group {group}"))?;
+    Ok(std::os::unix::fs::chown(path, Some(0), Some(id))?)
+}
+
+/// The user and the group of NGINX's workers.
+pub(crate) const WORKERS: &str = "www-data";
+
+/// With their modes: what holds secrets is root's alone, but the module's directory is also its group's.
+const DIRECTORIES: [(&str, u32); 10] = [
+    ("ca", 0o755),
+    ("control", 0o700),
+    ("lib", 0o755),
+    ("log", 0o755),
+    ("module", 0o750),
+    ("nginx", 0o755),
+    ("openssl", 0o755),
+    ("private", 0o700),
+    ("public", 0o755),
+    ("replay", 0o700),
+];
+
+/// The kernel's limit for the address of a unix socket.
+const SOCKET_PATH_MAX: usize = 108;

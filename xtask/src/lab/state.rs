@@ -1,0 +1,137 @@
+//! What a lab says about itself: `lab.json` for those who use it, `processes.json` for `lab down`, and the list of labs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::place::Place;
+use crate::paths::Paths;
+use crate::process::Identity;
+
+/// `lab.json`. Once it is there, everything in it runs.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Description {
+    pub(crate) version: u32,
+    /// The PKCS#11 module.
+    pub(crate) module: PathBuf,
+    /// What a PKCS#11 client must set.
+    pub(crate) env: BTreeMap<String, String>,
+    /// The token's label.
+    pub(crate) token: String,
+    /// The root certificate to trust.
+    pub(crate) ca: PathBuf,
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) keys: Vec<Key>,
+    pub(crate) pids: BTreeMap<String, u32>,
+    pub(crate) urls: BTreeMap<String, String>,
+    /// OpenSSL's configuration with the module, by provider and by engine: for OPENSSL_CONF.
+    pub(crate) openssl_conf: BTreeMap<String, PathBuf>,
+    /// The words of the command that each process was started with: to start one again.
+    pub(crate) commands: BTreeMap<String, Vec<String>>,
+    /// NGINX's configuration and pid file, by server.
+    pub(crate) nginx: BTreeMap<String, Nginx>,
+    /// Where `enclave-tlsctl --socket` reaches the service.
+    pub(crate) ctl_socket: PathBuf,
+    /// Where the service answers the module.
+    pub(crate) signing: String,
+    pub(crate) logs: PathBuf,
+}
+
+/// One port on which a server shows one key's certificate.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Endpoint {
+    pub(crate) server: String,
+    pub(crate) version: String,
+    pub(crate) via: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// The name in the certificate, to be sent as SNI.
+    pub(crate) name: String,
+    /// The label of the key.
+    pub(crate) key: String,
+    /// The label of the key whose certificate it shows to the server behind it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) client_key: Option<String>,
+}
+
+/// A key that the service holds.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Key {
+    pub(crate) label: String,
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) id: String,
+    pub(crate) usage: String,
+    /// `born` or `imported`.
+    pub(crate) origin: String,
+    /// The name in its certificate.
+    pub(crate) name: String,
+    /// Its SPKI, PEM.
+    pub(crate) public_key: PathBuf,
+    /// Leaf and issuers, PEM.
+    pub(crate) chain: PathBuf,
+    /// Only of an imported key.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) private_key: Option<PathBuf>,
+}
+
+/// What is needed to reload or upgrade an NGINX of the lab.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Nginx {
+    pub(crate) conf: PathBuf,
+    pub(crate) pid_file: PathBuf,
+    pub(crate) error_log: PathBuf,
+}
+
+/// The processes of a lab, written as each begins, so that a lab that did not come up can be taken down.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub(super) struct Processes {
+    pub(super) started: BTreeMap<String, Identity>,
+    pub(super) commands: BTreeMap<String, Vec<String>>,
+}
+
+/// Writes a whole file or none.
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, serde_json::to_string_pretty(value)? + "\n")
+        .with_context(|| format!("cannot write {}", new.display()))?;
+    Ok(fs::rename(&new, path)?)
+}
+
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is not as it should be", path.display()))
+}
+
+/// Adds a lab to the list of them.
+pub(super) fn register(paths: &Paths, place: &Place) -> Result<()> {
+    let entry = entry(paths, place);
+    if let Some(list) = entry.parent() {
+        fs::create_dir_all(list)?;
+    }
+    Ok(fs::write(&entry, place.root().as_os_str().as_encoded_bytes())?)
+}
+
+pub(super) fn unregister(paths: &Paths, place: &Place) {
+    drop(fs::remove_file(entry(paths, place))); // absent is as good
+}
+
+/// The directories of all labs that were started and not ended.
+pub(super) fn registered(paths: &Paths) -> Vec<PathBuf> {
+    let entries = fs::read_dir(paths.state().join("labs")).into_iter().flatten().flatten();
+    let mut dirs: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(fs::read_to_string(entry.path()).ok()?.into()))
+        .collect();
+    dirs.sort();
+    dirs
+}
+
+fn entry(paths: &Paths, place: &Place) -> PathBuf {
+    let name = hex::encode(Sha256::digest(place.root().as_os_str().as_encoded_bytes()));
+    paths.state().join("labs").join(name)
+}

@@ -1,0 +1,141 @@
+//! APT with a configuration of our own: Debian's backports are added for this one installation, and the system's
+//! sources, lists and caches stay as they are. What is installed is the system's, with its record of packages.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::sources::{self, Entry, SignedBy};
+use crate::paths::Paths;
+use crate::process;
+
+/// A directory with sources, lists and caches that only we use.
+pub(super) struct PrivateApt {
+    configuration: PathBuf,
+    backports: String,
+}
+
+impl PrivateApt {
+    pub(super) fn prepare(paths: &Paths, codename: &str) -> Result<Self> {
+        let entries = sources::of_debian(codename)?;
+        let backports = format!("{codename}-backports");
+        let dir = paths.cache(&format!("apt {entries:?} {backports}")).join("apt");
+        for below in ["lists/partial", "archives/partial", "parts"] {
+            fs::create_dir_all(dir.join(below)).with_context(|| format!("cannot make {}", dir.display()))?;
+        }
+        fs::write(dir.join("sources.list"), source_lines(&dir, &entries, &backports)?)?;
+        let configuration = dir.join("apt.conf");
+        fs::write(&configuration, configuration_text(&dir))?;
+        Ok(Self {
+            configuration,
+            backports,
+        })
+    }
+
+    pub(super) fn update(&self) -> Result<()> {
+        process::run(self.apt().arg("update")).context("Debian's mirror cannot be read")
+    }
+
+    /// Installs `packages`; those among `backports` from there.
+    pub(super) fn install(&self, packages: &[&str], backports: &[&str]) -> Result<()> {
+        let wanted = packages.iter().map(|name| match backports.contains(name) {
+            true => format!("{name}/{}", self.backports),
+            false => (*name).to_owned(),
+        });
+        process::run(
+            self.apt()
+                .args(["install", "--yes", "--no-install-recommends", "--no-remove"])
+                .args(wanted),
+        )
+    }
+
+    fn apt(&self) -> Command {
+        let mut command = Command::new("apt-get");
+        command
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .arg("--config-file")
+            .arg(&self.configuration);
+        command.args([
+            "-o",
+            "Dpkg::Options::=--force-confold",
+            "-o",
+            "Dpkg::Options::=--force-confdef",
+        ]);
+        command
+    }
+}
+
+/// The system's entries and, at the mirror of the first, the backports.
+fn source_lines(dir: &Path, entries: &[Entry], backports: &str) -> Result<String> {
+    let mut lines = String::new();
+    for (number, entry) in entries.iter().enumerate() {
+        let option = match &entry.signed_by {
+            SignedBy::Default => String::new(),
+            SignedBy::Named(value) => format!(
+                "[signed-by={}] ",
+                value.split_whitespace().collect::<Vec<_>>().join(",")
+            ),
+            SignedBy::Inline(key) => {
+                let path = dir.join(format!("key-{number}.asc"));
+                fs::write(&path, key.trim_start())?;
+                format!("[signed-by={}] ", path.display())
+            }
+        };
+        let more = (number == 0 && !entry.suites.iter().any(|suite| suite == backports)).then_some(backports);
+        for uri in &entry.uris {
+            for suite in entry.suites.iter().map(String::as_str).chain(more) {
+                lines.push_str(&format!("deb {option}{uri} {suite} main\n"));
+            }
+        }
+    }
+    Ok(lines)
+}
+
+/// Read last, after the system's own, so a proxy set there holds, and its hooks after an update do not run.
+fn configuration_text(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "#clear APT::Update::Post-Invoke;\n\
+         #clear APT::Update::Post-Invoke-Success;\n\
+         #clear Acquire::IndexTargets::deb::DEP-11;\n\
+         Dir::Etc::sourcelist \"{dir}/sources.list\";\n\
+         Dir::Etc::sourceparts \"{dir}/parts\";\n\
+         Dir::State::lists \"{dir}/lists\";\n\
+         Dir::Cache \"{dir}\";\n\
+         Dir::Cache::archives \"{dir}/archives\";\n\
+         Acquire::Languages \"none\";\n\
+         # The user _apt cannot reach a directory below a home; APT would do the same after a warning.\n\
+         APT::Sandbox::User \"root\";\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backports_come_from_the_first_entry_s_mirror_and_key() {
+        let named = || SignedBy::Named("/a.gpg /b.gpg".into());
+        let entries = [
+            Entry {
+                uris: vec!["http://m/debian".into()],
+                suites: vec!["bookworm".into()],
+                signed_by: named(),
+            },
+            Entry {
+                uris: vec!["http://s".into()],
+                suites: vec!["bookworm-security".into()],
+                signed_by: SignedBy::Default,
+            },
+        ];
+        let lines = source_lines(Path::new("/nowhere"), &entries, "bookworm-backports").unwrap();
+        assert_eq!(
+            lines,
+            "deb [signed-by=/a.gpg,/b.gpg] http://m/debian bookworm main\n\
+             deb [signed-by=/a.gpg,/b.gpg] http://m/debian bookworm-backports main\n\
+             deb http://s bookworm-security main\n"
+        );
+    }
+}

@@ -1,0 +1,181 @@
+//! The tests, by stage. A stage that fails does not keep the others from running, and at the end each has its verdict
+//! and its minutes.
+
+mod count;
+mod deny;
+mod e2e;
+mod full;
+
+use std::env;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use self::count::Counts;
+use crate::build::cargo;
+use crate::elevate;
+use crate::paths::Paths;
+use crate::progress::title;
+use crate::table::{Table, Verdict};
+
+/// Which tests to run; by default the quick ones.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Also soaks, long repeats and sanitizers
+    #[arg(long)]
+    full: bool,
+    /// Only these stages (see --list), of the quick and of the full ones
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    part: Vec<String>,
+    /// Say which stages there are
+    #[arg(long)]
+    list: bool,
+}
+
+/// One stage.
+struct Stage {
+    name: &'static str,
+    about: &'static str,
+    full_only: bool,
+    run: fn(&Paths) -> Result<Counts>,
+}
+
+/// Runs the chosen stages; the exit status tells whether all passed.
+pub(crate) fn run(paths: &Paths, options: &Options) -> Result<ExitCode> {
+    for part in &options.part {
+        ensure!(
+            STAGES.iter().any(|stage| stage.name == part),
+            "no stage {part}; see --list"
+        );
+    }
+    let chosen = STAGES.iter().filter(|stage| match options.part.is_empty() {
+        true => options.full || !stage.full_only,
+        false => options.part.iter().any(|part| part == stage.name),
+    });
+    if options.list {
+        STAGES
+            .iter()
+            .for_each(|stage| println!("{:<9} {}", stage.name, stage.about));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut total = Counts::default();
+    let mut table = Table::new(["stage", "minutes", "passed", "failed", "skipped"]);
+    for stage in chosen {
+        let (counts, time) = run_stage(paths, stage);
+        let minutes = format!("{:.1}", time.as_secs_f64() / 60.0);
+        let [passed, failed, skipped] = [counts.passed, counts.failed, counts.skipped].map(|count| count.to_string());
+        table.row(
+            [stage.name.into(), minutes, passed, failed, skipped],
+            Verdict::of(counts.failed == 0),
+        );
+        total = total + counts;
+    }
+    title("Stages");
+    table.print();
+    println!(
+        "\ntest: {} passed, {} failed, {} skipped",
+        total.passed, total.failed, total.skipped
+    );
+    Ok(if total.failed == 0 && total.passed > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn run_stage(paths: &Paths, stage: &Stage) -> (Counts, Duration) {
+    title(&format!("{}: {}", stage.name, stage.about));
+    let begin = Instant::now();
+    let counts = (stage.run)(paths).unwrap_or_else(|error| {
+        println!("{} FAILED: {error:#}", stage.name);
+        Counts {
+            failed: 1,
+            ..Counts::default()
+        }
+    });
+    (counts, begin.elapsed())
+}
+
+fn setup(paths: &Paths) -> Result<Counts> {
+    Counts::of_one(&mut xtask(paths, &["setup"])?)
+}
+
+fn fmt(paths: &Paths) -> Result<Counts> {
+    Counts::of_one(cargo(paths).args(["fmt", "--all", "--check"]))
+}
+
+fn clippy(paths: &Paths) -> Result<Counts> {
+    Counts::of_one(cargo(paths).args([
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+fn unit(paths: &Paths) -> Result<Counts> {
+    Counts::of_tests(cargo(paths).args(["test", "--quiet", "--workspace", "--exclude", "e2e", "--no-fail-fast"]))
+}
+
+fn build(paths: &Paths) -> Result<Counts> {
+    crate::build::lab(paths)?;
+    Ok(Counts::ONE)
+}
+
+fn demo(paths: &Paths) -> Result<Counts> {
+    crate::build::lab(paths)?; // as this user, not as root
+    Counts::of_one(&mut xtask(paths, &["demo"])?)
+}
+
+/// This program again, as root.
+fn xtask(paths: &Paths, arguments: &[&str]) -> Result<Command> {
+    let mut command = match elevate::is_root() {
+        true => Command::new(env::current_exe()?),
+        false => elevate::sudo(paths)?,
+    };
+    command.args(arguments);
+    Ok(command)
+}
+
+const STAGES: [Stage; 14] = [
+    quick("setup", "the Debian packages that the rest needs", setup),
+    quick("fmt", "every file is formatted", fmt),
+    quick("clippy", "no warning, by the lints of the workspace", clippy),
+    quick("deny", "bans, licences and sources of all dependencies", deny::run),
+    quick("unit", "the tests of every crate", unit),
+    quick("build", "the release build of what follows", build),
+    quick("e2e", "end to end, on a lab", e2e::run),
+    quick("demo", "the demo, with its key scan", demo),
+    full("asan", "the module's tests with AddressSanitizer", full::asan),
+    full("tsan", "the module's tests with ThreadSanitizer", full::tsan),
+    full(
+        "memcheck",
+        "a threaded C client of the module under valgrind",
+        full::memcheck,
+    ),
+    full("fuzz", "the property tests, 200,000 cases each", full::fuzz),
+    full("reloads", "100 reloads of NGINX under load", full::reloads),
+    full("soak", "every end-to-end test, with its long repeats", full::soak),
+];
+
+const fn quick(name: &'static str, about: &'static str, run: fn(&Paths) -> Result<Counts>) -> Stage {
+    Stage {
+        name,
+        about,
+        full_only: false,
+        run,
+    }
+}
+
+const fn full(name: &'static str, about: &'static str, run: fn(&Paths) -> Result<Counts>) -> Stage {
+    Stage {
+        name,
+        about,
+        full_only: true,
+        run,
+    }
+}
