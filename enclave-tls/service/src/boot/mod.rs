@@ -71,9 +71,9 @@ fn serve(arguments: Arguments) -> Result<(), String> {
     Ok(())
 }
 
-/// The release runtime: a worker for each core. RSA has threads of its own (`serve::signing`).
+/// The runtime of the control plane and of admission. Signing has threads of its own (`serve::signing`).
 fn runtime() -> std::io::Result<Runtime> {
-    Builder::new_multi_thread().enable_all().build()
+    Builder::new_current_thread().enable_all().build()
 }
 
 fn read_policy(path: &Path) -> Result<Policy, String> {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::deadline::Deadline;
 use super::frames::Frames;
+use super::signing::Refusal;
 use crate::transport::Stream;
 
 /// A connection.
@@ -43,7 +44,7 @@ pub(super) enum End {
     /// The peer sent what is no frame, or what does not belong here.
     Refused(FrameError),
     /// The handshake failed.
-    Authentication,
+    Authentication(Refusal),
     /// The credential was replaced by a newer one.
     Replaced,
     /// There are too many connections.
@@ -173,7 +174,7 @@ impl std::fmt::Display for End {
             Self::Closed => f.write_str("the peer closed it"),
             Self::Deadline => f.write_str("the peer missed a deadline"),
             Self::Refused(error) => error.fmt(f),
-            Self::Authentication => f.write_str("the handshake failed"),
+            Self::Authentication(why) => write!(f, "the handshake failed: {why}"),
             Self::Replaced => f.write_str("its credential was replaced"),
             Self::Busy => f.write_str("too many connections"),
             Self::Io(error) => error.fmt(f),

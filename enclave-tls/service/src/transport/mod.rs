@@ -10,7 +10,7 @@ use enclave_wire::address::Address;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_vsock::{VMADDR_CID_ANY, VsockAddr, VsockListener, VsockStream};
 
-pub use stream::Stream;
+pub use stream::{Accepted, Stream};
 
 /// A listening socket.
 #[derive(Debug)]
@@ -37,11 +37,11 @@ impl Listener {
     }
 
     /// Waits for the next connection. The peer's address is not told: it is no identity.
-    pub async fn accept(&self) -> io::Result<Stream> {
-        match self {
-            Self::Unix(listener, _) => Stream::new(listener.accept().await?.0.into_std()?),
-            Self::Vsock(listener) => Stream::new(listener.accept().await?.0),
-        }
+    pub async fn accept(&self) -> io::Result<Accepted> {
+        Ok(Accepted(match self {
+            Self::Unix(listener, _) => listener.accept().await?.0.into_std()?.into(),
+            Self::Vsock(listener) => listener.accept().await?.0.into(),
+        }))
     }
 }
 
@@ -123,14 +123,18 @@ mod tests {
     /// More than the kernel keeps for a reader that comes late: both sides meet a full socket.
     async fn echo_once(address: Address, dialled: Address) {
         let listener = Listener::bind(&address).unwrap();
-        let sent: Vec<u8> = (0..2_000_000u32).map(|i| i.to_le_bytes()[i as usize % 3]).collect();
+        let sent: Vec<u8> = (0..2_000_000u32).map(|i| i.to_le_bytes()[(i % 3) as usize]).collect();
         let count = sent.len();
         let served = tokio::spawn(async move {
-            let mut stream = listener.accept().await.unwrap();
+            let mut stream = listener.accept().await.unwrap().into_stream().unwrap();
             let bytes = receive(&mut stream, count).await;
             send(&mut stream, &bytes).await;
             let mut rest = [0; 8];
-            assert_eq!(poll_fn(|cx| stream.poll_read(cx, &mut rest)).await.unwrap(), 0, "the end");
+            assert_eq!(
+                poll_fn(|cx| stream.poll_read(cx, &mut rest)).await.unwrap(),
+                0,
+                "the end"
+            );
         });
         let mut stream = dial(&dialled, Duration::from_secs(1)).await.unwrap();
         send(&mut stream, &sent).await;

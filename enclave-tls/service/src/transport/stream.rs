@@ -9,6 +9,22 @@ use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+/// A connection that was accepted, and that no runtime waits for yet.
+#[derive(Debug)]
+pub struct Accepted(pub(super) OwnedFd);
+
+impl Accepted {
+    /// Hands it to the tokio runtime that this is called in.
+    pub fn into_stream(self) -> io::Result<Stream> {
+        Stream::new(self.0)
+    }
+
+    /// Sends a last word, and closes. A peer that is gone misses it.
+    pub fn refuse(self, word: &[u8]) {
+        let _ = rustix::net::send(&self.0, word, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    }
+}
+
 /// A connection of any plane.
 ///
 /// The runtime's own streams wait for a socket to become writable all the time: each time the peer reads a reply the kernel wakes
@@ -60,12 +76,6 @@ impl Stream {
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
-    }
-
-    /// Sends what the socket takes at once, for a last word to a peer that nobody will wait for.
-    pub fn send_now(&self, bytes: &[u8]) {
-        // A peer that is gone, or full, misses it.
-        let _ = rustix::net::send(&self.socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
 
     /// Whether it waits for nothing but bytes to read.

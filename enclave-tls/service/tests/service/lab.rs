@@ -13,7 +13,7 @@ use enclave_tls::{Config, Service};
 use enclave_wire::control::{InstallChain, KeyInfo, Reply, Request};
 use enclave_wire::identity::Certificate;
 use enclave_wire::{Chain, KeyId, Usage};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 use super::agent::Agent;
 use super::client::{Client, Identity};
@@ -26,7 +26,6 @@ pub(crate) struct Lab {
     pub(crate) signing: String,
     pub(crate) www: Identity,
     pub(crate) clock: Arc<TestClock>,
-    threads: String,
     // Ends the service when the lab is dropped.
     _runtime: Runtime,
 }
@@ -84,13 +83,7 @@ impl Lab {
         )
         .unwrap();
         let statistics = service.statistics();
-        // Its threads are told from those of other labs by their name, which the kernel cuts at 15 bytes.
-        let threads = format!("lab-{}", LABS.load(Ordering::Relaxed));
-        let runtime = Builder::new_multi_thread()
-            .thread_name(&threads)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = Runtime::new().unwrap();
         runtime.spawn(service.run());
         let agent = Agent::accept(&listener);
         Self {
@@ -100,7 +93,6 @@ impl Lab {
             signing,
             www: Identity::new(),
             clock,
-            threads,
             _runtime: runtime,
         }
     }
@@ -129,13 +121,14 @@ impl Lab {
         }
     }
 
-    /// Processor time of the service's runtime.
-    pub(crate) fn cpu_time(&self) -> Duration {
+    /// Processor time of the threads that sign. Their names tell them from those of other labs.
+    pub(crate) fn cpu_time(&mut self) -> Duration {
+        let boot = self.agent.status().boot.to_string();
         let times = std::fs::read_dir("/proc/self/task").unwrap().filter_map(|task| {
             let task = task.ok()?.path();
             let name = std::fs::read_to_string(task.join("comm")).ok()?;
             let schedstat = std::fs::read_to_string(task.join("schedstat")).ok()?;
-            (name.trim_end() == self.threads)
+            (name.trim_end().ends_with(&boot[..8]))
                 .then(|| schedstat.split(' ').next()?.parse::<u64>().ok())
                 .flatten()
         });

@@ -41,10 +41,7 @@ fn signatures_verify_under_the_listed_key() {
         let made = client.sign(key.id, mechanism, &message).unwrap();
         assert_eq!(made.len(), key.key_type.signature_len());
         assert!(verify(algorithm, key, &message, &made), "{mechanism:?}");
-        assert_eq!(
-            client.sign(key.id, Mechanism::RsaPssDigestSha256, &[1; 31]).is_ok(),
-            false
-        );
+        assert!(client.sign(key.id, Mechanism::RsaPssDigestSha256, &[1; 31]).is_err());
     }
     let counters = lab.agent.counters();
     let uses: Vec<_> = counters

@@ -67,7 +67,7 @@ impl<'a> Conversation<'a> {
             End::Refused(_) => ControlError::Malformed,
             End::Closed
             | End::Deadline
-            | End::Authentication
+            | End::Authentication(_)
             | End::Replaced
             | End::Busy
             | End::Io(_)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
+use enclave_wire::Name;
 use enclave_wire::credential::{Challenge, Hello, Transcript};
 
 use crate::keystore::{Credential, KeyStore};
@@ -12,6 +13,24 @@ use crate::serve::{StartError, random};
 pub(super) struct Authenticator {
     /// Stands for the verifier of a credential that is not known: drawn at start, and nobody's.
     nobody: hmac::Key,
+}
+
+/// Why a handshake failed.
+#[derive(Debug)]
+pub(in crate::serve) enum Refusal {
+    /// No client has this credential.
+    Unknown,
+    /// Whoever it was does not hold this client's credential.
+    WrongProof(Name),
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("unknown credential"),
+            Self::WrongProof(client) => write!(f, "wrong proof for the client {client}"),
+        }
+    }
 }
 
 /// A handshake of which only the client's proof is missing.
@@ -46,12 +65,16 @@ impl Authenticator {
         Ok((challenge, Challenged { transcript, credential }))
     }
 
-    /// Judges the client's proof, in constant time and for an unknown credential too.
-    pub(super) fn verify(&self, challenged: Challenged, proof: &[u8; 32]) -> Option<Arc<Credential>> {
+    /// Judges the client's proof, in constant time and for an unknown credential too. Why it failed is for the log alone.
+    pub(super) fn verify(&self, challenged: Challenged, proof: &[u8; 32]) -> Result<Arc<Credential>, Refusal> {
         let key = self.key(challenged.credential.as_deref());
         let proven = hmac::verify(key, &challenged.transcript.client_input(), proof).is_ok();
         let credential = challenged.credential.filter(|credential| !credential.is_replaced());
-        credential.filter(|_| proven)
+        match credential {
+            None => Err(Refusal::Unknown),
+            Some(credential) if proven => Ok(credential),
+            Some(credential) => Err(Refusal::WrongProof(credential.client().name().clone())),
+        }
     }
 
     fn key<'a>(&'a self, credential: Option<&'a Credential>) -> &'a hmac::Key {

@@ -42,7 +42,7 @@ async fn handshake(plane: &Plane, link: &mut Link) -> Result<Seat, End> {
     let credential = plane
         .authenticator
         .verify(challenged, &proof)
-        .ok_or(End::Authentication)?;
+        .map_err(End::Authentication)?;
     let Some(seat) = credential.take_seat(plane.state.platform.limits.connections_per_credential) else {
         link.send(&busy()).await?;
         return Err(End::Busy);
@@ -148,7 +148,7 @@ async fn farewell(link: &mut Link, end: &End) {
     let error = match end {
         End::Refused(FrameError::Version) => SignError::Version,
         End::Refused(_) => SignError::Malformed,
-        End::Authentication => SignError::AuthenticationFailed,
+        End::Authentication(_) => SignError::AuthenticationFailed,
         End::Closed | End::Deadline | End::Replaced | End::Busy | End::Io(_) | End::Failed(_) => return,
     };
     // The frame at fault is still in front. Whether the peer reads the answer or not, its connection ends.

@@ -1,11 +1,12 @@
-//! The signing plane: bounded admission, and one task a connection.
+//! The signing plane: bounded admission, and one task a connection, on one of as many threads as there are cores.
 
 mod authentication;
 mod connection;
+mod reactors;
 mod rsa;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use enclave_wire::Writer;
 use enclave_wire::frame::limit;
@@ -13,24 +14,31 @@ use enclave_wire::signing::{Reply, SignError};
 use tokio::task::{JoinError, JoinSet};
 
 use self::authentication::Authenticator;
+pub(super) use self::authentication::Refusal;
+use self::reactors::Reactors;
 use self::rsa::RsaPool;
 use super::link::{End, Link, Patience};
 use super::{StartError, State};
-use crate::transport::{Listener, Stream};
+use crate::transport::{Accepted, Listener, Stream};
 
 /// The signing plane of one service.
 pub(super) struct Plane {
     state: Arc<State>,
     authenticator: Authenticator,
+    reactors: Reactors,
     rsa: RsaPool,
+    refusals: Occasional,
 }
 
 impl Plane {
     pub(super) fn new(state: Arc<State>) -> Result<Self, StartError> {
-        let rsa = RsaPool::start(&state.statistics, state.platform.limits.rsa_waiting).map_err(StartError::Threads)?;
+        let rsa = RsaPool::start(&state.statistics, state.platform.limits.rsa_waiting);
+        let reactors = Reactors::start(&state.boot.to_string());
         Ok(Self {
             authenticator: Authenticator::new()?,
-            rsa,
+            reactors: reactors.map_err(StartError::Threads)?,
+            rsa: rsa.map_err(StartError::Threads)?,
+            refusals: Occasional::default(),
             state,
         })
     }
@@ -41,7 +49,7 @@ impl Plane {
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok(stream) => self.admit(stream, &mut connections),
+                    Ok(accepted) => self.admit(accepted, &mut connections),
                     Err(error) => {
                         tracing::error!(%error, "cannot accept");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -53,19 +61,24 @@ impl Plane {
     }
 
     /// Takes a connection, or says that there are too many. Those that are here already are not touched (threat 8).
-    fn admit(self: &Arc<Self>, stream: Stream, connections: &mut JoinSet<End>) {
+    fn admit(self: &Arc<Self>, accepted: Accepted, connections: &mut JoinSet<End>) {
         let statistics = &self.state.statistics;
-        let Some(entered) = statistics.connections.enter(self.state.platform.limits.connections) else {
+        let place = statistics.connections.enter(self.state.platform.limits.connections);
+        let Some((entered, (reactor, placed))) = place.zip(self.reactors.place()) else {
             statistics.busy.count();
-            stream.send_now(&busy());
+            accepted.refuse(&busy());
             return;
         };
         statistics.accepted.count();
         let plane = Arc::clone(self);
-        connections.spawn(async move {
-            let _entered = entered;
-            connection::serve(&plane, plane.link(stream)).await
-        });
+        let served = async move {
+            let _held = (entered, placed);
+            match accepted.into_stream() {
+                Ok(stream) => connection::serve(&plane, plane.link(stream)).await,
+                Err(error) => End::Io(error),
+            }
+        };
+        connections.spawn_on(served, reactor);
     }
 
     fn link(&self, stream: Stream) -> Link {
@@ -88,12 +101,36 @@ impl Plane {
         match &end {
             End::Deadline => statistics.deadlines.count(),
             End::Refused(_) => statistics.malformed.count(),
-            End::Authentication => statistics.authentication_failures.count(),
+            End::Authentication(why) => {
+                statistics.authentication_failures.count();
+                // Anyone can cause this line.
+                if let Some(unsaid) = self.refusals.again() {
+                    tracing::warn!(%why, unsaid, "a handshake was refused");
+                }
+            }
             End::Busy => statistics.busy.count(),
             End::Failed(_) => statistics.panics.count(),
             End::Closed | End::Replaced | End::Io(_) => (),
         }
         tracing::debug!(reason = %end, "a signing connection ended");
+    }
+}
+
+/// Something that is said at most once a second (threat 12).
+#[derive(Default)]
+struct Occasional(Mutex<(Option<Instant>, u64)>);
+
+impl Occasional {
+    /// How often it was not said since it was said last; none, if it is not to be said now.
+    fn again(&self) -> Option<u64> {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, unsaid) = *said;
+        if last.is_some_and(|last| last.elapsed() < Duration::from_secs(1)) {
+            said.1 = unsaid.saturating_add(1);
+            return None;
+        }
+        *said = (Some(Instant::now()), 0);
+        Some(unsaid)
     }
 }
 

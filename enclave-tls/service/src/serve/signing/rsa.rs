@@ -135,6 +135,10 @@ mod tests {
         assert_eq!(pool.run(|| 7).await, Ok(7));
     }
 
+    fn count(number: u32) -> usize {
+        usize::try_from(number).unwrap()
+    }
+
     #[tokio::test]
     async fn threat_50_no_more_run_than_there_are_cores_and_no_more_wait_than_may() {
         let statistics = Arc::<Statistics>::default();
@@ -148,7 +152,7 @@ mod tests {
             operations.spawn(async move { held.run(move || gate.lock().unwrap().recv().is_ok()).await });
             // The first are each taken by a thread before the next comes, however slow the threads are to start; the others wait.
             let (running, waiting) = (started.min(cores - 1) + 1, (started + 1).saturating_sub(cores));
-            while pool.queue.lock().jobs.len() != waiting || statistics.rsa_running.get() as usize != running {
+            while pool.queue.lock().jobs.len() != waiting || count(statistics.rsa_running.get()) != running {
                 tokio::task::yield_now().await;
             }
         }
@@ -159,6 +163,6 @@ mod tests {
         while let Some(done) = operations.join_next().await {
             assert_eq!(done.unwrap(), Ok(true));
         }
-        assert_eq!(statistics.rsa_running.most() as usize, cores);
+        assert_eq!(count(statistics.rsa_running.most()), cores);
     }
 }
