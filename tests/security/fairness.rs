@@ -91,9 +91,18 @@ fn threat_08_connections_without_end_refuse_no_existing_client(lab: &Lab) -> Res
     let mut existing = Connection::authenticated(&lab.signing, &credential)?;
     let refused = busy(lab)?;
     let mut crowd = VecDeque::new();
-    let end = Instant::now() + if lab.full { Duration::from_secs(30) } else { Duration::from_secs(10) };
+    let end = Instant::now()
+        + if lab.full {
+            Duration::from_secs(30)
+        } else {
+            Duration::from_secs(10)
+        };
     while busy(lab)? < refused + if lab.full { 5_000 } else { 100 } {
-        ensure!(Instant::now() < end, "{} connections, and nobody is refused", crowd.len());
+        ensure!(
+            Instant::now() < end,
+            "{} connections, and nobody is refused",
+            crowd.len()
+        );
         for _ in 0..200 {
             crowd.extend(Connection::open(&lab.signing));
             if u64::try_from(crowd.len())? > MOST_OPEN {
@@ -101,9 +110,15 @@ fn threat_08_connections_without_end_refuse_no_existing_client(lab: &Lab) -> Res
             }
         }
         let reply = sign_once(&mut existing, key, Mechanism::Ecdsa)?;
-        ensure!(matches!(reply, Reply::Signature(_)), "an existing client was refused: {reply:?}");
+        ensure!(
+            matches!(reply, Reply::Signature(_)),
+            "an existing client was refused: {reply:?}"
+        );
         let stats = lab.ctl(&["stats"])?;
-        ensure!(stats["connections"].as_u64().is_some_and(|now| now <= 1_024), "no bound: {stats}");
+        ensure!(
+            stats["connections"].as_u64().is_some_and(|now| now <= 1_024),
+            "no bound: {stats}"
+        );
     }
     drop(crowd);
     let end = Instant::now() + Duration::from_secs(3);
@@ -114,7 +129,9 @@ fn threat_08_connections_without_end_refuse_no_existing_client(lab: &Lab) -> Res
 }
 
 fn busy(lab: &Lab) -> Result<u64> {
-    lab.ctl(&["stats"])?["busy"].as_u64().context("nothing is said of refusals")
+    lab.ctl(&["stats"])?["busy"]
+        .as_u64()
+        .context("nothing is said of refusals")
 }
 
 fn raise_limit_of_descriptors(wanted: u64) -> Result<()> {

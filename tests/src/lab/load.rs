@@ -60,7 +60,10 @@ impl Load {
     pub fn finish(self) -> Result<Outcome> {
         self.stop.store(true, Ordering::Relaxed);
         let report = self.thread.join().map_err(|_| anyhow!("the load panicked"))??;
-        let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis().saturating_sub(report.started_unix_ms);
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)?
+            .as_millis()
+            .saturating_sub(report.started_unix_ms);
         let began = Instant::now() - Duration::from_millis(u64::try_from(since)?);
         Ok(Outcome { report, began })
     }

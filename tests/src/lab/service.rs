@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::Lab;
 use super::process::{self, Signal};
@@ -17,10 +17,10 @@ pub fn kill(lab: &Lab) -> Result<Instant> {
     let at = Instant::now();
     process::signal(pid, Signal::KILL)?;
     process::wait_until(LIMIT, "the end of the service", || !process::is_alive(pid))?;
-    ensure!(
-        Connection::open(&lab.signing).is_err(),
-        "its signing listener is still open"
-    );
+    // Its sockets close with its last thread, which may outlive the first.
+    process::wait_until(LIMIT, "the end of its signing listener", || {
+        Connection::open(&lab.signing).is_err()
+    })?;
     Ok(at)
 }
 

@@ -3,6 +3,7 @@
 
 mod count;
 mod deny;
+mod docs;
 mod e2e;
 mod full;
 
@@ -141,11 +142,12 @@ fn xtask(paths: &Paths, arguments: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-const STAGES: [Stage; 14] = [
+const STAGES: [Stage; 15] = [
     quick("setup", "the Debian packages that the rest needs", setup),
     quick("fmt", "every file is formatted", fmt),
     quick("clippy", "no warning, by the lints of the workspace", clippy),
     quick("deny", "bans, licences and sources of all dependencies", deny::run),
+    quick("docs", "tests and paths that the documents name are there", docs::run),
     quick("unit", "the tests of every crate", unit),
     quick("build", "the release build of what follows", build),
     quick("e2e", "end to end, on a lab", e2e::run),

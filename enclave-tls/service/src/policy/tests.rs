@@ -147,4 +147,13 @@ proptest! {
         let both = image.allows_imports().is_ok() && parent.allows_imports().is_ok();
         prop_assert_eq!(merged.allows_imports().is_ok(), both);
     }
+
+    /// threat_49: whatever a parent sends as a policy, the answer is a policy or an error.
+    #[test]
+    fn threat_49_no_bytes_panic(start in 0..LAB.len(), taken in 0usize..40, bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+        let mut policy = LAB.as_bytes().to_vec();
+        let end = (start + taken).min(policy.len());
+        policy.splice(start..end, bytes);
+        let _ = Policy::parse(&policy);
+    }
 }

@@ -148,4 +148,32 @@ mod tests {
         assert_eq!(frames.whole(), Err(FrameError::Length));
         assert_eq!((frames.bytes.len(), frames.refused_id()), (USUAL, 77));
     }
+
+    proptest::proptest! {
+        /// threat_06: however the bytes come, the frames are the same.
+        #[test]
+        fn threat_06_frames_do_not_depend_on_how_they_come(
+            bodies in proptest::collection::vec(proptest::collection::vec(proptest::prelude::any::<u8>(), 0..700), 1..6),
+            pieces in proptest::collection::vec(1usize..900, 1..20),
+        ) {
+            let sent: Vec<u8> = bodies.iter().flat_map(|body| encode_with(7, 9, |w| w.put(body)).into_bytes()).collect();
+            let (mut frames, mut taken, mut rest) = (Frames::new(1_000), Vec::new(), sent.as_slice());
+            for piece in pieces.iter().cycle() {
+                while let Some(header) = frames.whole().unwrap() {
+                    taken.push(frames.body(&header).to_vec());
+                    frames.consume(&header);
+                }
+                if rest.is_empty() {
+                    break;
+                }
+                let count = rest.len().min(*piece).min(frames.space().len());
+                assert_ne!(count, 0, "there is room while no frame is whole");
+                let (now, later) = rest.split_at(count);
+                feed(&mut frames, now);
+                rest = later;
+            }
+            assert!(frames.is_empty());
+            assert_eq!(taken, bodies);
+        }
+    }
 }

@@ -171,13 +171,13 @@ fn threat_50_an_rsa_flood_does_not_starve_ecdsa() {
             })
         })
         .collect();
-    lab.until(|lab| lab.statistics.rsa_done.get() > 20);
+    lab.until(|_| flooded.load(Ordering::Relaxed) > 20);
     let cores = available_parallelism().unwrap().get() as u64;
     let mut ahead: Vec<u64> = (0..200)
         .map(|_| {
-            let before = lab.statistics.rsa_done.get();
+            let before = flooded.load(Ordering::Relaxed);
             assert!(client.sign(ecdsa, Mechanism::Ecdsa, &[1; 32]).is_ok());
-            lab.statistics.rsa_done.get() - before
+            flooded.load(Ordering::Relaxed) - before
         })
         .collect();
     flooding.store(false, Ordering::Relaxed);
@@ -186,14 +186,15 @@ fn threat_50_an_rsa_flood_does_not_starve_ecdsa() {
     }
     ahead.sort_unstable();
     println!(
-        "RSA operations done during one ECDSA request: median {}, most {}",
-        ahead[100], ahead[199]
+        "RSA operations done during one ECDSA request: tenth percentile {}, median {}, most {}",
+        ahead[20], ahead[100], ahead[199]
     );
-    // Behind a queue it would see all eight of them each time. The median, since a busy machine may not run this thread at once.
-    assert!(ahead[100] <= cores, "{ahead:?}");
+    // In one queue with them it would see every client's operation each time. Not the median, which on a busy machine counts
+    // how long this thread waits for a core.
+    assert!(ahead[20] <= cores, "{ahead:?}");
     assert!(u64::from(lab.statistics.rsa_running.most()) <= cores);
+    assert!(lab.statistics.rsa_done.get() > 20);
     assert_eq!(lab.statistics.busy.get(), 0);
-    assert!(flooded.load(Ordering::Relaxed) > 20);
 }
 
 /// threat_45: no nonce is used twice; r is the nonce's trace.

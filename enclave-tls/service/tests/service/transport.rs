@@ -188,3 +188,43 @@ fn threat_09_killed_clients_leave_nothing() {
     lab.until(|lab| lab.sockets() == 1);
     assert!(lab.client().sign(key, Mechanism::Ecdsa, &[1; 32]).is_ok());
 }
+
+/// threat_49: frames that are damaged in any way end their own connection, and nothing panics.
+#[test]
+fn threat_49_damaged_frames_harm_nobody() {
+    let mut lab = Lab::with(Limits {
+        frame: Duration::from_millis(50),
+        ..Limits::default()
+    });
+    let key = lab.key("lab-a", "P-256").id;
+    let mut other = lab.client();
+    let mut random = [0; 4];
+    for round in 0..600usize {
+        let mut client = if round % 4 == 0 {
+            Client::dial(&lab.signing).unwrap()
+        } else {
+            lab.client()
+        };
+        let input = [1; 32];
+        let mut frame = client.frame(&Request::Sign(Sign {
+            key,
+            mechanism: Mechanism::Ecdsa,
+            input: &input,
+        }));
+        for _ in 0..=round % 3 {
+            aws_lc_rs::rand::fill(&mut random).unwrap();
+            let [high, low, value, cut] = random;
+            let at = usize::from(u16::from_be_bytes([high, low])) % frame.len();
+            frame[at] = value;
+            if cut < 40 {
+                frame.truncate(at.max(1));
+            }
+        }
+        let _ = client.stream.write_all(&frame);
+        let _ = client.stream.shutdown(Shutdown::Write);
+        while client.read_raw().is_ok() {}
+        assert!(other.sign(key, Mechanism::Ecdsa, &[1; 32]).is_ok());
+    }
+    assert_eq!(lab.statistics.panics.get(), 0);
+    lab.until(|lab| lab.statistics.connections.get() == 1);
+}

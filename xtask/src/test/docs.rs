@@ -1,0 +1,80 @@
+//! What the documents say is there: tests that `SECURITY.md` names, paths that the others name.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use super::count::Counts;
+use crate::paths::Paths;
+use crate::process;
+
+pub(super) fn run(paths: &Paths) -> Result<Counts> {
+    let root = paths.workspace();
+    let security = fs::read_to_string(root.join("SECURITY.md"))?;
+    let named: BTreeSet<_> = quoted(&security).filter(|word| is_test(word)).collect();
+    ensure!(!named.is_empty(), "SECURITY.md names no test");
+    let tests = tests_in(root)?;
+    let mut counts = Counts::default();
+    for test in named {
+        counts = counts + verdict(tests.contains(test), &format!("SECURITY.md names the test {test}"));
+    }
+    for document in DOCUMENTS {
+        let text = fs::read_to_string(root.join(document))?;
+        for path in quoted(&text).filter(|word| is_path(word)) {
+            counts = counts + verdict(root.join(path).exists(), &format!("{document} names {path}"));
+        }
+    }
+    Ok(counts)
+}
+
+fn verdict(holds: bool, what: &str) -> Counts {
+    if holds {
+        return Counts::ONE;
+    }
+    println!("FAILED {what}, which is not there");
+    Counts {
+        failed: 1,
+        ..Counts::default()
+    }
+}
+
+/// The names of the functions that hold a threat's number, in every source that git tracks.
+fn tests_in(root: &Path) -> Result<BTreeSet<String>> {
+    let mut grep = Command::new("git");
+    grep.current_dir(root).args(["grep", "--untracked", "-hoE", r"\bthreats?_[0-9][a-z0-9_]*", "--", "*.rs"]);
+    Ok(process::capture(&mut grep)?.lines().map(str::to_owned).collect())
+}
+
+/// Words between backquotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+fn is_test(word: &str) -> bool {
+    let is_name = word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    word.starts_with("threat") && is_name
+}
+
+/// A path from the workspace's root: it begins with a folder that is there and has no blank, option or place-holder in it.
+fn is_path(word: &str) -> bool {
+    let is_plain = word.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
+    is_plain && FOLDERS.iter().any(|folder| word.starts_with(folder))
+}
+
+const DOCUMENTS: [&str; 4] = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"];
+const FOLDERS: [&str; 6] = ["enclave-tls/", "pkcs11-module/", "host-nginx-conf/", "tests/", "xtask/", "packaging/"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_paths_are_told_from_other_words() {
+        let text = "see `threat_05_a_bound`, `threat_40_…`, `tests/functional` and `cargo xtask test`, not threat_06_b";
+        assert_eq!(quoted(text).filter(|word| is_test(word)).collect::<Vec<_>>(), ["threat_05_a_bound"]);
+        assert_eq!(quoted(text).filter(|word| is_path(word)).collect::<Vec<_>>(), ["tests/functional"]);
+    }
+}
