@@ -29,7 +29,10 @@ pub(super) const TESTS: &[Test] = e2e::tests![
 
 fn threat_51_a_child_must_initialize_and_the_parent_goes_on(lab: &Lab) -> Result<()> {
     let signer = Signer::of(lab)?;
+    let before = accepted(lab)?;
     let told = signer.run("START; SIGN; fork 4; info; open; sign_init 1041; finalize; SIGN")?;
+    // Had the child shut the socket down, the parent would have had to connect again.
+    ensure!(accepted(lab)? == before + 1, "the parent's connection did not last");
     // CKR_CRYPTOKI_NOT_INITIALIZED to everything; the child's C_Finalize leaves the parent's connection alone.
     let child = "child:info 190; child:open 190; child:sign_init 190; child:finalize 0; fork 0";
     told.expect(&format!("{STARTED}; {SIGNED}; {child}; {SIGNED}"))?;
@@ -38,6 +41,7 @@ fn threat_51_a_child_must_initialize_and_the_parent_goes_on(lab: &Lab) -> Result
 
 fn threat_51_children_sign_with_connections_of_their_own(lab: &Lab) -> Result<()> {
     let signer = Signer::of(lab)?;
+    let before = accepted(lab)?;
     let told = signer.run("START; SIGN; fork 6; START; SIGN; finalize; SIGN; fork 6; START; SIGN; finalize; SIGN")?;
     let child = format!("{STARTED}; {SIGNED}; finalize 0")
         .split("; ")
@@ -46,7 +50,15 @@ fn threat_51_children_sign_with_connections_of_their_own(lab: &Lab) -> Result<()
     told.expect(&format!(
         "{STARTED}; {SIGNED}; {child}fork 0; {SIGNED}; {child}fork 0; {SIGNED}"
     ))?;
+    ensure!(accepted(lab)? == before + 3, "not one connection a process");
     signer.verify_all(&told, &["sign", "child:sign"], 5)
+}
+
+/// Connections that the service has taken.
+fn accepted(lab: &Lab) -> Result<u64> {
+    lab.ctl(&["stats"])?["accepted"]
+        .as_u64()
+        .context("nothing is said of connections")
 }
 
 /// Each digest is signed once; a signature that went to another thread would not verify.

@@ -1,6 +1,4 @@
 //! What web servers and PKCS#11 programs get, each asked through the real program.
-//!
-//! The lab must be fresh: the last group ends the service, and its born keys with it.
 
 mod calls;
 mod handshakes;

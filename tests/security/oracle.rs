@@ -58,7 +58,7 @@ fn threat_42_absent_retired_and_anothers_key_take_the_same_time(lab: &Lab) -> Re
                 times.push(began.elapsed());
             }
         }
-        medians = times.iter_mut().map(median).collect();
+        medians = times.iter_mut().map(|times| median(times)).collect();
         let (least, most) = (medians.iter().min(), medians.iter().max());
         let (least, most) = (least.context("no time")?, most.context("no time")?);
         // A signature, or a search through other clients' keys, would take longer by far more than this.
@@ -122,7 +122,7 @@ fn id_of(text: &str) -> Result<KeyId> {
     ))
 }
 
-fn median(times: &mut Vec<Duration>) -> Duration {
+fn median(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()
 }

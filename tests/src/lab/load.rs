@@ -87,6 +87,29 @@ impl Outcome {
         u32::try_from(self.report.ok).map_or(f64::MAX, f64::from) / self.report.seconds
     }
 
+    /// Failures only from the beginning of an outage until a second after its end, and then everything goes well again.
+    pub fn expect_bounded(&self, from: Instant, to: Instant) -> Result<()> {
+        for failure in self.failures()? {
+            let at = self.began + Duration::from_millis(u64::try_from(failure.at_ms)?);
+            ensure!(at + CLOCKS >= from, "before the outage: {failure:?}");
+            ensure!(at <= to + RECOVERY, "{:?} after its end: {failure:?}", at - to);
+        }
+        ensure!(
+            self.failed_by(FailureKind::Timeout) == 0,
+            "clients were kept waiting"
+        );
+        let soon = self.between(to, to + RECOVERY, false);
+        ensure!(soon > 0, "no handshake went well within {RECOVERY:?}");
+        let later = self.between(to + RECOVERY, to + RECOVERY + Duration::from_secs(1), false);
+        ensure!(
+            later >= 20,
+            "only {later} handshakes went well in the second after the recovery"
+        );
+        let failed_later = self.between(to + RECOVERY, to + Duration::from_secs(60), true);
+        ensure!(failed_later == 0, "{failed_later} failed after the recovery");
+        Ok(())
+    }
+
     /// The failures, as far as the report keeps them.
     pub fn failures(&self) -> Result<&[Failure]> {
         let failures = &self.report.endpoints.first().context("no endpoint")?.failures;
@@ -135,3 +158,7 @@ impl Outcome {
 pub const CONCURRENCY: usize = 16;
 /// A connection that takes longer has failed: well above the one second after which a stalled service is an error.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
+/// Within this after the end of an outage everything goes well.
+pub const RECOVERY: Duration = Duration::from_secs(1);
+/// Between the time of a signal and the time in a report.
+const CLOCKS: Duration = Duration::from_millis(20);

@@ -2,8 +2,8 @@
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use enclave_tls::platform::{Clock, Limits, Platform};
@@ -28,6 +28,7 @@ pub(crate) struct Lab {
     pub(crate) clock: Arc<TestClock>,
     // Ends the service when the lab is dropped.
     _runtime: Runtime,
+    _running: Option<RwLockReadGuard<'static, ()>>,
 }
 
 /// A clock that stands where a test puts it, and panics where the test wants a panic inside the service.
@@ -56,15 +57,29 @@ impl Lab {
     }
 
     pub(crate) fn with(limits: Limits) -> Self {
-        let mut lab = Self::before_policy(limits);
+        Self::open_with(limits, Some(beside_others()))
+    }
+
+    fn open_with(limits: Limits, running: Option<RwLockReadGuard<'static, ()>>) -> Self {
+        let mut lab = Self::start(limits, running);
         lab.agent.boot();
         let www = Identity::new();
         lab.agent.install("www", &www);
         Self { www, ..lab }
     }
 
+    /// A service that is open while no other test of this program runs.
+    pub(crate) fn alone() -> (Self, RwLockWriteGuard<'static, ()>) {
+        let alone = RUNNING.write().unwrap_or_else(PoisonError::into_inner);
+        (Self::open_with(Limits::default(), None), alone)
+    }
+
     /// A service that waits for its policy.
     pub(crate) fn before_policy(limits: Limits) -> Self {
+        Self::start(limits, Some(beside_others()))
+    }
+
+    fn start(limits: Limits, running: Option<RwLockReadGuard<'static, ()>>) -> Self {
         enclave_tls::boot::raise_descriptor_limit().unwrap();
         let (signing, control) = (unique("signing"), unique("control"));
         let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&control).unwrap()).unwrap();
@@ -94,6 +109,7 @@ impl Lab {
             www: Identity::new(),
             clock,
             _runtime: runtime,
+            _running: running,
         }
     }
 
@@ -164,6 +180,12 @@ impl Lab {
     }
 }
 
+/// Waits while a test runs that must be alone. What this gives is held while the caller's service runs.
+pub(crate) fn beside_others() -> RwLockReadGuard<'static, ()> {
+    RUNNING.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+static RUNNING: RwLock<()> = RwLock::new(());
 static LABS: AtomicU32 = AtomicU32::new(0);
 
 fn unique(what: &str) -> String {

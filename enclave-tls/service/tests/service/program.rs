@@ -5,6 +5,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::RwLockReadGuard;
 use std::time::Duration;
 
 use enclave_wire::{Mechanism, Usage};
@@ -12,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::agent::Agent;
 use super::client::{Client, Identity};
-use super::lab::POLICY;
+use super::lab::{POLICY, beside_others};
 
 /// The program, running, with the client `www`.
 struct Running {
@@ -21,11 +22,13 @@ struct Running {
     www: Identity,
     signing: String,
     policy: PathBuf,
+    _running: RwLockReadGuard<'static, ()>,
 }
 
 impl Running {
     /// Starts it. `signing` is where it listens: of `NAME`, what the test calls itself.
     fn start(test: &str, signing: impl Fn(&str) -> String) -> Self {
+        let running = beside_others();
         let policy = write_policy(test, POLICY);
         let name = format!("enclave-tls-program-{}-{test}", std::process::id());
         let control = format!("{name}-control");
@@ -47,6 +50,7 @@ impl Running {
             www,
             signing: name,
             policy,
+            _running: running,
         }
     }
 

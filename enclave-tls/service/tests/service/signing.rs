@@ -154,7 +154,7 @@ fn threat_35_and_49_expiry_and_panic() {
 /// is never told that the service is busy.
 #[test]
 fn threat_50_an_rsa_flood_does_not_starve_ecdsa() {
-    let mut lab = Lab::new();
+    let (mut lab, _alone) = Lab::alone();
     let rsa = lab.key("lab-rsa", "RSA-4096").id;
     let ecdsa = lab.key("lab-ecdsa", "P-256").id;
     let mut client = lab.client();
@@ -172,7 +172,6 @@ fn threat_50_an_rsa_flood_does_not_starve_ecdsa() {
         })
         .collect();
     lab.until(|_| flooded.load(Ordering::Relaxed) > 20);
-    let cores = available_parallelism().unwrap().get() as u64;
     let mut ahead: Vec<u64> = (0..200)
         .map(|_| {
             let before = flooded.load(Ordering::Relaxed);
@@ -185,13 +184,14 @@ fn threat_50_an_rsa_flood_does_not_starve_ecdsa() {
         client.join().unwrap();
     }
     ahead.sort_unstable();
+    let cores = u64::try_from(available_parallelism().unwrap().get()).unwrap();
     println!(
-        "RSA operations done during one ECDSA request: tenth percentile {}, median {}, most {}",
-        ahead[20], ahead[100], ahead[199]
+        "RSA operations during one ECDSA request: median {}, most {}",
+        ahead[100], ahead[199]
     );
-    // In one queue with them it would see every client's operation each time. Not the median, which on a busy machine counts
-    // how long this thread waits for a core.
-    assert!(ahead[20] <= cores, "{ahead:?}");
+    // In one queue with them it would see the operation of each of the eight, every time. The median, since now and then another
+    // process has the core.
+    assert!(ahead[100] <= cores, "{ahead:?}");
     assert!(u64::from(lab.statistics.rsa_running.most()) <= cores);
     assert!(lab.statistics.rsa_done.get() > 20);
     assert_eq!(lab.statistics.busy.get(), 0);
