@@ -44,7 +44,14 @@ fn verdict(holds: bool, what: &str) -> Counts {
 /// The names of the functions that hold a threat's number, in every source that git tracks.
 fn tests_in(root: &Path) -> Result<BTreeSet<String>> {
     let mut grep = Command::new("git");
-    grep.current_dir(root).args(["grep", "--untracked", "-hoE", r"\bthreats?_[0-9][a-z0-9_]*", "--", "*.rs"]);
+    grep.current_dir(root).args([
+        "grep",
+        "--untracked",
+        "-hoE",
+        r"\bthreats?_[0-9][a-z0-9_]*",
+        "--",
+        "*.rs",
+    ]);
     Ok(process::capture(&mut grep)?.lines().map(str::to_owned).collect())
 }
 
@@ -54,7 +61,9 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn is_test(word: &str) -> bool {
-    let is_name = word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    let is_name = word
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     word.starts_with("threat") && is_name
 }
 
@@ -65,7 +74,14 @@ fn is_path(word: &str) -> bool {
 }
 
 const DOCUMENTS: [&str; 4] = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"];
-const FOLDERS: [&str; 6] = ["enclave-tls/", "pkcs11-module/", "host-nginx-conf/", "tests/", "xtask/", "packaging/"];
+const FOLDERS: [&str; 6] = [
+    "enclave-tls/",
+    "pkcs11-module/",
+    "host-nginx-conf/",
+    "tests/",
+    "xtask/",
+    "packaging/",
+];
 
 #[cfg(test)]
 mod tests {
@@ -74,7 +90,13 @@ mod tests {
     #[test]
     fn names_and_paths_are_told_from_other_words() {
         let text = "see `threat_05_a_bound`, `threat_40_…`, `tests/functional` and `cargo xtask test`, not threat_06_b";
-        assert_eq!(quoted(text).filter(|word| is_test(word)).collect::<Vec<_>>(), ["threat_05_a_bound"]);
-        assert_eq!(quoted(text).filter(|word| is_path(word)).collect::<Vec<_>>(), ["tests/functional"]);
+        assert_eq!(
+            quoted(text).filter(|word| is_test(word)).collect::<Vec<_>>(),
+            ["threat_05_a_bound"]
+        );
+        assert_eq!(
+            quoted(text).filter(|word| is_path(word)).collect::<Vec<_>>(),
+            ["tests/functional"]
+        );
     }
 }

@@ -86,7 +86,17 @@ pub(super) fn reloads(paths: &Paths) -> Result<Counts> {
 
 /// Every end-to-end test with its long repeats.
 pub(super) fn soak(paths: &Paths) -> Result<Counts> {
-    thorough(paths, &["--test", "functional", "--test", "security"])
+    thorough(
+        paths,
+        &[
+            "--test",
+            "functional",
+            "--test",
+            "security",
+            "--test",
+            "service_restart",
+        ],
+    )
 }
 
 fn thorough(paths: &Paths, arguments: &[&str]) -> Result<Counts> {
