@@ -13,19 +13,22 @@ mod workers;
 
 use std::process::ExitCode;
 
-use e2e::lab::suite;
+use e2e::lab::suite::{self, Needs};
 
 fn main() -> ExitCode {
-    suite::main(&[
-        pkcs11_tool::TESTS,
-        signatures::TESTS,
-        p11tool::TESTS,
-        openssl_tool::TESTS,
-        calls::TESTS,
-        lifecycle::TESTS,
-        handshakes::TESTS,
-        round_trips::TESTS,
-        workers::TESTS,
-        outage::TESTS,
-    ])
+    suite::main(
+        Needs::BornKeys,
+        &[
+            pkcs11_tool::TESTS,
+            signatures::TESTS,
+            p11tool::TESTS,
+            openssl_tool::TESTS,
+            calls::TESTS,
+            lifecycle::TESTS,
+            handshakes::TESTS,
+            round_trips::TESTS,
+            workers::TESTS,
+            outage::TESTS,
+        ],
+    )
 }

@@ -12,10 +12,10 @@ use e2e::lab::load::{Load, RECOVERY};
 use e2e::lab::program::succeed;
 use e2e::lab::server::Server;
 use e2e::lab::service;
-use e2e::lab::suite::{self, Test};
+use e2e::lab::suite::{self, Needs, Test};
 
 fn main() -> ExitCode {
-    suite::main(&[TESTS])
+    suite::main(Needs::ALab, &[TESTS])
 }
 
 const TESTS: &[Test] = e2e::tests![
@@ -45,7 +45,9 @@ fn threat_11_killed_and_restarted_under_load(lab: &Lab) -> Result<()> {
     sleep(RECOVERY + Duration::from_secs(2));
     for (via, load) in loads {
         let outcome = load.finish()?;
-        outcome.expect_bounded(killed, opened).with_context(|| format!("by {via}"))?;
+        outcome
+            .expect_bounded(killed, opened)
+            .with_context(|| format!("by {via}"))?;
         // A dead service is an error at once: no handshake was left waiting for its return.
         let failed = outcome.between(killed, opened, true);
         ensure!(

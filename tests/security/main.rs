@@ -10,16 +10,19 @@ mod usage;
 
 use std::process::ExitCode;
 
-use e2e::lab::suite;
+use e2e::lab::suite::{self, Needs};
 
 fn main() -> ExitCode {
-    suite::main(&[
-        credential::TESTS,
-        control::TESTS,
-        usage::TESTS,
-        oracle::TESTS,
-        fairness::TESTS,
-        residue::TESTS,
-        canary::TESTS,
-    ])
+    suite::main(
+        Needs::BornKeys,
+        &[
+            credential::TESTS,
+            control::TESTS,
+            usage::TESTS,
+            oracle::TESTS,
+            fairness::TESTS,
+            residue::TESTS,
+            canary::TESTS,
+        ],
+    )
 }

@@ -94,10 +94,7 @@ impl Outcome {
             ensure!(at + CLOCKS >= from, "before the outage: {failure:?}");
             ensure!(at <= to + RECOVERY, "{:?} after its end: {failure:?}", at - to);
         }
-        ensure!(
-            self.failed_by(FailureKind::Timeout) == 0,
-            "clients were kept waiting"
-        );
+        ensure!(self.failed_by(FailureKind::Timeout) == 0, "clients were kept waiting");
         let soon = self.between(to, to + RECOVERY, false);
         ensure!(soon > 0, "no handshake went well within {RECOVERY:?}");
         let later = self.between(to + RECOVERY, to + RECOVERY + Duration::from_secs(1), false);

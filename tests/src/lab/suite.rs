@@ -43,9 +43,18 @@ macro_rules! tests {
     };
 }
 
+/// The lab that a test program can work with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// One whose service was never started again: it holds the keys that were born in it.
+    BornKeys,
+    /// Any.
+    ALab,
+}
+
 /// The `main` of a test program. Arguments: parts of names, of which one must fit; `--list`; `--full`.
 /// The environment names the lab: `ENCLAVE_TLS_LAB` is the path of its `lab.json`.
-pub fn main(groups: &[&[Test]]) -> ExitCode {
+pub fn main(needs: Needs, groups: &[&[Test]]) -> ExitCode {
     let (options, filters): (Vec<String>, Vec<String>) =
         std::env::args().skip(1).partition(|word| word.starts_with("--"));
     if let Some(unknown) = options
@@ -68,6 +77,10 @@ pub fn main(groups: &[&[Test]]) -> ExitCode {
     let full = options.iter().any(|option| option == "--full")
         || std::env::var_os("ENCLAVE_TLS_FULL").is_some_and(|v| v == "1");
     match Lab::read(Path::new(&description)) {
+        Ok(lab) if needs == Needs::BornKeys && lab.service().ok() != lab.pids.get("service").copied() => {
+            eprintln!("The service of this lab was started again, so its born keys are gone: a new lab is needed.");
+            ExitCode::FAILURE
+        }
         Ok(lab) => run_all(&tests, &Lab { full, ..lab }),
         Err(error) => {
             eprintln!("{error:#}");

@@ -13,6 +13,7 @@ mod softhsm;
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -22,6 +23,7 @@ use self::runner::{Measured, Runner};
 use crate::build;
 use crate::lab::{self, Lab};
 use crate::paths::Paths;
+use crate::process;
 use crate::progress::title;
 
 /// How long to measure, and where to write.
@@ -46,6 +48,13 @@ struct Results {
     handshakes: Vec<Measured>,
 }
 
+impl Results {
+    fn lack_something(&self) -> bool {
+        let mut groups = self.signatures.iter().chain(&self.handshakes);
+        groups.any(|group| group.report.subjects.iter().any(|subject| subject.error.is_some()))
+    }
+}
+
 /// Measures, prints the tables and writes the file.
 pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     build::lab(paths)?;
@@ -54,6 +63,11 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     let dir = env::temp_dir().join(format!("enclave-tls-bench-{}", hex::encode(random)));
     let lab = lab::up(paths, &dir)?;
     let measured = measure(paths, &lab, &dir.join("bench"), options);
+    if measured.as_ref().map_or(true, Results::lack_something) {
+        let kept = dir.with_extension("logs");
+        process::run(Command::new("cp").arg("-r").arg(lab.place().logs()).arg(&kept))?;
+        println!("  Not all of it could be measured. The lab's logs: {}", kept.display());
+    }
     lab::down(paths, &dir)?;
     let results = measured?;
     let file = match &options.out {
