@@ -153,7 +153,7 @@ pub(crate) struct KeyOnly {
 pub(crate) struct Retire {
     /// A key
     pub(crate) key: Selector,
-    /// Do not ask
+    /// Do not ask. Without a terminal it never asks
     #[arg(long)]
     pub(crate) yes: bool,
 }

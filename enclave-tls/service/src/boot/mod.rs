@@ -4,6 +4,7 @@ mod arguments;
 mod harden;
 mod log;
 
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -29,7 +30,8 @@ pub fn main() -> ExitCode {
             }
         },
         Ok(Command::Say(text)) => {
-            println!("{text}");
+            // Whoever reads it may have seen enough and gone: no reason to fail, or to panic as `println!` would.
+            let _ = writeln!(std::io::stdout(), "{text}");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -78,6 +80,16 @@ fn runtime() -> std::io::Result<Runtime> {
 
 fn read_policy(path: &Path) -> Result<Policy, String> {
     let named = |error: &dyn std::fmt::Display| format!("policy {}: {error}", path.display());
-    let bytes = std::fs::read(path).map_err(|error| named(&error))?;
+    let file = std::fs::File::open(path).map_err(|error| named(&error))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_POLICY + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| named(&error))?;
+    if u64::try_from(bytes.len()).is_ok_and(|len| len > MAX_POLICY) {
+        return Err(named(&format_args!("more than {MAX_POLICY} bytes")));
+    }
     Policy::parse(&bytes).map_err(|error| named(&error))
 }
+
+/// What the control plane takes of a parent's policy, in bytes; the image's is no longer.
+const MAX_POLICY: u64 = 65_536;

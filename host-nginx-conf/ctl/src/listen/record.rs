@@ -43,6 +43,23 @@ fn write(store: &Store, boot: BootId, keep: bool, request: &Request, reply: &Rep
         }
         // A key that the enclave does not hold may still be here: one that a restart lost, or that the replay could not give.
         (Request::Retire(id), Reply::Retired | Reply::Error(ControlError::NoSuchKey)) => store.forget(*id),
-        _ => Ok(false),
+        // Refused, or nothing that a restart would lose. A new operation has to say which.
+        (
+            Request::Ping
+            | Request::Status
+            | Request::Policy(_)
+            | Request::Ready
+            | Request::InstallCredential(_)
+            | Request::Create(_)
+            | Request::Csr(_)
+            | Request::InstallChain(_)
+            | Request::Import(_)
+            | Request::List(_)
+            | Request::Supersede(_)
+            | Request::Retire(_)
+            | Request::Narrow(_)
+            | Request::Statistics,
+            _,
+        ) => Ok(false),
     }
 }
