@@ -3,15 +3,15 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use e2e::lab::program::run;
-use e2e::lab::server::{Server, Tls, get, s_client};
+use e2e::lab::program::{openssl, succeed};
+use e2e::lab::server::{Server, Tls, get};
 use e2e::lab::suite::Test;
 use e2e::lab::{Endpoint, Lab};
 
 pub(super) const TESTS: &[Test] = e2e::tests![
     every_endpoint_serves_its_key_in_both_versions,
     every_signature_algorithm_that_a_client_may_ask_for,
-    threat_41_a_client_of_rsa_key_exchange_gets_an_alert,
+    a_server_behind_a_proxy_sees_the_client_certificate,
 ];
 
 fn every_endpoint_serves_its_key_in_both_versions(lab: &Lab) -> Result<()> {
@@ -90,27 +90,18 @@ fn signed_by(lab: &Lab, endpoint: &Endpoint, tls: Tls, scheme: &str, wanted: &st
     Ok(())
 }
 
-/// Such a client would need the key to decrypt. It gets an alert, and the workers serve on.
-fn threat_41_a_client_of_rsa_key_exchange_gets_an_alert(lab: &Lab) -> Result<()> {
-    for via in ["provider", "engine"] {
-        let endpoint = lab.lasting_endpoint(via, "RSA-2048")?;
-        let workers = Server::of(lab, via).workers()?;
-        // As often as it takes to meet each worker.
-        for _ in 0..8 {
-            let ran = run(s_client(endpoint, Tls::V12).args(["-cipher", "kRSA:@SECLEVEL=0"]))?;
-            ensure!(
-                !ran.status.success() && ran.stdout.contains("New, (NONE)"),
-                "it was served: {}",
-                ran.printed()
-            );
-            ensure!(
-                ran.stderr.contains("alert handshake failure"),
-                "{endpoint}: no alert: {}",
-                ran.stderr
-            );
-        }
-        ensure!(Server::of(lab, via).workers()? == workers, "{via}: a worker died");
-        Server::of(lab, via).wake_every_worker(endpoint, Tls::V12)?;
+/// The proxy's own key is a `tls-client` one.
+fn a_server_behind_a_proxy_sees_the_client_certificate(lab: &Lab) -> Result<()> {
+    for endpoint in lab.endpoints.iter().filter(|endpoint| endpoint.via == "proxy") {
+        let client = lab.key(endpoint.client_key.as_deref().context("a proxy without a client key")?)?;
+        let serial = succeed(openssl().args(["x509", "-noout", "-serial", "-in"]).arg(&client.chain))?;
+        let session = get(lab, endpoint, Tls::V13, &[])?;
+        let wanted = format!("upstream SUCCESS TLSv1.3 {}", serial.trim());
+        ensure!(
+            session.body == wanted,
+            "{endpoint}: the server behind it says {:?}, not {wanted:?}",
+            session.body
+        );
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod outage;
 mod p11tool;
 mod pkcs11_tool;
 mod round_trips;
+mod rsa_key_exchange;
 mod signatures;
 mod workers;
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
             calls::TESTS,
             lifecycle::TESTS,
             handshakes::TESTS,
+            rsa_key_exchange::TESTS,
             round_trips::TESTS,
             workers::TESTS,
             outage::TESTS,

@@ -146,13 +146,12 @@ fn a_tls_client_key_in_s_client(lab: &Lab) -> Result<()> {
             .args(["s_server", "-Verify", "3", "-verify_return_error", "-CAfile"])
             .arg(&lab.ca);
         let server = Server::start(plain.key_of(lab, server.arg("-cert").arg(&plain.certificate))?)?;
-        let chain = key.public_key.with_file_name(format!("{}.chain.pem", key.label));
         let mut client = lab.openssl("provider")?;
         client
             .args(["s_client", "-tls1_3", "-cert"])
-            .arg(&chain)
+            .arg(&key.chain)
             .arg("-cert_chain")
-            .arg(&chain);
+            .arg(&key.chain);
         client.arg("-CAfile").arg(&plain.certificate);
         let page = server.get(with_uri(&mut client, "-key", lab, key))?;
         ensure!(

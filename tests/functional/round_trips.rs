@@ -37,19 +37,24 @@ fn traced(lab: &Lab, endpoint: &Endpoint, tls: Tls) -> Result<()> {
     let calls = trace.detach()?;
     // TLS goes over TCP; the one unix socket that a worker uses in a handshake is the module's.
     let of_module: Vec<&str> = calls.lines().filter(|line| line.contains("<UNIX")).collect();
-    let sends = of_module
+    let count = |names: &[&str]| of_module.iter().filter(|line| is_call(line, names)).count();
+    let (sends, receives) = (count(&SENDS), count(&RECEIVES));
+    let others: Vec<&str> = of_module
         .iter()
-        .filter(|line| is_call(line, &["sendto", "sendmsg", "write", "writev"]))
-        .count();
-    let receives = of_module
-        .iter()
-        .filter(|line| is_call(line, &["recvfrom", "recvmsg", "read", "readv"]))
-        .count();
+        .copied()
+        .filter(|line| !is_call(line, &SENDS) && !is_call(line, &RECEIVES))
+        .collect();
     ensure!(
-        (sends, receives, of_module.len()) == (HANDSHAKES, HANDSHAKES, 2 * HANDSHAKES),
-        "{HANDSHAKES} handshakes took {sends} sends, {receives} receives, {} calls in all:\n{}",
-        of_module.len(),
-        of_module.iter().take(8).copied().collect::<Vec<_>>().join("\n")
+        (sends, receives) == (HANDSHAKES, HANDSHAKES),
+        "{HANDSHAKES} handshakes took {sends} sends and {receives} receives:\n{}",
+        of_module.join("\n")
+    );
+    // The socket's time limit is set anew where the machine held a call up for long: now and then, not each time.
+    let only_limits = others.iter().all(|line| is_call(line, &["setsockopt"]));
+    ensure!(
+        only_limits && others.len() < HANDSHAKES,
+        "beside them:\n{}",
+        others.join("\n")
     );
     Ok(())
 }
@@ -120,10 +125,15 @@ impl Trace {
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        drop(process::signal(self.process.id(), Signal::INT)); // it has ended if it was detached
-        drop(self.process.wait());
+        // Once it was waited for, its pid may be another's.
+        if matches!(self.process.try_wait(), Ok(None)) {
+            drop(process::signal(self.process.id(), Signal::INT));
+            drop(self.process.wait());
+        }
     }
 }
 
 /// A number that no other count is equal to by chance.
 const HANDSHAKES: usize = 17;
+const SENDS: [&str; 4] = ["sendto", "sendmsg", "write", "writev"];
+const RECEIVES: [&str; 4] = ["recvfrom", "recvmsg", "read", "readv"];

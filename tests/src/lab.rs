@@ -66,6 +66,8 @@ pub struct Endpoint {
     pub name: String,
     /// The label of the key.
     pub key: String,
+    /// The label of the key whose certificate it shows to the server behind it.
+    pub client_key: Option<String>,
 }
 
 /// A key that the service holds.
@@ -84,6 +86,8 @@ pub struct Key {
     pub origin: String,
     /// Its SPKI, in PEM.
     pub public_key: PathBuf,
+    /// Leaf and issuers, in PEM.
+    pub chain: PathBuf,
     /// The private key, in PEM, if it is an imported one.
     pub private_key: Option<PathBuf>,
 }

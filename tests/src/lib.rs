@@ -1,5 +1,6 @@
 //! End-to-end tests of enclave-tls and the tools they need: [`keyscan`] looks for private keys in the memory of
-//! processes, [`tlsload`] makes TLS handshakes and counts how they end. Nothing in a release build depends on this.
+//! processes, [`tlsload`] makes TLS handshakes and counts how they end, [`signbench`] measures what signatures and
+//! handshakes cost. Nothing in a release build depends on this.
 #![warn(missing_docs)]
 
 pub mod keyscan;

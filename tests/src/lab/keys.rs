@@ -39,6 +39,7 @@ impl<'a> TestKey<'a> {
             usage: usage.to_owned(),
             origin: "born".to_owned(),
             public_key,
+            chain: scratch.file("chain.pem"),
             private_key: None,
         };
         let made = Self { lab, key, scratch };

@@ -41,6 +41,8 @@ pub struct Session {
     pub signature: String,
     /// The worker that answered.
     pub worker: u32,
+    /// The first line of its answer.
+    pub body: String,
 }
 
 /// One full handshake and one request, by `openssl s_client` without any configuration of ours.
@@ -75,11 +77,18 @@ pub fn get(lab: &Lab, endpoint: &Endpoint, tls: Tls, options: &[&str]) -> Result
     );
     let begin = printed.find("-----BEGIN CERTIFICATE-----").context("no certificate")?;
     let leaf = printed.get(begin..).unwrap_or_default().as_bytes();
+    let (_, response) = printed
+        .split_once("\nHTTP/1.")
+        .with_context(|| format!("{endpoint}: no response"))?;
+    let (_, body) = response
+        .split_once("\r\n\r\n")
+        .with_context(|| format!("{endpoint}: no body"))?;
     let worker = after(printed, "X-Worker: ").with_context(|| format!("{endpoint}: no worker answered"))?;
     Ok(Session {
         spki: succeed_with_input(openssl().args(["x509", "-noout", "-pubkey"]), leaf)?,
         signature: after(printed, "Peer signature type: ").context("the server did not sign")?,
         worker: worker.parse()?,
+        body: body.lines().next().unwrap_or_default().to_owned(),
     })
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::count::Counts;
 use super::e2e;
@@ -62,11 +62,17 @@ pub(super) fn memcheck(paths: &Paths) -> Result<Counts> {
             &script,
             format!("initialize none\n{digests}threads 8 {} 1041\nfinalize\n", key.id),
         )?;
+        let report = client.with_extension("report");
+        fs::write(&report, "")?;
         let mut valgrind = e2e::as_root(&lab.env);
-        valgrind
-            .args(["sh", "-c", VALGRIND, "memcheck"])
-            .args([&client, &lab.module, &script]);
-        Counts::of_one(&mut valgrind)
+        valgrind.args(["sh", "-c", VALGRIND, "memcheck"]);
+        let counts = Counts::of_one(valgrind.args([&client, &lab.module, &script, &report]))?;
+        let signed = fs::read_to_string(&report)?
+            .lines()
+            .filter(|line| line.starts_with("thread 0 "))
+            .count();
+        ensure!(signed == 64, "{signed} of 64 signatures were made");
+        Ok(counts)
     })
 }
 
@@ -128,6 +134,6 @@ fn sanitized(paths: &Paths, name: &str, flags: &str) -> Result<Command> {
 /// Parsers of foreign bytes.
 const DECODERS: [&str; 2] = ["enclave-wire", "enclave-attestation"];
 
-/// The client takes its script from standard input, and where it reports is of no interest here.
+/// The client takes its script from standard input.
 const VALGRIND: &str = "exec valgrind -q --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9 \
-                        \"$1\" \"$2\" /dev/null <\"$3\"";
+                        \"$1\" \"$2\" \"$4\" <\"$3\"";
