@@ -99,7 +99,8 @@ fn indefinite() -> minicbor::decode::Error {
     minicbor::decode::Error::message("indefinite length")
 }
 
-fn wide(length: usize) -> u64 {
+/// A length as CBOR counts it.
+pub(crate) fn wide(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
 

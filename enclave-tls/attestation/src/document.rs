@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use minicbor::Encoder;
 
-use crate::cbor::{CborError, Strict};
+use crate::cbor::{CborError, Strict, wide};
 
 /// A platform configuration register: SHA-384.
 pub type Pcr = [u8; 48];
@@ -279,10 +279,6 @@ fn optional(cbor: &mut Strict<'_>) -> Result<Option<Vec<u8>>, DocumentError> {
         return Err(DocumentError::OptionalField);
     }
     Ok(bytes.map(<[u8]>::to_vec))
-}
-
-fn wide(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
 }
 
 /// How many registers a Nitro Secure Module has.

@@ -4,7 +4,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA384, digest};
 use minicbor::Encoder;
 
-use crate::cbor::{CborError, Strict};
+use crate::cbor::{CborError, Strict, wide};
 use crate::sign1::Verified;
 
 /// A statement, version 1. `PROTOCOL.md` has its CDDL.
@@ -213,8 +213,4 @@ fn field<'c, 'b>(cbor: &'c mut Strict<'b>, name: &str) -> Result<&'c mut Strict<
 
 fn fixed<const N: usize>(cbor: &mut Strict<'_>) -> Result<[u8; N], StatementError> {
     cbor.bytes()?.try_into().map_err(|_| StatementError::Form)
-}
-
-fn wide(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
 }
