@@ -17,11 +17,13 @@ mod cbor;
 mod chain;
 mod document;
 mod expect;
+mod nsm;
 mod sign1;
 mod statement;
 
 pub use chain::ChainError;
 pub use document::{Document, DocumentError, PCR_COUNT, Pcr};
 pub use expect::{Expectations, Mismatch};
+pub use nsm::{Bound, Nsm, NsmError, Register};
 pub use sign1::{AWS_ROOT_SHA256, SignedDocument, Verified, VerifyError, sign};
 pub use statement::{AttestedKey, Purpose, Statement, StatementError};

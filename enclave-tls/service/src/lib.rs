@@ -9,7 +9,6 @@ pub mod boot;
 pub mod chain;
 pub mod keystore;
 pub mod platform;
-pub mod policy;
 pub mod serve;
 pub mod statistics;
 pub mod transport;

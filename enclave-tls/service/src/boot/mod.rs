@@ -13,8 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::arguments::{Arguments, Command};
 use crate::platform::Platform;
-use crate::policy::Policy;
 use crate::serve::{Config, run};
+use enclave_policy::Policy;
 
 pub use harden::raise_descriptor_limit;
 

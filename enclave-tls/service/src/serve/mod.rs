@@ -22,8 +22,8 @@ use enclave_wire::address::Address;
 
 use crate::keystore::KeyStore;
 use crate::platform::Platform;
-use crate::policy::Policy;
 use crate::statistics::Statistics;
+use enclave_policy::Policy;
 
 /// What one run of the service is told.
 #[derive(Debug, Clone)]

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
+use enclave_policy::Policy;
 use enclave_tls::platform::{Clock, Limits, Platform};
-use enclave_tls::policy::Policy;
 use enclave_tls::statistics::Statistics;
 use enclave_tls::{Config, Service};
 use enclave_wire::control::{InstallChain, KeyInfo, Reply, Request};

@@ -12,10 +12,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{Signing, operations};
-use crate::policy::Policy;
 use crate::serve::State;
 use crate::serve::link::{End, Link, Patience};
 use crate::transport::Stream;
+use enclave_policy::Policy;
 
 /// A control connection.
 pub(super) struct Conversation<'a> {

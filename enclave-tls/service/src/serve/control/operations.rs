@@ -10,8 +10,8 @@ use enclave_wire::{DecodeError, KeyId, Name};
 
 use crate::chain;
 use crate::keystore::{Key, KeyError, NewKey, SigningKey};
-use crate::policy::Policy;
 use crate::serve::State;
+use enclave_policy::Policy;
 
 /// Answers one request.
 pub(super) fn answer(state: &State, request: Request) -> Reply {

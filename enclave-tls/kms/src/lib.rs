@@ -1,0 +1,1 @@
+//! Asks KMS and S3 from inside an enclave.

@@ -1,0 +1,3 @@
+//! The service on the NSM stand-in.
+
+fn main() {}
