@@ -100,6 +100,8 @@ pub mod limit {
     pub const SIGNING_REPLY: usize = 65_536;
     /// Control, either way: a policy of 64 KiB, or a chain and a page of keys.
     pub const CONTROL: usize = 131_072;
+    /// A connection of the egress plane, until it is the remote host's.
+    pub const EGRESS: usize = 512;
     /// One log record.
     pub const LOG: usize = 8_192;
 }

@@ -15,6 +15,7 @@ pub mod address;
 pub mod codec;
 pub mod control;
 pub mod credential;
+pub mod egress;
 pub mod frame;
 pub mod identity;
 pub mod log;

@@ -40,6 +40,16 @@ byte_enum! {
         KeyInvalid = 0x16,
         /// The service makes RSA keys of 2,048, 3,072, 4,096 and 8,192 bits only.
         SizeNotGenerated = 0x17,
+        /// The policy names no KMS key for sealed state.
+        SealingRefused = 0x18,
+        /// The policy does not allow this KMS key, or the key's ARN is not one.
+        KmsKeyRefused = 0x19,
+        /// The policy does not take bundles without an encryption context.
+        ForeignBundleRefused = 0x1a,
+        /// The policy does not allow this region, or it is not one.
+        RegionRefused = 0x1b,
+        /// A name's generations are sealed all or none, and in one group.
+        SealedOtherwise = 0x1c,
 
         /// A certificate is not valid X.509.
         CertificateInvalid = 0x20,
@@ -65,5 +75,33 @@ byte_enum! {
         ChainIncomplete = 0x2a,
         /// A critical extension that is not understood.
         ChainCriticalExtension = 0x2b,
+
+        /// Not a bundle: its JSON, its PEM or its private key.
+        BundleInvalid = 0x30,
+        /// The bundle was made for another name.
+        BundleName = 0x31,
+        /// Not a state that an enclave sealed, or one that was changed.
+        StateInvalid = 0x32,
+        /// A newer state of this name is here already.
+        StateRollback = 0x33,
+        /// The agent did not store the state: nothing was changed.
+        StateNotStored = 0x34,
+
+        /// There are no AWS credentials, or they have ended.
+        CredentialsMissing = 0x40,
+        /// AWS could not be reached or did not answer; another attempt may succeed.
+        AwsUnavailable = 0x41,
+        /// KMS or S3 refused: the key's policy, or the role's.
+        AwsDenied = 0x42,
+        /// The parent's allow-list has not the host.
+        EgressRefused = 0x43,
+        /// KMS cannot open this ciphertext: another key's, another context's, or a changed one.
+        CiphertextInvalid = 0x44,
+        /// The reply is not one that KMS gives to an attested request.
+        AwsReplyInvalid = 0x45,
+        /// S3 has no such object.
+        NoSuchObject = 0x46,
+        /// The NSM did not attest, or the policy names no root for it.
+        AttestationFailed = 0x47,
     }
 }

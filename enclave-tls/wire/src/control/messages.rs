@@ -1,8 +1,7 @@
 //! The bodies of the control plane's messages.
 
-use zeroize::Zeroize;
-
-use crate::codec::{Decode, DecodeError, Encode, Reader, Writer, byte_enum, message};
+use super::forms::{Listed, Opaque, Secret};
+use crate::codec::{byte_enum, message};
 use crate::credential::{CredentialId, Verifier};
 use crate::identity::{BootId, Chain, DnsName, KeyId, KeyType, Name, Spki, State, Usage};
 use crate::log::Text;
@@ -20,6 +19,10 @@ message! {
         phase: Phase,
         /// Milliseconds since its start.
         uptime_ms: u64,
+        /// What it takes the time to be, in seconds since 1970, UTC.
+        now: i64,
+        /// SHA-384 of the policy in force, which PCR16 measures; none before there is one.
+        policy_sha384: Option<[u8; 48]>,
     }
 }
 
@@ -61,6 +64,8 @@ message! {
         dns_names: Listed<DnsName, 100>,
         /// The clients that may use it.
         clients: Listed<Name, 64>,
+        /// The group whose data key its state is sealed under; none: it ends with this run.
+        sealed: Option<Name>,
     }
 }
 
@@ -75,6 +80,8 @@ message! {
         dns_names: Listed<DnsName, 100>,
         /// The clients that may use it.
         clients: Listed<Name, 64>,
+        /// The group whose data key its state is sealed under; none: it ends with this run.
+        sealed: Option<Name>,
         /// The private key.
         pkcs8: Pkcs8,
     }
@@ -128,6 +135,31 @@ message! {
         spki: Spki,
         /// When its certificate is valid, once one is installed.
         validity: Option<Validity>,
+        /// How its state is sealed, if it is.
+        sealed: Option<Sealed>,
+    }
+}
+
+message! {
+    /// How a name's state is sealed.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Sealed {
+        /// The group: one data key, one encryption context.
+        group: Name,
+        /// The number of the state that was stored last.
+        number: u64,
+        /// Whether this run began with a state that the parent gave. It may have been an older one: its freshness is unproven.
+        freshness: Freshness,
+    }
+}
+
+byte_enum! {
+    /// Whether a newer state of a name may exist.
+    pub enum Freshness {
+        /// This run made the first state itself.
+        Known = 0x01,
+        /// This run began with a state that the parent chose.
+        Unproven = 0x02,
     }
 }
 
@@ -136,8 +168,10 @@ byte_enum! {
     pub enum Origin {
         /// Made in the service, and never outside it.
         Born = 0x01,
-        /// Given to it.
+        /// Given to it in the clear.
         Imported = 0x02,
+        /// Given to it encrypted under a KMS key that opens for attested code only.
+        Bundle = 0x03,
     }
 }
 
@@ -146,6 +180,7 @@ impl std::fmt::Display for Origin {
         f.write_str(match self {
             Self::Born => "born",
             Self::Imported => "imported",
+            Self::Bundle => "bundle",
         })
     }
 }
@@ -212,126 +247,7 @@ message! {
     }
 }
 
-/// A list of at most `MAX` items.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed<T, const MAX: usize>(Vec<T>);
-
-impl<T, const MAX: usize> Listed<T, MAX> {
-    /// The items.
-    #[must_use]
-    pub fn items(&self) -> &[T] {
-        &self.0
-    }
-
-    /// The items, owned.
-    #[must_use]
-    pub fn into_items(self) -> Vec<T> {
-        self.0
-    }
-}
-
-impl<T, const MAX: usize> TryFrom<Vec<T>> for Listed<T, MAX> {
-    type Error = DecodeError;
-
-    fn try_from(items: Vec<T>) -> Result<Self, DecodeError> {
-        if items.len() > MAX {
-            Err(DecodeError::TooLong)
-        } else {
-            Ok(Self(items))
-        }
-    }
-}
-
-impl<T: Decode, const MAX: usize> Decode for Listed<T, MAX> {
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self(reader.list(MAX)?))
-    }
-}
-
-impl<T: Encode, const MAX: usize> Encode for Listed<T, MAX> {
-    fn encode(&self, writer: &mut Writer) {
-        writer.list(&self.0);
-    }
-}
-
-/// A private key in PKCS#8, DER. Wiped on drop; never printed, never copied.
-pub struct Pkcs8(Vec<u8>);
-
-impl Drop for Pkcs8 {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
-
-impl Pkcs8 {
-    /// The DER.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl TryFrom<Vec<u8>> for Pkcs8 {
-    type Error = DecodeError;
-
-    fn try_from(mut bytes: Vec<u8>) -> Result<Self, DecodeError> {
-        if bytes.len() > MAX_PKCS8 {
-            bytes.zeroize();
-            return Err(DecodeError::TooLong);
-        }
-        Ok(Self(bytes))
-    }
-}
-
-impl Decode for Pkcs8 {
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self(reader.bytes16(MAX_PKCS8)?.to_vec()))
-    }
-}
-
-impl Encode for Pkcs8 {
-    fn encode(&self, writer: &mut Writer) {
-        writer.bytes16(&self.0);
-    }
-}
-
-/// A policy's TOML, not looked at here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PolicyBytes(Vec<u8>);
-
-impl PolicyBytes {
-    /// The bytes.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl TryFrom<Vec<u8>> for PolicyBytes {
-    type Error = DecodeError;
-
-    fn try_from(bytes: Vec<u8>) -> Result<Self, DecodeError> {
-        if bytes.len() > MAX_POLICY {
-            Err(DecodeError::TooLong)
-        } else {
-            Ok(Self(bytes))
-        }
-    }
-}
-
-impl Decode for PolicyBytes {
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self(reader.bytes32(MAX_POLICY)?.to_vec()))
-    }
-}
-
-impl Encode for PolicyBytes {
-    fn encode(&self, writer: &mut Writer) {
-        writer.bytes32(&self.0);
-    }
-}
-
-/// RSA-8192 in PKCS#8 has some 4.7 KB.
-const MAX_PKCS8: usize = 8_192;
-/// A policy with a thousand patterns is still below this.
-const MAX_POLICY: usize = 65_536;
+/// A private key in PKCS#8, DER. RSA-8192 has some 4.7 KB.
+pub type Pkcs8 = Secret<8_192>;
+/// A policy's TOML, not looked at here. One with a thousand patterns is still below this.
+pub type PolicyBytes = Opaque<65_536>;

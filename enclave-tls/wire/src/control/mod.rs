@@ -1,13 +1,17 @@
 //! The control plane: what the parent's agent asks of the enclave, and the enclave of the agent.
 
 mod error;
+mod forms;
 mod messages;
+mod provision;
 
 pub use error::ControlError;
+pub use forms::{Listed, Opaque, Secret};
 pub use messages::{
-    Counters, Create, Import, InstallChain, InstallCredential, KeyCounters, KeyInfo, KeyPage, Listed, Narrow, Origin,
-    Phase, Pkcs8, PolicyBytes, Status, Validity,
+    Counters, Create, Freshness, Import, InstallChain, InstallCredential, KeyCounters, KeyInfo, KeyPage, Narrow,
+    Origin, Phase, Pkcs8, PolicyBytes, Sealed, Status, Validity,
 };
+pub use provision::{Attest, Attestation, BundleSource, InstallAws, Provision, S3Object, SealedState, StoreState};
 
 use crate::codec::{Decode, DecodeError, Encode, Reader, Writer};
 use crate::frame::{ERROR, FrameError, Header, REPLY, write};
@@ -103,6 +107,8 @@ operations! {
     0x04 Ready => Serving;
     /// A client's credential.
     0x10 InstallCredential(InstallCredential) => CredentialInstalled;
+    /// AWS credentials, and where AWS is reached.
+    0x11 InstallAws(InstallAws) => AwsInstalled;
     /// Make a key.
     0x20 Create(Create) => Created(KeyInfo);
     /// A certificate request for a key.
@@ -119,18 +125,28 @@ operations! {
     0x26 Retire(KeyId) => Retired;
     /// Let this key sign less than before.
     0x27 Narrow(Narrow) => Narrowed(KeyInfo);
+    /// A certificate whose key KMS opens.
+    0x28 Provision(Provision) => Provisioned(KeyInfo);
+    /// A name's sealed state: the ids of the keys that it held.
+    0x29 Restore(SealedState) => Restored(Listed<KeyId, 64>);
     /// The counters.
     0x30 Statistics => Statistics(Counters);
+    /// A proof of which keys are here.
+    0x31 Attest(Attest) => Attested(Attestation);
 }
 
 operations! {
-    /// What the enclave asks of the agent: a closed list. 0x42 to 0x47 are kept.
+    /// What the enclave asks of the agent: a closed list. 0x42, 0x43, 0x46 and 0x47 are kept.
     #[derive(Debug, Clone, PartialEq, Eq)]
     requests EnclaveRequest;
     /// What the agent answers; nothing in it is trusted.
     replies AgentReply;
     /// Is the agent there?
     0x41 Ping => Pong;
+    /// Keep this state. What it holds is not used before it is kept.
+    0x44 StoreState(StoreState) => Stored;
+    /// The AWS credentials end soon, or there are none.
+    0x45 NeedCredentials => CredentialsNoted;
 }
 
 fn whole<T>(body: &[u8], read: impl FnOnce(&mut Reader<'_>) -> Result<T, DecodeError>) -> Result<T, FrameError> {
