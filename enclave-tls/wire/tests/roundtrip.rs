@@ -5,6 +5,7 @@
 mod strategies;
 
 use enclave_wire::control::{AgentReply, EnclaveRequest, Reply as ControlReply, Request as ControlRequest};
+use enclave_wire::egress::{Answer, Connect, EgressError};
 use enclave_wire::frame::{HEADER_LEN, Header, encode_with, limit};
 use enclave_wire::log::Record;
 use enclave_wire::signing::{Reply, Request, Sign};
@@ -67,6 +68,12 @@ fn canonical(operation: u8, body: &[u8]) -> usize {
     if let Ok(reply) = AgentReply::decode(&header, body) {
         same(&|writer| reply.write(writer, 7));
     }
+    if let Ok(connect) = Connect::decode_frame(&header, body) {
+        same(&|writer| connect.write(writer, 7));
+    }
+    if let Ok(answer) = Answer::decode(&header, body) {
+        same(&|writer| answer.write(writer, 7));
+    }
     if let Ok(record) = Record::decode_all(body) {
         assert_eq!(record.to_bytes(), body);
     }
@@ -78,6 +85,9 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         strategies::signing_reply().prop_map(|reply| frame(|writer| reply.write(writer, 7))),
         strategies::control_reply().prop_map(|reply| frame(|writer| reply.write(writer, 7))),
+        strategies::provision()
+            .prop_map(|provision| frame(|writer| ControlRequest::Provision(provision.clone()).write(writer, 7))),
+        strategies::connect().prop_map(|connect| frame(|writer| connect.write(writer, 7))),
         strategies::create().prop_map(|create| frame(|writer| ControlRequest::Create(create.clone()).write(writer, 7))),
         strategies::find_by_label()
             .prop_map(|find| frame(|writer| Request::FindByLabel(find.clone()).write(writer, 7))),
@@ -123,8 +133,15 @@ proptest! {
     #[test]
     fn control_requests(
         id: u64, create in strategies::create(), install in strategies::install_chain(), narrow in strategies::narrow(),
-        policy in strategies::policy(), cursor: u32,
+        policy in strategies::policy(), cursor: u32, provision in strategies::provision(), attest in strategies::attest(),
+        blob in vec(any::<u8>(), 0..900),
     ) {
+        let read = control_request(&ControlRequest::Provision(provision.clone()), id);
+        prop_assert!(matches!(read, ControlRequest::Provision(read) if read == provision));
+        let read = control_request(&ControlRequest::Attest(attest.clone()), id);
+        prop_assert!(matches!(read, ControlRequest::Attest(read) if read == attest));
+        let read = control_request(&ControlRequest::Restore(blob.clone().try_into().unwrap()), id);
+        prop_assert!(matches!(read, ControlRequest::Restore(read) if read.as_bytes() == blob));
         let read = control_request(&ControlRequest::Create(create.clone()), id);
         prop_assert!(matches!(read, ControlRequest::Create(read) if read == create));
         let read = control_request(&ControlRequest::InstallChain(install.clone()), id);
@@ -135,6 +152,26 @@ proptest! {
         prop_assert!(matches!(read, ControlRequest::Policy(read) if read == policy));
         let read = control_request(&ControlRequest::List(cursor), id);
         prop_assert!(matches!(read, ControlRequest::List(read) if read == cursor));
+    }
+
+    #[test]
+    fn enclave_requests(store in strategies::store_state(), id: u64) {
+        let request = EnclaveRequest::StoreState(store);
+        let bytes = frame(|writer| request.write(writer, id));
+        let (header, body) = split(&bytes, limit::CONTROL);
+        prop_assert_eq!(EnclaveRequest::decode(&header, body), Ok(request));
+    }
+
+    #[test]
+    fn egress(connect in strategies::connect(), id: u64, error in proptest::sample::select(EgressError::ALL)) {
+        let bytes = frame(|writer| connect.write(writer, id));
+        let (header, body) = split(&bytes, limit::EGRESS);
+        prop_assert_eq!(Connect::decode_frame(&header, body), Ok(connect));
+        for answer in [Answer::Connected, Answer::Refused(error)] {
+            let bytes = frame(|writer| answer.write(writer, id));
+            let (header, body) = split(&bytes, limit::EGRESS);
+            prop_assert_eq!(Answer::decode(&header, body), Ok(answer));
+        }
     }
 
     #[test]

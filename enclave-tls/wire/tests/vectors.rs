@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the unexpected")]
 
 use enclave_wire::control::{AgentReply, EnclaveRequest, Reply as ControlReply, Request as ControlRequest};
+use enclave_wire::egress::{Answer, Connect};
 use enclave_wire::frame::{FrameError, HEADER_LEN, Header, encode_with, limit};
 use enclave_wire::log::{RECORD, Record};
 use enclave_wire::signing::{Reply, Request};
@@ -16,7 +17,7 @@ fn golden() {
         assert_eq!(decode(what, &frame).as_ref(), Ok(&frame), "{what} {name}");
         count += 1;
     }
-    assert_eq!(count, 39, "a vector was lost");
+    assert_eq!(count, 56, "a vector was lost");
 }
 
 #[test]
@@ -36,7 +37,7 @@ fn negative() {
         assert_eq!(decode(what, &bytes(hexadecimal)), Err(expected), "{what} {name}");
         count += 1;
     }
-    assert_eq!(count, 52, "a vector was lost");
+    assert_eq!(count, 68, "a vector was lost");
 }
 
 /// Decodes a frame as a peer would, and encodes what it found.
@@ -44,6 +45,7 @@ fn decode(what: &str, frame: &[u8]) -> Result<Vec<u8>, FrameError> {
     let limit = match what {
         "signing-request" => limit::SIGNING_REQUEST,
         "signing-reply" => limit::SIGNING_REPLY,
+        "egress-request" | "egress-reply" => limit::EGRESS,
         "log" => limit::LOG,
         _ => limit::CONTROL,
     };
@@ -58,6 +60,8 @@ fn decode(what: &str, frame: &[u8]) -> Result<Vec<u8>, FrameError> {
         "control-reply" => ControlReply::decode(&header, body)?.write(&mut writer, id),
         "enclave-request" => EnclaveRequest::decode(&header, body)?.write(&mut writer, id),
         "agent-reply" => AgentReply::decode(&header, body)?.write(&mut writer, id),
+        "egress-request" => Connect::decode_frame(&header, body)?.write(&mut writer, id),
+        "egress-reply" => Answer::decode(&header, body)?.write(&mut writer, id),
         "log" => {
             let record = Record::decode_all(body)?;
             writer = encode_with(RECORD, id, |body| record.encode(body));

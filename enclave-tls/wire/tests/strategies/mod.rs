@@ -1,10 +1,12 @@
 //! Arbitrary values of every message.
 
 use enclave_wire::control::{
-    ControlError, Counters, Create, InstallChain, KeyCounters, KeyInfo, KeyPage, Narrow, Origin, Phase, PolicyBytes,
-    Reply as ControlReply, Status, Validity,
+    Attest, Attestation, BundleSource, ControlError, Counters, Create, Freshness, InstallChain, KeyCounters, KeyInfo,
+    KeyPage, Narrow, Origin, Phase, PolicyBytes, Provision, Reply as ControlReply, S3Object, Sealed, Status,
+    StoreState, Validity,
 };
 use enclave_wire::credential::{Challenge, CredentialId, Hello};
+use enclave_wire::egress::Connect;
 use enclave_wire::identity::{Certificate, CertificateRequest};
 use enclave_wire::log::{Level, Record, Text};
 use enclave_wire::signing::{Entries, Entry, FindByLabel, Label, List, Listing, Page, Reply, SignError, Signature};
@@ -118,21 +120,70 @@ prop_compose! {
         id in key_id(), name in name(), generation: u32, key_type in key_type(), usage in select(Usage::ALL),
         state in select(State::ALL), origin in select(Origin::ALL), dns_names in vec(dns_name(), 0..4),
         clients in vec(name(), 0..4), spki in spki(), validity in option::of(any::<(i64, i64)>()),
+        sealed in option::of(sealed()),
     ) -> KeyInfo {
         let validity = validity.map(|(not_before, not_after)| Validity { not_before, not_after });
         let (dns_names, clients) = (dns_names.try_into().unwrap(), clients.try_into().unwrap());
-        KeyInfo { id, name, generation, key_type, usage, state, origin, dns_names, clients, spki, validity }
+        KeyInfo { id, name, generation, key_type, usage, state, origin, dns_names, clients, spki, validity, sealed }
     }
 }
 
 prop_compose! {
     pub(crate) fn create()(
         name in name(), key_type in key_type(), usage in select(Usage::ALL), dns_names in vec(dns_name(), 0..4),
-        clients in vec(name(), 0..4),
+        clients in vec(name(), 0..4), sealed in option::of(name()),
     ) -> Create {
         let (dns_names, clients) = (dns_names.try_into().unwrap(), clients.try_into().unwrap());
-        Create { name, key_type, usage, dns_names, clients }
+        Create { name, key_type, usage, dns_names, clients, sealed }
     }
+}
+
+fn sealed() -> impl Strategy<Value = Sealed> {
+    (name(), any::<u64>(), select(Freshness::ALL)).prop_map(|(group, number, freshness)| Sealed {
+        group,
+        number,
+        freshness,
+    })
+}
+
+pub(crate) fn provision() -> impl Strategy<Value = Provision> {
+    let text = "[ -~]{0,32}";
+    let source = prop_oneof![
+        vec(any::<u8>(), 0..300).prop_map(|json| BundleSource::Document(json.try_into().unwrap())),
+        (text, text, text).prop_map(|(region, bucket, key)| BundleSource::S3(S3Object {
+            region: Text::lossy(&region),
+            bucket: Text::lossy(&bucket),
+            key: Text::lossy(&key),
+        })),
+    ];
+    (create(), text, source).prop_map(|(create, kms_key, source)| Provision {
+        name: create.name,
+        usage: create.usage,
+        dns_names: create.dns_names,
+        clients: create.clients,
+        sealed: create.sealed,
+        kms_key: Text::lossy(&kms_key),
+        source,
+    })
+}
+
+pub(crate) fn store_state() -> impl Strategy<Value = StoreState> {
+    (name(), any::<u64>(), vec(any::<u8>(), 0..900)).prop_map(|(name, number, blob)| StoreState {
+        name,
+        number,
+        blob: blob.try_into().unwrap(),
+    })
+}
+
+pub(crate) fn attest() -> impl Strategy<Value = Attest> {
+    (vec(any::<u8>(), 0..=64), vec(key_id(), 0..4)).prop_map(|(nonce, keys)| Attest {
+        nonce: nonce.try_into().unwrap(),
+        keys: keys.try_into().unwrap(),
+    })
+}
+
+pub(crate) fn connect() -> impl Strategy<Value = Connect> {
+    (dns_name(), any::<u16>()).prop_map(|(host, port)| Connect { host, port })
 }
 
 pub(crate) fn install_chain() -> impl Strategy<Value = InstallChain> {
@@ -148,14 +199,29 @@ pub(crate) fn policy() -> impl Strategy<Value = Option<PolicyBytes>> {
 }
 
 pub(crate) fn control_reply() -> impl Strategy<Value = ControlReply> {
-    let status = (any::<[u8; 16]>(), "[ -~]{0,32}", select(Phase::ALL), any::<u64>()).prop_map(
-        |(boot, version, phase, uptime_ms)| Status {
+    let policy = option::of(any::<[u8; 16]>().prop_map(|part| [part; 3].concat().try_into().unwrap()));
+    let status = (
+        any::<[u8; 16]>(),
+        "[ -~]{0,32}",
+        select(Phase::ALL),
+        any::<(u64, i64)>(),
+        policy,
+    )
+        .prop_map(|(boot, version, phase, (uptime_ms, now), policy_sha384)| Status {
             boot: BootId(boot),
             version: Text::lossy(&version),
             phase,
             uptime_ms,
-        },
-    );
+            now,
+            policy_sha384,
+        });
+    let attestation = (vec(any::<u8>(), 0..900), vec(any::<u8>(), 0..900)).prop_map(|(document, statement)| {
+        ControlReply::Attested(Attestation {
+            document: document.try_into().unwrap(),
+            statement: statement.try_into().unwrap(),
+        })
+    });
+    let restored = vec(key_id(), 0..5).prop_map(|ids| ControlReply::Restored(ids.try_into().unwrap()));
     let keys = (any::<(u32, Option<u32>)>(), vec(key_info(), 0..3)).prop_map(|((total, next), keys)| KeyPage {
         total,
         next,
@@ -169,6 +235,7 @@ pub(crate) fn control_reply() -> impl Strategy<Value = ControlReply> {
             ControlReply::PolicyTaken,
             ControlReply::Serving,
             ControlReply::CredentialInstalled,
+            ControlReply::AwsInstalled,
             ControlReply::Retired
         ]),
         status.prop_map(ControlReply::Status),
@@ -176,6 +243,9 @@ pub(crate) fn control_reply() -> impl Strategy<Value = ControlReply> {
         key_info().prop_map(ControlReply::ChainInstalled),
         key_info().prop_map(ControlReply::Imported),
         key_info().prop_map(ControlReply::Superseded),
+        key_info().prop_map(ControlReply::Provisioned),
+        attestation,
+        restored,
         key_info().prop_map(ControlReply::Narrowed),
         request,
         keys.prop_map(ControlReply::Keys),
