@@ -1,6 +1,7 @@
 //! Everything that the other commands need on the machine. It does nothing, quickly, where all is there.
 
 mod apt;
+pub(crate) mod python;
 mod services;
 mod sources;
 mod tools;
@@ -50,6 +51,12 @@ impl Changes {
 
 /// Installs what is missing, and says what it was.
 pub(crate) fn run(paths: &Paths) -> Result<Changes> {
+    let changes = packages(paths)?;
+    python::interpreter(paths)?;
+    Ok(changes)
+}
+
+fn packages(paths: &Paths) -> Result<Changes> {
     let mut changes = Changes {
         earlier: recorded(paths),
         ..Changes::default()
@@ -135,7 +142,7 @@ impl Release {
 }
 
 /// From Debian 12 itself.
-const PACKAGES: [&str; 12] = [
+const PACKAGES: [&str; 13] = [
     "ca-certificates",          // cargo's downloads
     "gcc",                      // aws-lc, and the thread test in C
     "gnutls-bin",               // p11tool
@@ -145,6 +152,7 @@ const PACKAGES: [&str; 12] = [
     "opensc",   // pkcs11-tool
     "openssl",  // the lab's CA and the independent client
     "p11-kit",  // lists what programs on p11-kit see
+    "python3-venv", // a second opinion on what the enclave makes, and moto
     "softhsm2", // the bar that the benchmark compares with
     "strace",   // counts system calls a signature
     "valgrind", // memcheck

@@ -13,6 +13,7 @@ use crate::build::{self, cargo};
 use crate::elevate;
 use crate::paths::Paths;
 use crate::process;
+use crate::setup::python;
 
 pub(super) fn run(paths: &Paths) -> Result<Counts> {
     on_a_lab(paths, |lab| Counts::of_tests(&mut tests(paths, lab, Length::Quick)?))
@@ -27,7 +28,11 @@ pub(super) enum Length {
 
 /// The e2e tests, which find their lab by `ENCLAVE_TLS_LAB`.
 pub(super) fn tests(paths: &Paths, lab: &Path, length: Length) -> Result<Command> {
-    let mut variables = BTreeMap::from([("ENCLAVE_TLS_LAB".to_owned(), lab.display().to_string())]);
+    let python = python::interpreter(paths)?;
+    let mut variables = BTreeMap::from([
+        ("ENCLAVE_TLS_LAB".to_owned(), lab.display().to_string()),
+        (python::VARIABLE.to_owned(), python.display().to_string()),
+    ]);
     if length == Length::Full {
         variables.insert("ENCLAVE_TLS_FULL".to_owned(), "1".to_owned());
     }

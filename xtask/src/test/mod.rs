@@ -18,6 +18,7 @@ use crate::build::cargo;
 use crate::elevate;
 use crate::paths::Paths;
 use crate::progress::title;
+use crate::setup::python;
 use crate::table::{Table, Verdict};
 
 /// Which tests to run; by default the quick ones.
@@ -119,7 +120,9 @@ fn clippy(paths: &Paths) -> Result<Counts> {
 }
 
 fn unit(paths: &Paths) -> Result<Counts> {
-    Counts::of_tests(cargo(paths).args(["test", "--quiet", "--workspace", "--exclude", "e2e", "--no-fail-fast"]))
+    let mut command = cargo(paths);
+    command.args(["test", "--quiet", "--workspace", "--exclude", "e2e", "--no-fail-fast"]);
+    Counts::of_tests(command.env(python::VARIABLE, python::interpreter(paths)?))
 }
 
 fn build(paths: &Paths) -> Result<Counts> {
