@@ -71,15 +71,15 @@ fn born_keys_are_gone_after_a_restart_and_list_says_so(lab: &Lab) -> Result<()> 
     };
     let (there, lost) = (ids("keys"), ids("lost"));
     for key in &lab.keys {
-        let imported = key.origin == "imported";
+        let lasts = key.origin != "born";
         ensure!(
-            there.contains(&key.id) == imported,
+            there.contains(&key.id) == lasts,
             "{} ({}) is in {there:?}",
             key.label,
             key.origin
         );
         ensure!(
-            lost.contains(&key.id) != imported,
+            lost.contains(&key.id) != lasts,
             "{} ({}) and {lost:?}",
             key.label,
             key.origin

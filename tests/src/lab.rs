@@ -82,13 +82,13 @@ pub struct Key {
     pub id: String,
     /// `tls`, `tls-client` or `digest`.
     pub usage: String,
-    /// `born` or `imported`.
+    /// `born`, `imported` or `bundle`, with `-sealed` behind it where its state is sealed.
     pub origin: String,
     /// Its SPKI, in PEM.
     pub public_key: PathBuf,
     /// Leaf and issuers, in PEM.
     pub chain: PathBuf,
-    /// The private key, in PEM, if it is an imported one.
+    /// The private key, in PEM, if the lab made it.
     pub private_key: Option<PathBuf>,
 }
 

@@ -13,7 +13,10 @@ use crate::process;
 /// The programs of a lab.
 #[derive(Clone, Debug)]
 pub(crate) struct Binaries {
+    /// The service on the NSM stand-in.
     pub(crate) service: PathBuf,
+    pub(crate) emulator_kms: PathBuf,
+    pub(crate) emulator_nsm: PathBuf,
     pub(crate) ctl: PathBuf,
     pub(crate) module: PathBuf,
     pub(crate) keyscan: PathBuf,
@@ -23,7 +26,9 @@ impl Binaries {
     pub(crate) fn of(paths: &Paths) -> Self {
         let release = paths.target().join("release");
         Self {
-            service: release.join("enclave-tls"),
+            service: release.join("lab-service"),
+            emulator_kms: release.join("emulator-kms"),
+            emulator_nsm: release.join("emulator-nsm"),
             ctl: release.join("enclave-tlsctl"),
             module: paths.target().join("module/libenclave_tls_pkcs11.so"),
             keyscan: release.join("keyscan"),
@@ -38,7 +43,7 @@ pub(crate) fn lab(paths: &Paths) -> Result<Binaries> {
         ensure!(binaries.module.exists(), "{} was not built", binaries.module.display());
         return Ok(binaries);
     }
-    eprintln!("  building service, command, module and test tools (release)");
+    eprintln!("  building service, command, module, emulators and test tools (release)");
     process::show(
         cargo(paths)
             .args(["build", "--release", "--bins"])
@@ -61,4 +66,11 @@ pub(crate) fn cargo(paths: &Paths) -> Command {
 }
 
 /// The packages with programs that a lab runs; the module has a profile of its own.
-const RELEASE: [&str; 3] = ["enclave-tls", "enclave-tlsctl", "e2e"];
+const RELEASE: [&str; 6] = [
+    "enclave-tls",
+    "lab-service",
+    "emulator-kms",
+    "emulator-nsm",
+    "enclave-tlsctl",
+    "e2e",
+];

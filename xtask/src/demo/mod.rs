@@ -2,6 +2,7 @@
 
 mod client;
 mod handshakes;
+mod proof;
 mod scan;
 
 use std::env;
@@ -53,7 +54,13 @@ fn show(lab: &Lab, binaries: &build::Binaries) -> Result<bool> {
     let scan = scan::all(lab, &binaries.keyscan)?;
     scan.print();
     println!("  The last rows are controls: there the keys are, so the search must find them.");
-    Ok(handshakes.all_hold() && scan.all_hold())
+    title(
+        "Which code holds these keys: attested by the NSM (here its stand-in), checked by `enclave-tlsctl verify https://…`",
+    );
+    let proof = proof::all(lab, binaries)?;
+    proof.print();
+    println!("  The keys of origin `bundle` came through KMS, which opened them for this image and this policy alone.");
+    Ok(handshakes.all_hold() && scan.all_hold() && proof.all_hold())
 }
 
 fn how_to_look(lab: &Lab) {

@@ -67,7 +67,7 @@ impl Expects {
         match self {
             Self::Nothing => false,
             Self::All => true,
-            Self::ImportedTls => key.usage == "tls" && key.private_key.is_some(),
+            Self::ImportedTls => key.usage == "tls" && key.origin == "imported",
             Self::Imported => key.private_key.is_some(),
         }
     }

@@ -46,6 +46,41 @@ pub(super) fn create(place: &Place) -> Result<()> {
     sign(place, "root", &request, &extensions, &place.ca("issuer.pem"))
 }
 
+/// Makes the root that stands for Amazon's, which the lab's policy names, and a certificate of it for each AWS host.
+pub(super) fn create_aws(place: &Place, hosts: &[&str]) -> Result<()> {
+    new_key(Kind::P256, &place.ca("aws.key"))?;
+    let mut root = openssl(&[
+        "req",
+        "-x509",
+        "-new",
+        "-days",
+        DAYS,
+        "-subj",
+        "/CN=enclave-tls lab, not Amazon",
+    ]);
+    root.arg("-key")
+        .arg(place.ca("aws.key"))
+        .arg("-out")
+        .arg(place.ca("aws.pem"));
+    process::run(root.args([
+        "-addext",
+        "basicConstraints=critical,CA:TRUE",
+        "-addext",
+        "keyUsage=critical,keyCertSign,cRLSign",
+    ]))?;
+    for host in hosts {
+        let [key, asked, extensions, leaf] = ["key", "csr", "ext", "pem"].map(|end| place.ca(&format!("{host}.{end}")));
+        new_key(Kind::P256, &key)?;
+        request(&key, host, &asked)?;
+        fs::write(
+            &extensions,
+            format!("basicConstraints=critical,CA:FALSE\nextendedKeyUsage=serverAuth\nsubjectAltName=DNS:{host}\n"),
+        )?;
+        sign(place, "aws", &asked, &extensions, &leaf)?;
+    }
+    Ok(())
+}
+
 /// Signs a request: the chain to serve is leaf and issuer.
 pub(super) fn issue(place: &Place, request: &Path, host: &str, purpose: &str, chain: &Path) -> Result<()> {
     let extensions = chain.with_extension("ext");

@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
+use super::aws::{Aws, BUCKET, BUNDLE_KEY, REGION};
 use super::ca;
 use super::nginx::UPSTREAM;
 use super::place::{Place, WORKERS};
@@ -12,19 +13,20 @@ use super::service::Ctl;
 use super::state::Key;
 
 /// Makes all keys of the plan and has their certificates installed.
-pub(super) fn make(place: &Place, ctl: &Ctl) -> Result<Vec<Key>> {
+pub(super) fn make(place: &Place, ctl: &Ctl, aws: &Aws) -> Result<Vec<Key>> {
     ca::create(place)?;
     for_upstream(place)?;
     KEYS.iter()
-        .map(|plan| make_one(place, ctl, plan).with_context(|| format!("no key {}", plan.name)))
+        .map(|plan| make_one(place, ctl, aws, plan).with_context(|| format!("no key {}", plan.name)))
         .collect()
 }
 
-fn make_one(place: &Place, ctl: &Ctl, plan: &KeyPlan) -> Result<Key> {
+fn make_one(place: &Place, ctl: &Ctl, aws: &Aws, plan: &KeyPlan) -> Result<Key> {
     let chain = place.public(plan.name, "chain.pem");
     let id = match plan.origin {
-        Origin::Born => born(place, ctl, plan)?,
+        Origin::Born | Origin::Sealed => born(place, ctl, plan)?,
         Origin::Imported => imported(place, ctl, plan)?,
+        Origin::Bundle | Origin::BundleSealed => bundle(place, ctl, aws, plan)?,
     };
     let public_key = place.public(plan.name, "pub");
     ca::public_key(&chain, &public_key)?;
@@ -33,16 +35,11 @@ fn make_one(place: &Place, ctl: &Ctl, plan: &KeyPlan) -> Result<Key> {
         kind: plan.kind.to_string(),
         id,
         usage: plan.usage.into(),
-        origin: if plan.origin == Origin::Born {
-            "born"
-        } else {
-            "imported"
-        }
-        .into(),
+        origin: plan.origin.name().into(),
         name: plan.host(),
         public_key,
         chain,
-        private_key: (plan.origin == Origin::Imported).then(|| place.private(plan.name)),
+        private_key: plan.origin.has_file().then(|| place.private(plan.name)),
     })
 }
 
@@ -50,7 +47,8 @@ fn make_one(place: &Place, ctl: &Ctl, plan: &KeyPlan) -> Result<Key> {
 fn born(place: &Place, ctl: &Ctl, plan: &KeyPlan) -> Result<String> {
     let kind = ["--type", plan.kind.argument()];
     let host = plan.host();
-    let made = ctl.run(&[&["create", plan.name][..], &kind, &whose(plan, &host)].concat())?;
+    let sealed: &[&str] = if plan.origin == Origin::Sealed { &[SEALED] } else { &[] };
+    let made = ctl.run(&[&["create", plan.name][..], &kind, &whose(plan, &host), sealed].concat())?;
     let id = id_of(&made)?;
     let request = place.public(plan.name, "csr.pem");
     let chain = place.public(plan.name, "chain.pem");
@@ -80,6 +78,39 @@ fn imported(place: &Place, ctl: &Ctl, plan: &KeyPlan) -> Result<String> {
     )
 }
 
+/// Made here, encrypted under a KMS key, and opened by the service: from a file, or from S3 and then sealed.
+fn bundle(place: &Place, ctl: &Ctl, aws: &Aws, plan: &KeyPlan) -> Result<String> {
+    let key = place.private(plan.name);
+    let chain = place.public(plan.name, "chain.pem");
+    certified_file(place, plan.kind, plan.name, &plan.host())?;
+    ca::to_der(&key, &place.private_der(plan.name))?;
+    let file = place.aws(&format!("{}.json", plan.name));
+    let [key, chain, out] = [&key, &chain, &file].map(|path| path.display().to_string());
+    let seal = [
+        "seal",
+        plan.name,
+        &key,
+        "--chain",
+        &chain,
+        "--key-arn",
+        BUNDLE_KEY,
+        "--out",
+        &out,
+    ];
+    ctl.run_as(&seal, &aws.administrator())?;
+    let object = format!("s3://{BUCKET}/{}", plan.name);
+    let source: &[&str] = match plan.origin {
+        Origin::BundleSealed => {
+            aws.upload(&file, plan.name)?;
+            &["--s3", &object, "--region", REGION, SEALED]
+        }
+        _ => &["--bundle", &out],
+    };
+    let host = plan.host();
+    let provision = ["provision", plan.name, "--kms-key", BUNDLE_KEY];
+    id_of(&ctl.run(&[&provision, source, &whose(plan, &host)].concat())?)
+}
+
 /// The key of the server behind the proxy: not one of the service.
 fn for_upstream(place: &Place) -> Result<()> {
     certified_file(place, Kind::P256, UPSTREAM, UPSTREAM)
@@ -106,3 +137,6 @@ fn id_of(answer: &serde_json::Value) -> Result<String> {
         .context("enclave-tlsctl named no id")?
         .to_owned())
 }
+
+/// All of the lab's sealed names are one group: one KMS call opens them.
+const SEALED: &str = "--sealed=lab";

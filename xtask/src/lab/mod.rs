@@ -1,10 +1,13 @@
 //! A lab: the service, its keys, and NGINX servers that use them, on this machine's loopback and in one directory.
 
+mod aws;
 mod ca;
 mod keys;
+mod measure;
 mod nginx;
 mod place;
 mod plan;
+mod ports;
 mod service;
 mod state;
 mod template;
@@ -17,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use self::aws::Aws;
 use self::nginx::Server;
 use self::service::{Ctl, Starter};
 use self::state::Processes;
@@ -25,9 +29,10 @@ use crate::build::Binaries;
 use crate::paths::Paths;
 use crate::process::{self, Identity};
 use crate::progress;
+use crate::setup::python;
 
 pub(crate) use self::place::Place;
-pub(crate) use self::state::{Description, Endpoint, Key};
+pub(crate) use self::state::{Attestation, Description, Endpoint, Key};
 
 /// A lab that runs.
 pub(crate) struct Lab {
@@ -121,13 +126,15 @@ fn bring_up(paths: &Paths, place: &Place) -> Result<Description> {
         processes: Processes::default(),
     };
     let ctl = Ctl::new(place, &binaries);
+    let python = python::interpreter(paths)?;
+    let (measured, aws) = progress::step("starting KMS and S3", || Aws::start(&mut starter, &binaries, &python))?;
     progress::step("starting the service", || {
-        service::start(&mut starter, &binaries, &signing)
+        service::start(&mut starter, &binaries, &signing, &aws)
     })?;
     service::configure_module(place, &binaries, &signing)?;
     // A home that only its user enters would keep the module from the workers' user.
     fs::copy(&binaries.module, place.module())?;
-    let keys = progress::step("making keys and certificates", || keys::make(place, &ctl))?;
+    let keys = progress::step("making keys and certificates", || keys::make(place, &ctl, &aws))?;
     let openssl_conf = openssl_configuration(paths, place)?;
     let servers = nginx::configure(place, &paths.snippets(), &keys)?;
     progress::step("starting NGINX", || start_servers(&mut starter, &servers))?;
@@ -155,6 +162,14 @@ fn bring_up(paths: &Paths, place: &Place) -> Result<Description> {
         ctl_socket: place.ctl_socket(),
         signing,
         logs: place.logs(),
+        attestation: Attestation {
+            root_sha256: measured.root_sha256,
+            pcr0: measured.pcr0,
+            policy: place.policy(),
+            nsm: place.nsm(),
+        },
+        kms: aws.kms,
+        kms_keys: aws::key_arns(),
     };
     state::write_json(&place.description(), &description)?;
     Ok(description)

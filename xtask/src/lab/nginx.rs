@@ -1,7 +1,6 @@
 //! The lab's NGINX servers: the configuration that users copy, filled in, in a small frame of the lab's own.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::place::{Place, WORKERS};
 use super::plan::{KeyPlan, Via, client_key};
+use super::ports::Ports;
 use super::state::{Endpoint, Key, Nginx};
 use super::template::Template;
 use crate::process;
@@ -237,25 +237,6 @@ fn percent(id: &str) -> String {
     pairs
         .map(|pair| format!("%{}", String::from_utf8_lossy(pair)))
         .collect()
-}
-
-/// Ports of the loopback that are free now, and not of the range from which clients are given theirs.
-struct Ports(Vec<TcpListener>);
-
-impl Ports {
-    fn find(count: usize) -> Result<Self> {
-        let mut seed = [0_u8; 2];
-        getrandom::fill(&mut seed)?;
-        let first = 15_000 + u16::from_le_bytes(seed) % 15_000;
-        let free = (first..first + 2_000).filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
-        let found: Vec<TcpListener> = free.take(count).collect();
-        ensure!(found.len() == count, "not enough free ports on 127.0.0.1");
-        Ok(Self(found))
-    }
-
-    fn take(&mut self) -> Result<u16> {
-        Ok(self.0.pop().context("no port left")?.local_addr()?.port())
-    }
 }
 
 fn version() -> Result<String> {

@@ -100,6 +100,11 @@ impl Place {
         format!("unix:{}/control/service.sock", self.root.display())
     }
 
+    /// Where the service dials hosts outside.
+    pub(super) fn egress_address(&self) -> String {
+        format!("unix:{}/control/egress.sock", self.root.display())
+    }
+
     /// Where `enclave-tlsctl listen` takes other commands.
     pub(crate) fn ctl_socket(&self) -> PathBuf {
         self.root.join("control/ctl.sock")
@@ -146,6 +151,16 @@ impl Place {
         self.private(key).with_extension("der")
     }
 
+    /// What stands for AWS.
+    pub(super) fn aws(&self, file: &str) -> PathBuf {
+        self.root.join("aws").join(file)
+    }
+
+    /// The NSM stand-in's own.
+    pub(super) fn nsm(&self) -> PathBuf {
+        self.root.join("nsm")
+    }
+
     pub(super) fn openssl(&self, via: &str) -> PathBuf {
         self.root.join("openssl").join(format!("{via}.cnf"))
     }
@@ -173,13 +188,15 @@ pub(super) fn give_to_group(path: &Path, group: &str) -> Result<()> {
 pub(crate) const WORKERS: &str = "www-data";
 
 /// With their modes: what holds secrets is root's alone, but the module's directory is also its group's.
-const DIRECTORIES: [(&str, u32); 10] = [
+const DIRECTORIES: [(&str, u32); 12] = [
+    ("aws", 0o700),
     ("ca", 0o755),
     ("control", 0o700),
     ("lib", 0o755),
     ("log", 0o755),
     ("module", 0o750),
     ("nginx", 0o755),
+    ("nsm", 0o700),
     ("openssl", 0o755),
     ("private", 0o700),
     ("public", 0o755),

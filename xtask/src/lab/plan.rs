@@ -67,8 +67,32 @@ impl fmt::Display for Kind {
 pub(crate) enum Origin {
     /// Born in the service, which never gives it away. It is gone when the service ends.
     Born,
+    /// Born in the service, and its state sealed under a KMS key: a restarted service gets it back.
+    Sealed,
     /// Made by the lab, so that tests know it and a restarted service gets it back.
     Imported,
+    /// Made by the lab, and encrypted under a KMS key that opens for the lab's enclave alone.
+    Bundle,
+    /// The same, read from S3, and its state sealed.
+    BundleSealed,
+}
+
+impl Origin {
+    /// As a statement calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Born => "born",
+            Self::Sealed => "born-sealed",
+            Self::Imported => "imported",
+            Self::Bundle => "bundle",
+            Self::BundleSealed => "bundle-sealed",
+        }
+    }
+
+    /// Whether the lab has the private key.
+    pub(crate) fn has_file(self) -> bool {
+        !matches!(self, Self::Born | Self::Sealed)
+    }
 }
 
 /// Which way an NGINX takes its keys.
@@ -112,34 +136,29 @@ pub(super) fn client_key(kind: Kind) -> Option<KeyPlan> {
         .find(|key| key.usage == "tls-client" && key.kind == kind)
 }
 
-/// An RSA and a P-256 key born for each usage, and imported for each usage that serves.
-pub(crate) const KEYS: [KeyPlan; 10] = [
-    born("lab-tls-rsa", Kind::Rsa2048, "tls"),
-    born("lab-tls-p256", Kind::P256, "tls"),
-    born("lab-digest-rsa", Kind::Rsa2048, "digest"),
-    born("lab-digest-p256", Kind::P256, "digest"),
-    born("lab-tls-client-rsa", Kind::Rsa2048, "tls-client"),
-    born("lab-tls-client-p256", Kind::P256, "tls-client"),
-    imported("lab-imported-tls-rsa", Kind::Rsa2048, "tls"),
-    imported("lab-imported-tls-p256", Kind::P256, "tls"),
-    imported("lab-imported-digest-rsa", Kind::Rsa2048, "digest"),
-    imported("lab-imported-digest-p256", Kind::P256, "digest"),
+/// An RSA and a P-256 key born for each usage, imported for each usage that serves, and for `tls` one of each that comes through KMS.
+pub(crate) const KEYS: [KeyPlan; 14] = [
+    key("lab-tls-rsa", Kind::Rsa2048, "tls", Origin::Born),
+    key("lab-tls-p256", Kind::P256, "tls", Origin::Born),
+    key("lab-digest-rsa", Kind::Rsa2048, "digest", Origin::Born),
+    key("lab-digest-p256", Kind::P256, "digest", Origin::Born),
+    key("lab-tls-client-rsa", Kind::Rsa2048, "tls-client", Origin::Born),
+    key("lab-tls-client-p256", Kind::P256, "tls-client", Origin::Born),
+    key("lab-imported-tls-rsa", Kind::Rsa2048, "tls", Origin::Imported),
+    key("lab-imported-tls-p256", Kind::P256, "tls", Origin::Imported),
+    key("lab-imported-digest-rsa", Kind::Rsa2048, "digest", Origin::Imported),
+    key("lab-imported-digest-p256", Kind::P256, "digest", Origin::Imported),
+    key("lab-sealed-rsa", Kind::Rsa2048, "tls", Origin::Sealed),
+    key("lab-sealed-p256", Kind::P256, "tls", Origin::Sealed),
+    key("lab-bundle-p256", Kind::P256, "tls", Origin::Bundle),
+    key("lab-bundle-rsa", Kind::Rsa2048, "tls", Origin::BundleSealed),
 ];
 
-const fn born(name: &'static str, kind: Kind, usage: &'static str) -> KeyPlan {
+const fn key(name: &'static str, kind: Kind, usage: &'static str, origin: Origin) -> KeyPlan {
     KeyPlan {
         name,
         kind,
         usage,
-        origin: Origin::Born,
-    }
-}
-
-const fn imported(name: &'static str, kind: Kind, usage: &'static str) -> KeyPlan {
-    KeyPlan {
-        name,
-        kind,
-        usage,
-        origin: Origin::Imported,
+        origin,
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::aws::{Aws, REGION};
 use super::place::{Place, WORKERS, give_to_group};
 use super::state::{Processes, write_json};
 use crate::build::Binaries;
@@ -22,9 +23,18 @@ pub(super) struct Starter<'a> {
 impl Starter<'_> {
     /// Starts a program in the background, its output in the lab's log.
     pub(super) fn start(&mut self, name: &str, words: Vec<String>) -> Result<()> {
+        self.start_with(name, words, &[])
+    }
+
+    /// The same, with variables in its environment, and none of the caller's own that concern AWS.
+    pub(super) fn start_with(&mut self, name: &str, words: Vec<String>, variables: &[(&str, String)]) -> Result<()> {
         let (program, arguments) = words.split_first().context("no command")?;
         let log = self.log(name)?;
         let mut command = Command::new(program);
+        for (foreign, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
+            command.env_remove(foreign);
+        }
+        command.envs(variables.iter().cloned());
         // A process group of its own: the terminal's Ctrl-C is not for it.
         command
             .args(arguments)
@@ -73,10 +83,14 @@ impl Starter<'_> {
 }
 
 /// Starts the service and `enclave-tlsctl listen`, and waits until the service answers.
-pub(super) fn start(starter: &mut Starter<'_>, binaries: &Binaries, signing: &str) -> Result<()> {
+pub(super) fn start(starter: &mut Starter<'_>, binaries: &Binaries, signing: &str, aws: &Aws) -> Result<()> {
     let place = starter.place;
-    fs::write(place.policy(), POLICY)?;
-    starter.start("ctl", ctl_command(place, binaries))?;
+    // The instance's credentials, from the lab's IMDS.
+    let variables = [
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", aws.imds.clone()),
+        ("AWS_REGION", REGION.to_owned()),
+    ];
+    starter.start_with("ctl", ctl_command(place, binaries, aws), &variables)?;
     starter.start("service", service_command(place, binaries, signing))?;
     let answers = || Ctl::new(place, binaries).run(&["stats"]).is_ok();
     if !process::wait_until(Duration::from_secs(10), || !alive(starter) || answers()) || !alive(starter) {
@@ -120,9 +134,14 @@ impl Ctl {
 
     /// Runs one command and returns its JSON.
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<serde_json::Value> {
+        self.run_as(arguments, &[])
+    }
+
+    /// The same, with variables in its environment.
+    pub(super) fn run_as(&self, arguments: &[&str], variables: &[(&str, String)]) -> Result<serde_json::Value> {
         // It waits for the service, which may never answer.
         let mut command = Command::new("timeout");
-        command.arg("20").arg(&self.program);
+        command.arg("20").arg(&self.program).envs(variables.iter().cloned());
         let json = process::capture(command.arg("--socket").arg(&self.socket).arg("--json").args(arguments))?;
         serde_json::from_str(&json).with_context(|| format!("{} printed no JSON", process::line_of(&command)))
     }
@@ -137,26 +156,32 @@ fn alive(starter: &Starter<'_>) -> bool {
     starter.is_alive("service") && starter.is_alive("ctl")
 }
 
-fn ctl_command(place: &Place, binaries: &Binaries) -> Vec<String> {
+fn ctl_command(place: &Place, binaries: &Binaries, aws: &Aws) -> Vec<String> {
     let text = |path: &Path| path.display().to_string();
-    let socket = text(&place.ctl_socket());
-    let replay = text(&place.replay());
     let words = [
         "--socket",
-        &socket,
+        &text(&place.ctl_socket()),
         "listen",
         "--control",
         &place.control_address(),
         "--replay",
-        &replay,
-    ];
-    std::iter::once(text(&binaries.ctl))
-        .chain(words.map(str::to_owned))
-        .collect()
+        &text(&place.replay()),
+        "--egress",
+        &place.egress_address(),
+        "--aws",
+    ]
+    .map(str::to_owned);
+    let allowed = aws
+        .egress
+        .iter()
+        .flat_map(|host| ["--egress-allow".to_owned(), host.clone()]);
+    let program = std::iter::once(text(&binaries.ctl));
+    program.chain(words).chain(allowed).collect()
 }
 
 fn service_command(place: &Place, binaries: &Binaries, signing: &str) -> Vec<String> {
     let policy = place.policy().display().to_string();
+    let nsm = place.nsm().display().to_string();
     let words = [
         "--policy",
         &policy,
@@ -164,21 +189,12 @@ fn service_command(place: &Place, binaries: &Binaries, signing: &str) -> Vec<Str
         signing,
         "--control",
         &place.control_address(),
+        "--egress",
+        &place.egress_address(),
+        "--nsm",
+        &nsm,
     ];
     std::iter::once(binaries.service.display().to_string())
         .chain(words.map(str::to_owned))
         .collect()
 }
-
-/// A lab's policy allows more than a real one should: imports, and `digest` keys for engines.
-const POLICY: &str = r#"version = 1
-imports = true
-
-[[names]]
-pattern = "lab-*"
-usages = ["tls", "tls-client", "digest"]
-
-[keys]
-rsa = { min = 2048, max = 4096 }
-curves = ["P-256", "P-384", "P-521", "Ed25519"]
-"#;

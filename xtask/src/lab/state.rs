@@ -40,6 +40,25 @@ pub(crate) struct Description {
     /// Where the service answers the module.
     pub(crate) signing: String,
     pub(crate) logs: PathBuf,
+    /// What a proof of this lab's service must say.
+    pub(crate) attestation: Attestation,
+    /// Where the lab's KMS answers without TLS.
+    pub(crate) kms: String,
+    /// Its keys, by what they are for: `sealing`, `bundles`.
+    pub(crate) kms_keys: BTreeMap<String, String>,
+}
+
+/// What a proof of this lab's service must say.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Attestation {
+    /// SHA-256 of the root of the stand-in's PKI.
+    pub(crate) root_sha256: String,
+    /// PCR0, in hexadecimal.
+    pub(crate) pcr0: String,
+    /// The service's policy, which PCR16 measures.
+    pub(crate) policy: PathBuf,
+    /// The stand-in's directory.
+    pub(crate) nsm: PathBuf,
 }
 
 /// One port on which a server shows one key's certificate.
@@ -67,7 +86,7 @@ pub(crate) struct Key {
     pub(crate) kind: String,
     pub(crate) id: String,
     pub(crate) usage: String,
-    /// `born` or `imported`.
+    /// `born`, `imported` or `bundle`, with `-sealed` behind it where its state is sealed.
     pub(crate) origin: String,
     /// The name in its certificate.
     pub(crate) name: String,
@@ -75,7 +94,7 @@ pub(crate) struct Key {
     pub(crate) public_key: PathBuf,
     /// Leaf and issuers, PEM.
     pub(crate) chain: PathBuf,
-    /// Only of an imported key.
+    /// Only of a key that the lab made itself.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) private_key: Option<PathBuf>,
 }

@@ -149,13 +149,13 @@ const PACKAGES: [&str; 13] = [
     "libc6-dev",                // with gcc
     "libengine-pkcs11-openssl", // the engine, libp11
     "nginx",
-    "opensc",   // pkcs11-tool
-    "openssl",  // the lab's CA and the independent client
-    "p11-kit",  // lists what programs on p11-kit see
+    "opensc",       // pkcs11-tool
+    "openssl",      // the lab's CA and the independent client
+    "p11-kit",      // lists what programs on p11-kit see
     "python3-venv", // a second opinion on what the enclave makes, and moto
-    "softhsm2", // the bar that the benchmark compares with
-    "strace",   // counts system calls a signature
-    "valgrind", // memcheck
+    "softhsm2",     // the bar that the benchmark compares with
+    "strace",       // counts system calls a signature
+    "valgrind",     // memcheck
 ];
 
 /// Debian 12 itself has no usable pkcs11-provider.

@@ -1,0 +1,210 @@
+//! What stands for AWS in a lab: a KMS that releases to the lab's measurements alone, S3, and the instance's credentials.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::ca;
+use super::measure::{self, Measured};
+use super::place::Place;
+use super::ports::Ports;
+use super::service::Starter;
+use super::state;
+use crate::build::Binaries;
+use crate::process;
+
+/// AWS, as this lab's programs reach it.
+pub(super) struct Aws {
+    /// Where each host is reached: `HOST:443=IP:PORT`, as `listen --egress-allow` takes it.
+    pub(super) egress: Vec<String>,
+    /// Where the SDK finds the instance's credentials.
+    pub(super) imds: String,
+    /// KMS without TLS, for the administrator's commands.
+    pub(super) kms: String,
+    s3: String,
+    python: PathBuf,
+}
+
+impl Aws {
+    /// Starts all of it. The KMS keys open for what the lab's service will be measured as, and nothing else.
+    pub(super) fn start(starter: &mut Starter<'_>, binaries: &Binaries, python: &Path) -> Result<(Measured, Self)> {
+        let place = starter.place;
+        ca::create_aws(place, &[KMS_HOST, S3_HOST])?;
+        let measured = measure::prepare(place, binaries)?;
+        let announced = start_kms(starter, binaries, &measured)?;
+        let mut ports = Ports::find(2)?;
+        let (s3, imds) = (ports.take()?, ports.take()?);
+        drop(ports);
+        start_moto(starter, python, "s3", s3, &tls(place, S3_HOST))?;
+        start_moto(starter, python, "imds", imds, &[])?;
+        let aws = Self {
+            egress: vec![
+                format!("{KMS_HOST}:443={}", announced.tls),
+                format!("{S3_HOST}:443=127.0.0.1:{s3}"),
+            ],
+            imds: format!("http://127.0.0.1:{imds}"),
+            kms: format!("http://{}", announced.plain),
+            s3: format!("https://127.0.0.1:{s3}"),
+            python: python.to_owned(),
+        };
+        Ok((measured, aws))
+    }
+
+    /// What the administrator's commands have in their environment.
+    pub(super) fn administrator(&self) -> [(&'static str, String); 4] {
+        [
+            ("AWS_ACCESS_KEY_ID", ADMINISTRATOR.access_key_id.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", ADMINISTRATOR.secret_access_key.to_owned()),
+            ("AWS_REGION", REGION.to_owned()),
+            ("AWS_ENDPOINT_URL_KMS", self.kms.clone()),
+        ]
+    }
+
+    /// Puts a file into the bucket, by AWS's own library for Python.
+    pub(super) fn upload(&self, file: &Path, key: &str) -> Result<()> {
+        let mut upload = Command::new(&self.python);
+        upload
+            .args(["-W", "ignore", "-c", UPLOAD, &self.s3, BUCKET, key])
+            .arg(file)
+            .arg(REGION);
+        for (name, value) in self.administrator() {
+            upload.env(name, value);
+        }
+        process::run(&mut upload)
+    }
+}
+
+/// The key policies that `enclave-tlsctl policy generate` writes for this pair, in a KMS that knows nobody but these.
+fn start_kms(starter: &mut Starter<'_>, binaries: &Binaries, measured: &Measured) -> Result<Announced> {
+    let place = starter.place;
+    let pair = measured.pair();
+    let keys: Vec<Value> = [("sealing", SEALING_KEY), ("bundles", BUNDLE_KEY)]
+        .into_iter()
+        .map(|(purpose, arn)| {
+            Ok(json!({ "arn": arn, "policy": key_policy(binaries, purpose, arn, &[&pair])?.to_string() }))
+        })
+        .collect::<Result<_>>()?;
+    let config = json!({
+        "region": REGION,
+        "account": ACCOUNT,
+        "attestation_root_sha256": measured.root_sha256,
+        "principals": [ADMINISTRATOR, INSTANCE],
+        "keys": keys,
+    });
+    fs::write(place.aws("kms.json"), serde_json::to_string_pretty(&config)?)?;
+    let announce = place.aws("kms-address.json");
+    let text = |path: &Path| path.display().to_string();
+    let mut words = vec![
+        text(&binaries.emulator_kms),
+        "--config".into(),
+        text(&place.aws("kms.json")),
+        "--announce".into(),
+        text(&announce),
+    ];
+    words.extend(tls(place, KMS_HOST));
+    starter.start("kms", words)?;
+    let came = process::wait_until(Duration::from_secs(10), || announce.exists());
+    ensure!(came, "the KMS did not start; see {}", place.log("kms").display());
+    state::read_json(&announce)
+}
+
+/// A key policy of `enclave-tlsctl policy generate`.
+pub(super) fn key_policy(binaries: &Binaries, purpose: &str, arn: &str, measured: &[&str]) -> Result<Value> {
+    let mut generate = Command::new(&binaries.ctl);
+    generate.args(["--json", "policy", "generate", "--for", purpose, "--key-arn", arn]);
+    generate.args(["--role", INSTANCE.arn, "--admin", ADMINISTRATOR.arn]);
+    if purpose == "bundles" {
+        generate.args(["--sealer", ADMINISTRATOR.arn]);
+    }
+    for pair in measured {
+        generate.args(["--measured", pair]);
+    }
+    let written: Value = serde_json::from_str(&process::capture(&mut generate)?)?;
+    written.get("key_policy").cloned().context("no key policy was written")
+}
+
+fn start_moto(starter: &mut Starter<'_>, python: &Path, name: &str, port: u16, tls: &[String]) -> Result<()> {
+    let mut words = vec![python.with_file_name("moto_server").display().to_string()];
+    words.extend(["-H", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned));
+    if let [_, certificate, _, key] = tls {
+        words.extend(["-s", "-c", certificate, "-k", key].map(str::to_owned));
+    }
+    starter.start(name, words)?;
+    let answers = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+    ensure!(
+        process::wait_until(Duration::from_secs(30), answers),
+        "{name} did not start; see {}",
+        starter.place.log(name).display()
+    );
+    Ok(())
+}
+
+/// The lab's KMS keys, by what they are for.
+pub(super) fn key_arns() -> BTreeMap<String, String> {
+    [("sealing", SEALING_KEY), ("bundles", BUNDLE_KEY)]
+        .map(|(purpose, arn)| (purpose.to_owned(), arn.to_owned()))
+        .into()
+}
+
+fn tls(place: &Place, host: &str) -> [String; 4] {
+    let file = |end: &str| place.ca(&format!("{host}.{end}")).display().to_string();
+    ["--cert".into(), file("pem"), "--key".into(), file("key")]
+}
+
+/// Where the KMS listens.
+#[derive(Deserialize)]
+struct Announced {
+    tls: String,
+    plain: String,
+}
+
+/// Somebody whom the lab's KMS knows.
+#[derive(Serialize)]
+pub(super) struct Principal {
+    access_key_id: &'static str,
+    secret_access_key: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_token: Option<&'static str>,
+    arn: &'static str,
+}
+
+/// Who writes key policies and seals bundles.
+const ADMINISTRATOR: Principal = Principal {
+    access_key_id: "AKIALABADMINISTRATOR",
+    secret_access_key: "lab-administrator-secret",
+    session_token: None,
+    arn: "arn:aws:iam::111122223333:role/administrator",
+};
+
+/// The role of the instance: these are the credentials that moto's IMDS gives.
+const INSTANCE: Principal = Principal {
+    access_key_id: "test-key",
+    secret_access_key: "test-secret-key",
+    session_token: Some("test-session-token"),
+    arn: "arn:aws:iam::111122223333:role/instance",
+};
+
+const ACCOUNT: &str = "111122223333";
+pub(super) const REGION: &str = "us-east-1";
+pub(super) const SEALING_KEY: &str = "arn:aws:kms:us-east-1:111122223333:key/5ea11116-0000-4000-8000-000000000001";
+pub(super) const BUNDLE_KEY: &str = "arn:aws:kms:us-east-1:111122223333:key/b0d1e000-0000-4000-8000-000000000002";
+pub(super) const BUCKET: &str = "lab-bundles";
+const KMS_HOST: &str = "kms.us-east-1.amazonaws.com";
+const S3_HOST: &str = "s3.us-east-1.amazonaws.com";
+
+/// Endpoint, bucket, key, file, region. The server is this lab's own, and its certificate is for Amazon's name.
+const UPLOAD: &str = "\
+import sys, boto3, botocore.config
+endpoint, bucket, key, file, region = sys.argv[1:]
+style = botocore.config.Config(s3={'addressing_style': 'path'})
+s3 = boto3.client('s3', endpoint_url=endpoint, region_name=region, verify=False, config=style)
+s3.create_bucket(Bucket=bucket)
+s3.put_object(Bucket=bucket, Key=key, Body=open(file, 'rb').read())
+";
