@@ -1,5 +1,6 @@
 //! The threats that one machine can show, each by the row's number: what is refused, and what is nowhere to be found.
 
+mod attested;
 mod canary;
 mod control;
 mod credential;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
             fairness::TESTS,
             residue::TESTS,
             canary::TESTS,
+            attested::TESTS,
         ],
     )
 }

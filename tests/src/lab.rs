@@ -7,6 +7,7 @@ pub mod load;
 pub mod process;
 pub mod program;
 pub mod scratch;
+pub mod second;
 pub mod server;
 pub mod service;
 pub mod signing;
@@ -48,9 +49,30 @@ pub struct Lab {
     pub signing: String,
     /// The directory of all logs.
     pub logs: PathBuf,
+    /// What a proof of this lab's service must say.
+    pub attestation: Attestation,
+    /// What `listen` has in its environment.
+    pub aws_env: BTreeMap<String, String>,
+    /// What an administrator's commands have there.
+    pub admin_env: BTreeMap<String, String>,
+    /// The lab's KMS keys, `sealing` and `bundles`.
+    pub kms_keys: BTreeMap<String, String>,
     /// Whether to take the time for long repeats.
     #[serde(skip)]
     pub full: bool,
+}
+
+/// What a proof of a lab's service must say.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Attestation {
+    /// SHA-256 of the root of the stand-in's PKI.
+    pub root_sha256: String,
+    /// PCR0, in hexadecimal.
+    pub pcr0: String,
+    /// The service's policy, which PCR16 measures.
+    pub policy: PathBuf,
+    /// The stand-in's directory.
+    pub nsm: PathBuf,
 }
 
 /// One port on which a server shows one key's certificate.

@@ -25,9 +25,9 @@ pub(super) struct Aws {
     /// Where each host is reached: `HOST:443=IP:PORT`, as `listen --egress-allow` takes it.
     pub(super) egress: Vec<String>,
     /// Where the SDK finds the instance's credentials.
-    pub(super) imds: String,
+    imds: String,
     /// KMS without TLS, for the administrator's commands.
-    pub(super) kms: String,
+    kms: String,
     s3: String,
     python: PathBuf,
 }
@@ -55,6 +55,14 @@ impl Aws {
             python: python.to_owned(),
         };
         Ok((measured, aws))
+    }
+
+    /// What `listen` has in its environment.
+    pub(super) fn instance(&self) -> [(&'static str, String); 2] {
+        [
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.imds.clone()),
+            ("AWS_REGION", REGION.to_owned()),
+        ]
     }
 
     /// What the administrator's commands have in their environment.

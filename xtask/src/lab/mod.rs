@@ -168,7 +168,8 @@ fn bring_up(paths: &Paths, place: &Place) -> Result<Description> {
             policy: place.policy(),
             nsm: place.nsm(),
         },
-        kms: aws.kms,
+        aws_env: aws.instance().map(|(name, value)| (name.to_owned(), value)).into(),
+        admin_env: aws.administrator().map(|(name, value)| (name.to_owned(), value)).into(),
         kms_keys: aws::key_arns(),
     };
     state::write_json(&place.description(), &description)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::aws::{Aws, REGION};
+use super::aws::Aws;
 use super::place::{Place, WORKERS, give_to_group};
 use super::state::{Processes, write_json};
 use crate::build::Binaries;
@@ -85,12 +85,7 @@ impl Starter<'_> {
 /// Starts the service and `enclave-tlsctl listen`, and waits until the service answers.
 pub(super) fn start(starter: &mut Starter<'_>, binaries: &Binaries, signing: &str, aws: &Aws) -> Result<()> {
     let place = starter.place;
-    // The instance's credentials, from the lab's IMDS.
-    let variables = [
-        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", aws.imds.clone()),
-        ("AWS_REGION", REGION.to_owned()),
-    ];
-    starter.start_with("ctl", ctl_command(place, binaries, aws), &variables)?;
+    starter.start_with("ctl", ctl_command(place, binaries, aws), &aws.instance())?;
     starter.start("service", service_command(place, binaries, signing))?;
     let answers = || Ctl::new(place, binaries).run(&["stats"]).is_ok();
     if !process::wait_until(Duration::from_secs(10), || !alive(starter) || answers()) || !alive(starter) {

@@ -42,8 +42,10 @@ pub(crate) struct Description {
     pub(crate) logs: PathBuf,
     /// What a proof of this lab's service must say.
     pub(crate) attestation: Attestation,
-    /// Where the lab's KMS answers without TLS.
-    pub(crate) kms: String,
+    /// What `listen` has in its environment: where the instance's credentials are.
+    pub(crate) aws_env: BTreeMap<String, String>,
+    /// What an administrator's commands and AWS's own tools have there: credentials, and the lab's KMS without TLS.
+    pub(crate) admin_env: BTreeMap<String, String>,
     /// Its keys, by what they are for: `sealing`, `bundles`.
     pub(crate) kms_keys: BTreeMap<String, String>,
 }
