@@ -25,5 +25,5 @@ pub use chain::ChainError;
 pub use document::{Document, DocumentError, PCR_COUNT, Pcr};
 pub use expect::{Expectations, Mismatch};
 pub use nsm::{Bound, Nsm, NsmError, Register};
-pub use sign1::{AWS_ROOT_SHA256, SignedDocument, Verified, VerifyError, sign};
+pub use sign1::{AWS_ROOT_SHA256, SignedDocument, Verified, VerifyError, decode_unsigned, sign};
 pub use statement::{AttestedKey, Purpose, Statement, StatementError};

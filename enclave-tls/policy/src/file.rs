@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 
 use enclave_wire::identity::RsaBits;
 use enclave_wire::{KeyType, Usage};
-use serde::Deserialize;
 use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
 
-use super::pattern::Pattern;
-use super::{NameRule, Policy, RsaRange};
+use crate::PolicyError;
+use crate::lists;
+use crate::pattern::Pattern;
+use crate::rules::{NameRule, RsaRange, Rules};
 
 /// A policy file as it is written.
 #[derive(Deserialize)]
@@ -20,19 +23,33 @@ pub(super) struct File {
     #[serde(default)]
     names: Vec<Names>,
     keys: Keys,
+    attestation: Option<Attestation>,
+    #[serde(default)]
+    aws: Aws,
+    #[serde(default)]
+    sealing: Sealing,
+    #[serde(default)]
+    bundles: Bundles,
 }
 
-impl From<File> for Policy {
-    fn from(file: File) -> Self {
-        Self {
-            imports: file.imports,
-            names: file.names.into_iter().map(NameRule::from).collect(),
-            rsa: file.keys.rsa.map(|range| RsaRange {
+impl File {
+    /// What the file says. `text` is what it was read from: lists are read here, where an error can name an element's line.
+    pub(super) fn into_rules(self, text: &str) -> Result<Rules, PolicyError> {
+        Ok(Rules {
+            imports: self.imports,
+            names: self.names.into_iter().map(NameRule::from).collect(),
+            rsa: self.keys.rsa.map(|range| RsaRange {
                 min: range.min,
                 max: range.max,
             }),
-            curves: file.keys.curves.into_iter().map(|curve| curve.0).collect(),
-        }
+            curves: self.keys.curves.into_iter().map(|curve| curve.0).collect(),
+            attestation_root: self.attestation.map(|attestation| attestation.root_sha256.0),
+            aws_regions: lists::any_or(text, &self.aws.regions)?,
+            aws_roots: lists::roots(text, &self.aws.roots)?,
+            sealing_keys: lists::any_or(text, &self.sealing.keys)?,
+            bundle_keys: lists::any_or(text, &self.bundles.keys)?,
+            foreign_bundles: self.bundles.foreign,
+        })
     }
 }
 
@@ -104,11 +121,61 @@ impl TryFrom<String> for Curve {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Attestation {
+    root_sha256: Sha256,
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Sha256([u8; 32]);
+
+impl TryFrom<String> for Sha256 {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        let byte = |pair: &[u8]| {
+            let digits = std::str::from_utf8(pair)
+                .ok()
+                .filter(|_| pair.iter().all(|b| is_digit(*b)))?;
+            u8::from_str_radix(digits, 16).ok()
+        };
+        let hash = (text.len() == 64).then(|| text.as_bytes().chunks_exact(2).map(byte).collect::<Option<Vec<u8>>>());
+        let hash = hash.flatten().and_then(|bytes| bytes.try_into().ok());
+        hash.map(Self).ok_or("a SHA-256 is 64 hexadecimal digits, lower-case")
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Aws {
+    #[serde(default)]
+    regions: Vec<Spanned<String>>,
+    #[serde(default)]
+    roots: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Sealing {
+    keys: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Bundles {
+    keys: Vec<Spanned<String>>,
+    #[serde(default)]
+    foreign: bool,
+}
+
 /// The only version there is: a file of a later one must not be taken for less than it says.
 struct Version;
 
 impl<'de> Deserialize<'de> for Version {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match u64::deserialize(deserializer)? {
             1 => Ok(Self),
             _ => Err(D::Error::custom("this service reads version 1 of the policy")),
@@ -116,12 +183,12 @@ impl<'de> Deserialize<'de> for Version {
     }
 }
 
-fn pattern<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Pattern, D::Error> {
+fn pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pattern, D::Error> {
     let text = String::deserialize(deserializer)?;
     Pattern::try_from(text.as_str()).map_err(D::Error::custom)
 }
 
-fn usages<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Usage>, D::Error> {
+fn usages<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Usage>, D::Error> {
     let read = |text: String| {
         let usage = text.parse::<Usage>();
         usage.map_err(|_| D::Error::custom("a usage is tls, tls-client or digest"))

@@ -1,164 +1,186 @@
-//! What this service may ever do: names, usages, types of keys, imports. The image carries one policy; the parent may narrow it.
+//! What an enclave may ever do: names, usages, types of keys, imports; whose documents, KMS keys and hosts it trusts.
+//!
+//! The image carries one policy. The parent may add another, which can only take away; the policy in force is measured
+//! into PCR16, so that a KMS key, or a stranger with an attestation document, can require it. [`aws`] has what follows
+//! from a region or an ARN.
 
+#![deny(
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::arithmetic_side_effects,
+    clippy::wildcard_enum_match_arm
+)]
+
+pub mod aws;
+
+mod any_or;
+mod error;
 mod file;
+mod lists;
 mod pattern;
+mod root;
+mod rules;
+mod tree;
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use aws_lc_rs::digest::{Context, SHA384};
 use enclave_wire::control::ControlError;
-use enclave_wire::identity::RsaBits;
 use enclave_wire::{KeyType, Name, Usage};
 
+use aws::{KeyArn, Region};
+pub use error::PolicyError;
 pub use pattern::{InvalidPattern, Pattern};
+use rules::Rules;
 
 /// A policy. Its decisions are final for a boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    imports: bool,
-    names: Vec<NameRule>,
-    rsa: Option<RsaRange>,
-    curves: BTreeSet<KeyType>,
+    rules: Rules,
+    tree: tree::Table,
+    json: String,
 }
 
 impl Policy {
     /// Reads a policy's TOML. A key that is not known is refused: it might have been a restriction.
+    ///
+    /// This is TOML 1.1. A reader of 1.0 refuses what is new there (`\e`, inline tables over several lines); none reads it
+    /// as something else, so every reader that takes the text computes the same measurement.
     pub fn parse(toml: &[u8]) -> Result<Self, PolicyError> {
         let text = std::str::from_utf8(toml).map_err(|_| PolicyError::NotUtf8)?;
-        let file: file::File = toml::from_str(text).map_err(|error| PolicyError::Form {
-            line: error.span().map(|span| line_of(text, span.start)),
-            message: error.message().to_owned(),
-        })?;
-        let policy = Self::from(file);
-        if policy.names.len() > MAX_RULES {
+        let tree = tree::Tree::parse(text)?;
+        let file: file::File = toml::from_str(text).map_err(|error| PolicyError::from_toml(text, &error))?;
+        let rules = file.into_rules(text)?;
+        if rules.names.len() > error::MAX_NAMES {
             return Err(PolicyError::TooManyNames);
         }
-        Ok(policy)
+        Ok(Self::new(rules, tree))
     }
 
-    /// What both policies allow, and nothing else.
+    /// What both policies allow, and nothing else. `self` is the image's: sealing keys stay in its order, unless it
+    /// leaves them open.
+    ///
+    /// If the names that both allow take more than 256 rules to say, no name is left.
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Self {
+        let rules = self.rules.intersect(&other.rules);
+        let tree = rules.to_tree();
+        Self::new(rules, tree)
+    }
+
+    fn new(rules: Rules, tree: tree::Table) -> Self {
         Self {
-            imports: self.imports && other.imports,
-            names: intersect_names(&self.names, &other.names),
-            rsa: self.rsa.zip(other.rsa).and_then(|(a, b)| a.intersect(b)),
-            curves: self.curves.intersection(&other.curves).copied().collect(),
+            json: tree::to_json(&tree),
+            rules,
+            tree,
         }
+    }
+
+    /// The policy as TOML. Read again it is the same policy, with the same measurement; comments are lost.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        tree::to_toml(&self.tree)
+    }
+
+    /// The canonical form: RFC 8785 JSON of the TOML's tree. Of a policy that was read it is the tree that was read; of
+    /// one made by [`Policy::intersect`] the tree of [`Policy::to_toml`].
+    #[must_use]
+    pub fn canonical_json(&self) -> &str {
+        &self.json
+    }
+
+    /// SHA-384 of the canonical form. Statements carry it.
+    #[must_use]
+    pub fn sha384(&self) -> [u8; 48] {
+        sha384_of(&[self.json.as_bytes()])
+    }
+
+    /// What PCR16 holds when this policy is in force: 48 zero bytes, which every PCR starts from, extended once by
+    /// [`Policy::sha384`]. The NSM extends by SHA-384(old ‖ data).
+    #[must_use]
+    pub fn pcr16(&self) -> [u8; 48] {
+        sha384_of(&[&[0; 48], &self.sha384()])
     }
 
     /// Whether a key of this name may have this usage. Every pattern that matches the name adds its usages.
     pub fn allows(&self, name: &Name, usage: Usage) -> Result<(), ControlError> {
-        let mut matching = self.names.iter().filter(|rule| rule.pattern.matches(name)).peekable();
+        let mut matching = self
+            .rules
+            .names
+            .iter()
+            .filter(|rule| rule.pattern.matches(name))
+            .peekable();
         if matching.peek().is_none() {
             return Err(ControlError::NameRefused);
         }
-        if matching.any(|rule| rule.usages.contains(&usage)) {
-            Ok(())
-        } else {
-            Err(ControlError::UsageRefused)
-        }
+        let allowed = matching.any(|rule| rule.usages.contains(&usage));
+        allowed.then_some(()).ok_or(ControlError::UsageRefused)
     }
 
     /// Whether keys of this type and size may be here.
     pub fn allows_key(&self, key_type: KeyType) -> Result<(), ControlError> {
         let allowed = match key_type {
-            KeyType::Rsa(bits) => self.rsa.is_some_and(|range| (range.min..=range.max).contains(&bits)),
-            KeyType::P256 | KeyType::P384 | KeyType::P521 | KeyType::Ed25519 => self.curves.contains(&key_type),
+            KeyType::Rsa(bits) => self
+                .rules
+                .rsa
+                .is_some_and(|range| (range.min..=range.max).contains(&bits)),
+            KeyType::P256 | KeyType::P384 | KeyType::P521 | KeyType::Ed25519 => self.rules.curves.contains(&key_type),
         };
-        if allowed {
-            Ok(())
-        } else {
-            Err(ControlError::KeyTypeRefused)
-        }
+        allowed.then_some(()).ok_or(ControlError::KeyTypeRefused)
     }
 
-    /// Whether a private key may come from outside.
+    /// Whether a private key may come from outside in the clear.
     pub fn allows_imports(&self) -> Result<(), ControlError> {
-        if self.imports {
-            Ok(())
-        } else {
-            Err(ControlError::ImportsRefused)
-        }
+        self.rules.imports.then_some(()).ok_or(ControlError::ImportsRefused)
+    }
+
+    /// The SHA-256 of the DER of the NSM's root certificate. Where there is none, nothing can be attested, and so nothing
+    /// sealed or decrypted by KMS.
+    #[must_use]
+    pub fn attestation_root(&self) -> Option<[u8; 32]> {
+        self.rules.attestation_root
+    }
+
+    /// The DER of the certificates that an AWS host's chain must end in. Where there are none, no host is AWS's.
+    #[must_use]
+    pub fn aws_roots(&self) -> &[Vec<u8>] {
+        &self.rules.aws_roots
+    }
+
+    /// The KMS keys under which state may be sealed: the first seals, any of them opens.
+    ///
+    /// None if the list was left open and nobody closed it: the ARN comes from a measured policy or from nowhere.
+    #[must_use]
+    pub fn sealing_keys(&self) -> &[KeyArn] {
+        self.rules.sealing_keys.named()
+    }
+
+    /// Whether a bundle's private key may be encrypted under this KMS key. A list that was left open names no key: who
+    /// may encrypt under the key knows the private key, so a measured policy must say whose it is.
+    pub fn bundle_key(&self, key: &KeyArn) -> Result<(), ControlError> {
+        let named = self.rules.bundle_keys.named().contains(key);
+        named.then_some(()).ok_or(ControlError::KmsKeyRefused)
+    }
+
+    /// Whether bundles may come without an encryption context. Nothing but the key in them ties such a bundle to a name.
+    pub fn allows_foreign_bundles(&self) -> Result<(), ControlError> {
+        let allowed = self.rules.foreign_bundles;
+        allowed.then_some(()).ok_or(ControlError::ForeignBundleRefused)
+    }
+
+    /// Whether objects may be read from S3 in this region. A list that was left open allows every region: what is read
+    /// there is a bundle, which its KMS key protects.
+    pub fn allows_region(&self, region: &Region) -> Result<(), ControlError> {
+        let allowed = self.rules.aws_regions.covers(region);
+        allowed.then_some(()).ok_or(ControlError::RegionRefused)
     }
 }
 
-/// What names of one pattern may be used for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct NameRule {
-    pattern: Pattern,
-    usages: BTreeSet<Usage>,
+fn sha384_of(parts: &[&[u8]]) -> [u8; 48] {
+    let mut context = Context::new(&SHA384);
+    parts.iter().for_each(|part| context.update(part));
+    let mut hash = [0; 48];
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
 }
-
-/// The sizes of RSA keys, from and to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct RsaRange {
-    min: RsaBits,
-    max: RsaBits,
-}
-
-impl RsaRange {
-    fn intersect(self, other: Self) -> Option<Self> {
-        let (min, max) = (self.min.max(other.min), self.max.min(other.max));
-        (min <= max).then_some(Self { min, max })
-    }
-}
-
-/// Why a policy was not taken. Whoever wrote it is at fault.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PolicyError {
-    /// Not TOML, or not a policy.
-    Form {
-        /// The line, from 1.
-        line: Option<usize>,
-        /// What is wrong there.
-        message: String,
-    },
-    /// Not text.
-    NotUtf8,
-    /// More `[[names]]` than a policy may have.
-    TooManyNames,
-}
-
-impl std::fmt::Display for PolicyError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Form {
-                line: Some(line),
-                message,
-            } => write!(f, "line {line}: {message}"),
-            Self::Form { line: None, message } => f.write_str(message),
-            Self::NotUtf8 => f.write_str("a policy is UTF-8 text"),
-            Self::TooManyNames => write!(f, "a policy has at most {MAX_RULES} [[names]]"),
-        }
-    }
-}
-
-impl std::error::Error for PolicyError {}
-
-/// Every pair of rules, with what both allow. (∪ a) ∩ (∪ b) is the union of the pairs' intersections, so nothing is lost or won.
-fn intersect_names(a: &[NameRule], b: &[NameRule]) -> Vec<NameRule> {
-    let mut merged: BTreeMap<Pattern, BTreeSet<Usage>> = BTreeMap::new();
-    for (a, b) in a.iter().flat_map(|a| b.iter().map(move |b| (a, b))) {
-        let usages: BTreeSet<Usage> = a.usages.intersection(&b.usages).copied().collect();
-        if !usages.is_empty() {
-            for pattern in a.pattern.intersect(&b.pattern) {
-                merged.entry(pattern).or_default().extend(&usages);
-            }
-        }
-    }
-    merged
-        .into_iter()
-        .map(|(pattern, usages)| NameRule { pattern, usages })
-        .collect()
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    let before = text.get(..offset).unwrap_or(text);
-    before.matches('\n').count().saturating_add(1)
-}
-
-/// Two policies intersect pair by pair: this many rules each are at most 65,536 pairs.
-const MAX_RULES: usize = 256;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,12 @@
 use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
 
 use super::*;
 
+mod form;
+mod merged;
+
+/// What a lab's image might say.
 const LAB: &str = r#"
 version = 1
 imports = true
@@ -14,10 +19,22 @@ usages = ["tls-client"]
 [keys]
 rsa = { min = 2048, max = 4096 }
 curves = ["P-256", "Ed25519"]
+[attestation]
+root_sha256 = "00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff"
+[aws]
+regions = ["us-east-1", "cn-north-1"]
+roots = []
+[sealing]
+keys = ["arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"]
+[bundles]
+keys = ["arn:aws:kms:us-east-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab"]
+foreign = true
 "#;
 
-fn lab() -> Policy {
-    Policy::parse(LAB.as_bytes()).unwrap()
+const RELEASE: &str = include_str!("../../../packaging/eif/policy.toml");
+
+fn policy(toml: &str) -> Policy {
+    Policy::parse(toml.as_bytes()).unwrap()
 }
 
 fn name(text: &str) -> Name {
@@ -28,9 +45,19 @@ fn key_type(text: &str) -> KeyType {
     text.parse().unwrap()
 }
 
+fn region(text: &str) -> Region {
+    text.parse().unwrap()
+}
+
+/// The ARN of the n-th key of the tests.
+fn key(n: u8) -> KeyArn {
+    let text = format!("arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-{n:012x}");
+    text.parse().unwrap()
+}
+
 #[test]
 fn every_matching_pattern_adds_its_usages() {
-    let policy = lab();
+    let policy = policy(LAB);
     assert_eq!(policy.allows(&name("lab-a"), Usage::Tls), Ok(()));
     assert_eq!(
         policy.allows(&name("lab-a"), Usage::TlsClient),
@@ -52,13 +79,32 @@ fn key_types_and_sizes() {
         ("P-384", false),
         ("Ed25519", true),
     ] {
-        assert_eq!(lab().allows_key(key_type(text)).is_ok(), allowed, "{text}");
+        assert_eq!(policy(LAB).allows_key(key_type(text)).is_ok(), allowed, "{text}");
     }
 }
 
 #[test]
+fn threat_33_only_keys_and_regions_of_the_policy_are_used() {
+    let policy = policy(LAB);
+    let bundles = "arn:aws:kms:us-east-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab";
+    let other_account = bundles.replace("111122223333", "444455556666");
+    assert_eq!(policy.bundle_key(&bundles.parse().unwrap()), Ok(()));
+    for arn in [other_account, policy.sealing_keys()[0].to_string()] {
+        let refused = policy.bundle_key(&arn.parse().unwrap());
+        assert_eq!(refused, Err(ControlError::KmsKeyRefused), "{arn}");
+    }
+    assert_eq!(policy.sealing_keys().len(), 1);
+    assert_eq!(policy.allows_region(&region("cn-north-1")), Ok(()));
+    assert_eq!(
+        policy.allows_region(&region("us-west-2")),
+        Err(ControlError::RegionRefused)
+    );
+    assert_eq!(policy.allows_foreign_bundles(), Ok(()));
+}
+
+#[test]
 fn what_is_not_said_is_not_allowed() {
-    let policy = Policy::parse(b"version = 1\nimports = false\n[keys]\n").unwrap();
+    let policy = policy("version = 1\nimports = false\n[keys]\n");
     assert_eq!(policy.allows(&name("a"), Usage::Tls), Err(ControlError::NameRefused));
     assert_eq!(policy.allows_key(key_type("P-256")), Err(ControlError::KeyTypeRefused));
     assert_eq!(
@@ -66,94 +112,36 @@ fn what_is_not_said_is_not_allowed() {
         Err(ControlError::KeyTypeRefused)
     );
     assert_eq!(policy.allows_imports(), Err(ControlError::ImportsRefused));
+    assert_eq!(policy.attestation_root(), None);
+    assert!(policy.aws_roots().is_empty() && policy.sealing_keys().is_empty());
+    assert_eq!(
+        policy.allows_region(&region("us-east-1")),
+        Err(ControlError::RegionRefused)
+    );
+    assert_eq!(policy.bundle_key(&key(1)), Err(ControlError::KmsKeyRefused));
+    assert_eq!(policy.allows_foreign_bundles(), Err(ControlError::ForeignBundleRefused));
 }
 
 #[test]
-fn errors_name_the_line() {
-    for (from, to, line) in [
-        ("imports = true", "imports = true\nextra = 1", 4),
-        ("pattern = \"lab-*\"", "pattern = \"l*b*\"", 5),
-        ("usages = [\"tls\", \"digest\"]", "usages = [\"tls\", \"sign\"]", 6),
-        ("\"Ed25519\"", "\"secp256k1\"", 12),
-        ("max = 4096", "max = 16384", 11),
-        ("max = 4096", "max = 2047", 11),
-        ("max = 4096", "max = 4096.0", 11),
-        ("max = 4096", "max = 4096, step = 8", 11),
-        ("version = 1", "version = 2", 2),
-        ("imports = true", "imports = 1979-05-27", 3),
-        ("imports = true", "imports = ", 3),
-    ] {
-        let error = Policy::parse(LAB.replacen(from, to, 1).as_bytes()).unwrap_err();
-        assert!(
-            matches!(&error, PolicyError::Form { line: Some(l), .. } if *l == line),
-            "{to}: {error}"
-        );
-    }
-    assert_eq!(Policy::parse(b"\xff"), Err(PolicyError::NotUtf8));
-    let many = "[[names]]\npattern = \"a\"\nusages = []\n".repeat(257);
-    let many = format!("version = 1\nimports = true\n{many}[keys]\n");
-    assert_eq!(Policy::parse(many.as_bytes()), Err(PolicyError::TooManyNames));
+fn the_measurement_is_of_the_values_and_not_of_their_layout() {
+    let plain = policy("version = 1\nimports = false\n[keys]\ncurves = [\"P-256\"]\n");
+    assert_eq!(
+        plain.canonical_json(),
+        r#"{"imports":false,"keys":{"curves":["P-256"]},"version":1}"#
+    );
+    // printf '%s' JSON | sha384sum; the same after 48 zero bytes for PCR16.
+    assert_eq!(hex(&plain.sha384()), SHA384_OF_PLAIN);
+    assert_eq!(hex(&plain.pcr16()), PCR16_OF_PLAIN);
+    let other = policy("# wörds\nkeys.curves = ['P-256',]\n\"imports\"= false\nversion = 0x1\n");
+    assert_eq!(plain.pcr16(), other.pcr16());
+    assert_ne!(plain.pcr16(), policy(LAB).pcr16());
 }
 
-fn patterns() -> impl Strategy<Value = String> {
-    // Few letters and short texts, so that heads and tails meet and overlap.
-    prop_oneof!["[ab]{1,4}", "[ab]{0,4}\\*[ab-]{0,4}"]
-        .prop_filter("a pattern", |text| Pattern::try_from(text.as_str()).is_ok())
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn rules() -> impl Strategy<Value = Vec<NameRule>> {
-    let rule = (
-        patterns(),
-        proptest::collection::btree_set(proptest::sample::select(Usage::ALL), 0..4),
-    )
-        .prop_map(|(pattern, usages)| NameRule {
-            pattern: Pattern::try_from(pattern.as_str()).unwrap(),
-            usages,
-        });
-    proptest::collection::vec(rule, 0..5)
-}
-
-fn policies() -> impl Strategy<Value = Policy> {
-    let bits = || (256u16..=1024).prop_map(|bytes| RsaBits::try_from(bytes * 8).unwrap());
-    let range = proptest::option::of((bits(), bits()).prop_map(|(a, b)| RsaRange {
-        min: a.min(b),
-        max: a.max(b),
-    }));
-    let curves = [KeyType::P256, KeyType::P384, KeyType::P521, KeyType::Ed25519].to_vec();
-    let curves = proptest::collection::btree_set(proptest::sample::select(curves), 0..5);
-    (any::<bool>(), rules(), range, curves).prop_map(|(imports, names, rsa, curves)| Policy {
-        imports,
-        names,
-        rsa,
-        curves,
-    })
-}
-
-proptest! {
-    /// threat_39: what the parent adds can only take away; and nothing that both allow is lost.
-    #[test]
-    fn threat_39_merged_is_within_the_image(image in policies(), parent in policies(), text in "[ab][ab-]{0,7}", bits in 256u16..=1024) {
-        let merged = image.intersect(&parent);
-        let name = name(&text);
-        for usage in Usage::ALL.iter().copied() {
-            let both = image.allows(&name, usage).is_ok() && parent.allows(&name, usage).is_ok();
-            prop_assert_eq!(merged.allows(&name, usage).is_ok(), both, "{} {:?}", text, usage);
-        }
-        let rsa = KeyType::Rsa(RsaBits::try_from(bits * 8).unwrap());
-        for key_type in [rsa, KeyType::P256, KeyType::P384, KeyType::P521, KeyType::Ed25519] {
-            let both = image.allows_key(key_type).is_ok() && parent.allows_key(key_type).is_ok();
-            prop_assert_eq!(merged.allows_key(key_type).is_ok(), both);
-        }
-        let both = image.allows_imports().is_ok() && parent.allows_imports().is_ok();
-        prop_assert_eq!(merged.allows_imports().is_ok(), both);
-    }
-
-    /// threat_49: whatever a parent sends as a policy, the answer is a policy or an error.
-    #[test]
-    fn threat_49_no_bytes_panic(start in 0..LAB.len(), taken in 0usize..40, bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
-        let mut policy = LAB.as_bytes().to_vec();
-        let end = (start + taken).min(policy.len());
-        policy.splice(start..end, bytes);
-        let _ = Policy::parse(&policy);
-    }
-}
+const SHA384_OF_PLAIN: &str =
+    "f0ecd3a46d4cfce57e3edefd2f1a90dfa3476dedb68740006b3845767aed51f8c94d2f2a7f8889375a093d00b9bbb4a1";
+const PCR16_OF_PLAIN: &str =
+    "fa79655ef2d698b3685ecca48feab66516d6c1b7126c38cf219c34402a1978ebd83df3145d47f1fbe2e2b833a9601259";

@@ -1,0 +1,95 @@
+//! The policy of a release image: what every enclave made from it is bound by.
+#![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+use aws_lc_rs::digest::{SHA256, digest};
+use enclave_policy::Policy;
+use enclave_policy::aws::{KeyArn, Region};
+use enclave_wire::control::ControlError;
+use enclave_wire::{KeyType, Name, Usage};
+use x509_cert::Certificate;
+use x509_cert::der::{Decode, Encode};
+
+const RELEASE: &str = include_str!("../../../packaging/eif/policy.toml");
+
+fn release() -> Policy {
+    Policy::parse(RELEASE.as_bytes()).unwrap()
+}
+
+#[test]
+fn threat_19_documents_of_aws_alone_are_true() {
+    assert_eq!(release().attestation_root(), Some(enclave_attestation::AWS_ROOT_SHA256));
+}
+
+#[test]
+fn threat_31_the_roots_are_amazons_five_and_no_other() {
+    let policy = release();
+    let subjects: Vec<String> = policy.aws_roots().iter().map(|der| subject(der)).collect();
+    let amazon = |n| format!("CN=Amazon Root CA {n},O=Amazon,C=US");
+    let starfield = "CN=Starfield Services Root Certificate Authority - G2,O=Starfield Technologies\\, Inc.,\
+                     L=Scottsdale,ST=Arizona,C=US";
+    let expected = [amazon(1), amazon(2), amazon(3), amazon(4), starfield.to_owned()];
+    assert_eq!(subjects, expected);
+    // Each has the key that its name promises.
+    let keys: Vec<String> = policy.aws_roots().iter().map(|der| key_sha256(der)).collect();
+    assert_eq!(keys, AMAZON_KEYS_SHA256);
+}
+
+#[test]
+fn threat_31_the_image_leaves_keys_and_regions_open_and_nothing_else() {
+    let policy = release();
+    let region: Region = "eu-central-1".parse().unwrap();
+    assert_eq!(policy.allows_region(&region), Ok(()));
+    assert!(policy.sealing_keys().is_empty());
+    let key: KeyArn = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+        .parse()
+        .unwrap();
+    assert_eq!(policy.bundle_key(&key), Err(ControlError::KmsKeyRefused));
+    assert_eq!(policy.allows_foreign_bundles(), Ok(()));
+}
+
+#[test]
+fn keys_serve_tls_and_are_never_imported() {
+    let policy = release();
+    let name = Name::try_from("www.example.com").unwrap();
+    assert_eq!(policy.allows_imports(), Err(ControlError::ImportsRefused));
+    assert_eq!(policy.allows(&name, Usage::Tls), Ok(()));
+    assert_eq!(policy.allows(&name, Usage::TlsClient), Ok(()));
+    assert_eq!(policy.allows(&name, Usage::Digest), Err(ControlError::UsageRefused));
+    for (text, allowed) in [
+        ("RSA-2048", true),
+        ("RSA-4096", true),
+        ("RSA-8192", false),
+        ("P-256", true),
+        ("P-384", true),
+        ("P-521", true),
+        ("Ed25519", true),
+    ] {
+        let key_type: KeyType = text.parse().unwrap();
+        assert_eq!(policy.allows_key(key_type).is_ok(), allowed, "{text}");
+    }
+}
+
+fn subject(der: &[u8]) -> String {
+    let certificate = Certificate::from_der(der).unwrap();
+    certificate.tbs_certificate().subject().to_string()
+}
+
+fn key_sha256(der: &[u8]) -> String {
+    let certificate = Certificate::from_der(der).unwrap();
+    let spki = certificate
+        .tbs_certificate()
+        .subject_public_key_info()
+        .to_der()
+        .unwrap();
+    let hash = digest(&SHA256, &spki);
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The SHA-256 of each root's SPKI, as Amazon Trust Services publishes it: <https://www.amazontrust.com/repository/>
+const AMAZON_KEYS_SHA256: [&str; 5] = [
+    "fbe3018031f9586bcbf41727e417b7d1c45c2f47f93be372a17b96b50757d5a2",
+    "7f4296fc5b6a4e3b35d3c369623e364ab1af381d8fa7121533c9d6c633ea2461",
+    "36abc32656acfc645c61b71613c4bf21c787f5cabbee48348d58597803d7abc9",
+    "f7ecded5c66047d28ed6466b543c40e0743abe81d109254dcf845d4c2c7853c5",
+    "2b071c59a0a0ae76b0eadb2bad23bad4580b69c3601b630c2eaf0613afa83f92",
+];
