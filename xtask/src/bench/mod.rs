@@ -4,6 +4,7 @@
 //! answers. A table is a list of *groups*; a group is one plan, whose subjects are measured in turns. A new table is a
 //! new file like `signatures` and `handshakes`.
 
+mod attestation;
 mod handshakes;
 mod machine;
 mod runner;
@@ -18,6 +19,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use self::attestation::Attestation;
 use self::machine::Machine;
 use self::runner::{Measured, Runner};
 use crate::build;
@@ -46,6 +48,7 @@ struct Results {
     load_after: String,
     signatures: Vec<Measured>,
     handshakes: Vec<Measured>,
+    attestation: Attestation,
 }
 
 impl Results {
@@ -88,6 +91,7 @@ fn measure(paths: &Paths, lab: &Lab, work: &Path, options: &Options) -> Result<R
     let load_before = machine::load()?;
     let signatures = signatures::measure(&runner, lab.description())?;
     let handshakes = handshakes::measure(&runner, lab.description())?;
+    let attestation = attestation::measure(paths, lab, options.quick)?;
     let results = Results {
         command: env::args()
             .skip(1)
@@ -97,6 +101,7 @@ fn measure(paths: &Paths, lab: &Lab, work: &Path, options: &Options) -> Result<R
         load_after: machine::load()?,
         signatures,
         handshakes,
+        attestation,
     };
     title("The machine");
     results.machine.print();
@@ -105,5 +110,7 @@ fn measure(paths: &Paths, lab: &Lab, work: &Path, options: &Options) -> Result<R
     signatures::print(&results.signatures);
     title(handshakes::TITLE);
     handshakes::print(&results.handshakes);
+    title(attestation::TITLE);
+    attestation::print(&results.attestation);
     Ok(results)
 }

@@ -8,8 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::ca;
 use super::measure::{self, Measured};
@@ -26,9 +26,13 @@ pub(super) struct Aws {
     pub(super) egress: Vec<String>,
     /// Where the SDK finds the instance's credentials.
     imds: String,
-    /// KMS without TLS, for the administrator's commands.
+    /// KMS, for the administrator's commands.
     kms: String,
+    /// The emulator's own: faults and counters.
+    pub(super) kms_admin: String,
     s3: String,
+    /// What the certificates of all of it end in.
+    root: PathBuf,
     python: PathBuf,
 }
 
@@ -46,12 +50,14 @@ impl Aws {
         start_moto(starter, python, "imds", imds, &[])?;
         let aws = Self {
             egress: vec![
-                format!("{KMS_HOST}:443={}", announced.tls),
+                format!("{KMS_HOST}:443={}", announced.address),
                 format!("{S3_HOST}:443=127.0.0.1:{s3}"),
             ],
             imds: format!("http://127.0.0.1:{imds}"),
-            kms: format!("http://{}", announced.plain),
+            kms: format!("https://{}", announced.address),
+            kms_admin: announced.admin,
             s3: format!("https://127.0.0.1:{s3}"),
+            root: place.ca("aws.pem"),
             python: python.to_owned(),
         };
         Ok((measured, aws))
@@ -66,8 +72,12 @@ impl Aws {
     }
 
     /// What the administrator's commands have in their environment.
-    pub(super) fn administrator(&self) -> [(&'static str, String); 4] {
+    pub(super) fn administrator(&self) -> [(&'static str, String); 6] {
+        let root = self.root.display().to_string();
         [
+            // The SDK for Rust reads the one, Python's the other.
+            ("SSL_CERT_FILE", root.clone()),
+            ("AWS_CA_BUNDLE", root),
             ("AWS_ACCESS_KEY_ID", ADMINISTRATOR.access_key_id.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", ADMINISTRATOR.secret_access_key.to_owned()),
             ("AWS_REGION", REGION.to_owned()),
@@ -78,10 +88,7 @@ impl Aws {
     /// Puts a file into the bucket, by AWS's own library for Python.
     pub(super) fn upload(&self, file: &Path, key: &str) -> Result<()> {
         let mut upload = Command::new(&self.python);
-        upload
-            .args(["-W", "ignore", "-c", UPLOAD, &self.s3, BUCKET, key])
-            .arg(file)
-            .arg(REGION);
+        upload.args(["-c", UPLOAD, &self.s3, BUCKET, key]).arg(file).arg(REGION);
         for (name, value) in self.administrator() {
             upload.env(name, value);
         }
@@ -89,34 +96,32 @@ impl Aws {
     }
 }
 
-/// The key policies that `enclave-tlsctl policy generate` writes for this pair, in a KMS that knows nobody but these.
+/// A KMS that knows nobody but these, with the key policies that `enclave-tlsctl policy generate` writes for this service.
 fn start_kms(starter: &mut Starter<'_>, binaries: &Binaries, measured: &Measured) -> Result<Announced> {
     let place = starter.place;
-    let pair = measured.pair();
-    let keys: Vec<Value> = [("sealing", SEALING_KEY), ("bundles", BUNDLE_KEY)]
-        .into_iter()
-        .map(|(purpose, arn)| {
-            Ok(json!({ "arn": arn, "policy": key_policy(binaries, purpose, arn, &[&pair])?.to_string() }))
-        })
-        .collect::<Result<_>>()?;
-    let config = json!({
-        "region": REGION,
-        "account": ACCOUNT,
-        "attestation_root_sha256": measured.root_sha256,
-        "principals": [ADMINISTRATOR, INSTANCE],
-        "keys": keys,
-    });
-    fs::write(place.aws("kms.json"), serde_json::to_string_pretty(&config)?)?;
+    let mut config = format!(
+        "region = \"{REGION}\"\naccount = \"{ACCOUNT}\"\nattestation_root_sha256 = \"{}\"\n",
+        measured.root_sha256
+    );
+    for principal in [ADMINISTRATOR, INSTANCE] {
+        config += &principal.to_toml();
+    }
+    for (purpose, arn) in [("sealing", SEALING_KEY), ("bundles", BUNDLE_KEY)] {
+        let policy = key_policy(binaries, purpose, arn, &measured.pair())?;
+        config += &format!("[[keys]]\narn = \"{arn}\"\npolicy = '''{policy}'''\n");
+    }
+    fs::write(place.aws("kms.toml"), config)?;
     let announce = place.aws("kms-address.json");
     let text = |path: &Path| path.display().to_string();
     let mut words = vec![
         text(&binaries.emulator_kms),
         "--config".into(),
-        text(&place.aws("kms.json")),
+        text(&place.aws("kms.toml")),
         "--announce".into(),
         text(&announce),
     ];
-    words.extend(tls(place, KMS_HOST));
+    let [certificate, key] = tls(place, KMS_HOST);
+    words.extend(["--cert".into(), certificate, "--key".into(), key]);
     starter.start("kms", words)?;
     let came = process::wait_until(Duration::from_secs(10), || announce.exists());
     ensure!(came, "the KMS did not start; see {}", place.log("kms").display());
@@ -124,16 +129,14 @@ fn start_kms(starter: &mut Starter<'_>, binaries: &Binaries, measured: &Measured
 }
 
 /// A key policy of `enclave-tlsctl policy generate`.
-pub(super) fn key_policy(binaries: &Binaries, purpose: &str, arn: &str, measured: &[&str]) -> Result<Value> {
+fn key_policy(binaries: &Binaries, purpose: &str, arn: &str, measured: &str) -> Result<Value> {
     let mut generate = Command::new(&binaries.ctl);
     generate.args(["--json", "policy", "generate", "--for", purpose, "--key-arn", arn]);
     generate.args(["--role", INSTANCE.arn, "--admin", ADMINISTRATOR.arn]);
     if purpose == "bundles" {
         generate.args(["--sealer", ADMINISTRATOR.arn]);
     }
-    for pair in measured {
-        generate.args(["--measured", pair]);
-    }
+    generate.args(["--measured", measured]);
     let written: Value = serde_json::from_str(&process::capture(&mut generate)?)?;
     written.get("key_policy").cloned().context("no key policy was written")
 }
@@ -141,7 +144,7 @@ pub(super) fn key_policy(binaries: &Binaries, purpose: &str, arn: &str, measured
 fn start_moto(starter: &mut Starter<'_>, python: &Path, name: &str, port: u16, tls: &[String]) -> Result<()> {
     let mut words = vec![python.with_file_name("moto_server").display().to_string()];
     words.extend(["-H", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned));
-    if let [_, certificate, _, key] = tls {
+    if let [certificate, key] = tls {
         words.extend(["-s", "-c", certificate, "-k", key].map(str::to_owned));
     }
     starter.start(name, words)?;
@@ -161,26 +164,36 @@ pub(super) fn key_arns() -> BTreeMap<String, String> {
         .into()
 }
 
-fn tls(place: &Place, host: &str) -> [String; 4] {
-    let file = |end: &str| place.ca(&format!("{host}.{end}")).display().to_string();
-    ["--cert".into(), file("pem"), "--key".into(), file("key")]
+/// The certificate of an AWS host, and its key.
+fn tls(place: &Place, host: &str) -> [String; 2] {
+    ["pem", "key"].map(|end| place.ca(&format!("{host}.{end}")).display().to_string())
 }
 
 /// Where the KMS listens.
 #[derive(Deserialize)]
 struct Announced {
-    tls: String,
-    plain: String,
+    address: String,
+    admin: String,
 }
 
 /// Somebody whom the lab's KMS knows.
-#[derive(Serialize)]
-pub(super) struct Principal {
+struct Principal {
     access_key_id: &'static str,
     secret_access_key: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     session_token: Option<&'static str>,
     arn: &'static str,
+}
+
+impl Principal {
+    fn to_toml(&self) -> String {
+        let token = self
+            .session_token
+            .map_or_else(String::new, |token| format!("session_token = \"{token}\"\n"));
+        format!(
+            "[[principals]]\naccess_key_id = \"{}\"\nsecret_access_key = \"{}\"\n{token}arn = \"{}\"\n",
+            self.access_key_id, self.secret_access_key, self.arn
+        )
+    }
 }
 
 /// Who writes key policies and seals bundles.
@@ -207,12 +220,12 @@ pub(super) const BUCKET: &str = "lab-bundles";
 const KMS_HOST: &str = "kms.us-east-1.amazonaws.com";
 const S3_HOST: &str = "s3.us-east-1.amazonaws.com";
 
-/// Endpoint, bucket, key, file, region. The server is this lab's own, and its certificate is for Amazon's name.
+/// Endpoint, bucket, key, file, region.
 const UPLOAD: &str = "\
 import sys, boto3, botocore.config
 endpoint, bucket, key, file, region = sys.argv[1:]
 style = botocore.config.Config(s3={'addressing_style': 'path'})
-s3 = boto3.client('s3', endpoint_url=endpoint, region_name=region, verify=False, config=style)
+s3 = boto3.client('s3', endpoint_url=endpoint, region_name=region, config=style)
 s3.create_bucket(Bucket=bucket)
 s3.put_object(Bucket=bucket, Key=key, Body=open(file, 'rb').read())
 ";

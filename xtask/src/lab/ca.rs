@@ -46,7 +46,8 @@ pub(super) fn create(place: &Place) -> Result<()> {
     sign(place, "root", &request, &extensions, &place.ca("issuer.pem"))
 }
 
-/// Makes the root that stands for Amazon's, which the lab's policy names, and a certificate of it for each AWS host.
+/// Makes the root that stands for Amazon's, which the lab's policy names, and a certificate of it for each AWS host. With the
+/// address too, for the administrator's tools, which are told an address.
 pub(super) fn create_aws(place: &Place, hosts: &[&str]) -> Result<()> {
     new_key(Kind::P256, &place.ca("aws.key"))?;
     let mut root = openssl(&[
@@ -74,7 +75,9 @@ pub(super) fn create_aws(place: &Place, hosts: &[&str]) -> Result<()> {
         request(&key, host, &asked)?;
         fs::write(
             &extensions,
-            format!("basicConstraints=critical,CA:FALSE\nextendedKeyUsage=serverAuth\nsubjectAltName=DNS:{host}\n"),
+            format!(
+                "basicConstraints=critical,CA:FALSE\nextendedKeyUsage=serverAuth\nsubjectAltName=DNS:{host},IP:127.0.0.1\n"
+            ),
         )?;
         sign(place, "aws", &asked, &extensions, &leaf)?;
     }

@@ -22,7 +22,7 @@ use anyhow::{Context, Result};
 
 use self::aws::Aws;
 use self::nginx::Server;
-use self::service::{Ctl, Starter};
+use self::service::Starter;
 use self::state::Processes;
 use self::template::Template;
 use crate::build::Binaries;
@@ -32,6 +32,7 @@ use crate::progress;
 use crate::setup::python;
 
 pub(crate) use self::place::Place;
+pub(crate) use self::service::Ctl;
 pub(crate) use self::state::{Attestation, Description, Endpoint, Key};
 
 /// A lab that runs.
@@ -171,6 +172,7 @@ fn bring_up(paths: &Paths, place: &Place) -> Result<Description> {
         aws_env: aws.instance().map(|(name, value)| (name.to_owned(), value)).into(),
         admin_env: aws.administrator().map(|(name, value)| (name.to_owned(), value)).into(),
         kms_keys: aws::key_arns(),
+        kms_admin: aws.kms_admin,
     };
     state::write_json(&place.description(), &description)?;
     Ok(description)

@@ -110,7 +110,7 @@ impl Place {
         self.root.join("control/ctl.sock")
     }
 
-    pub(super) fn replay(&self) -> PathBuf {
+    pub(crate) fn replay(&self) -> PathBuf {
         self.root.join("replay")
     }
 
@@ -152,7 +152,7 @@ impl Place {
     }
 
     /// What stands for AWS.
-    pub(super) fn aws(&self, file: &str) -> PathBuf {
+    pub(crate) fn aws(&self, file: &str) -> PathBuf {
         self.root.join("aws").join(file)
     }
 

@@ -44,10 +44,12 @@ pub(crate) struct Description {
     pub(crate) attestation: Attestation,
     /// What `listen` has in its environment: where the instance's credentials are.
     pub(crate) aws_env: BTreeMap<String, String>,
-    /// What an administrator's commands and AWS's own tools have there: credentials, and the lab's KMS without TLS.
+    /// What an administrator's commands and AWS's own tools have there: credentials, the lab's KMS, and its root.
     pub(crate) admin_env: BTreeMap<String, String>,
     /// Its keys, by what they are for: `sealing`, `bundles`.
     pub(crate) kms_keys: BTreeMap<String, String>,
+    /// Where the KMS emulator takes faults and shows counters: `http://ADDRESS/_emulator/…`.
+    pub(crate) kms_admin: String,
 }
 
 /// What a proof of this lab's service must say.
