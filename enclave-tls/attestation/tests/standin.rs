@@ -6,7 +6,7 @@ mod pki;
 
 use enclave_attestation::{
     AttestedKey, ChainError, Document, DocumentError, Expectations, Mismatch, Purpose, SignedDocument, Statement,
-    StatementError, Verified, VerifyError,
+    StatementError, Verified, VerifyError, decode_unsigned,
 };
 use pki::{AT, DIGITAL_SIGNATURE, KEY_CERT_SIGN, Pki, document};
 use proptest::prelude::*;
@@ -163,6 +163,29 @@ fn threat_21_headers() {
     assert_eq!(verify(&pki, &five_elements), Err(VerifyError::Cose));
     let trailing = [cose(&pki, &es384, &[0xa0], &payload), vec![0]].concat();
     assert_eq!(verify(&pki, &trailing), Err(VerifyError::Cose));
+}
+
+/// An emulated machine's NSM signs nothing. What it says can be read, but by no way that leads to [`Verified`].
+#[test]
+fn threat_21_an_unsigned_document_is_read_but_never_verified() {
+    let pki = Pki::new();
+    let payload = whole_payload(&pki);
+    let no_algorithm = [0xa1, 0x01, 0x20];
+    let unsigned = cose(&pki, &no_algorithm, &[0xa0], &payload);
+    assert_eq!(decode_unsigned(&unsigned).unwrap().encode(), payload);
+    assert_eq!(SignedDocument::decode(&unsigned), Err(VerifyError::Header));
+    let signed = pki.sign(document());
+    assert_eq!(decode_unsigned(&signed).unwrap().nonce, Some(vec![9; 20]));
+    let refused = |bytes: &[u8]| decode_unsigned(bytes).err();
+    assert_eq!(refused(&[unsigned.as_slice(), &[0]].concat()), Some(VerifyError::Cose));
+    assert_eq!(refused(&unsigned[..unsigned.len() - 1]), Some(VerifyError::Cose));
+    let unprotected = cose(&pki, &no_algorithm, &[0xa1, 0x04, 0x40], &payload);
+    assert_eq!(refused(&unprotected), Some(VerifyError::Header));
+    let misnamed = replace(&payload, b"\x69module_id", b"\x69module_iD");
+    assert_eq!(
+        refused(&cose(&pki, &no_algorithm, &[0xa0], &misnamed)),
+        Some(VerifyError::Document(DocumentError::UnknownField))
+    );
 }
 
 fn replace(payload: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
