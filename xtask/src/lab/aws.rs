@@ -18,7 +18,9 @@ use super::ports::Ports;
 use super::service::Starter;
 use super::state;
 use crate::build::Binaries;
+use crate::paths::Paths;
 use crate::process;
+use crate::setup::python;
 
 /// AWS, as this lab's programs reach it.
 pub(super) struct Aws {
@@ -38,16 +40,17 @@ pub(super) struct Aws {
 
 impl Aws {
     /// Starts all of it. The KMS keys open for what the lab's service will be measured as, and nothing else.
-    pub(super) fn start(starter: &mut Starter<'_>, binaries: &Binaries, python: &Path) -> Result<(Measured, Self)> {
+    pub(super) fn start(starter: &mut Starter<'_>, binaries: &Binaries, paths: &Paths) -> Result<(Measured, Self)> {
         let place = starter.place;
+        let python = python::interpreter(paths)?;
         ca::create_aws(place, &[KMS_HOST, S3_HOST])?;
         let measured = measure::prepare(place, binaries)?;
         let announced = start_kms(starter, binaries, &measured)?;
         let mut ports = Ports::find(2)?;
         let (s3, imds) = (ports.take()?, ports.take()?);
         drop(ports);
-        start_moto(starter, python, "s3", s3, &tls(place, S3_HOST))?;
-        start_moto(starter, python, "imds", imds, &[])?;
+        start_s3(starter, &python, s3)?;
+        start_imds(starter, paths, &python, imds)?;
         let aws = Self {
             egress: vec![
                 format!("{KMS_HOST}:443={}", announced.address),
@@ -58,7 +61,7 @@ impl Aws {
             kms_admin: announced.admin,
             s3: format!("https://127.0.0.1:{s3}"),
             root: place.ca("aws.pem"),
-            python: python.to_owned(),
+            python,
         };
         Ok((measured, aws))
     }
@@ -141,13 +144,40 @@ fn key_policy(binaries: &Binaries, purpose: &str, arn: &str, measured: &str) -> 
     written.get("key_policy").cloned().context("no key policy was written")
 }
 
-fn start_moto(starter: &mut Starter<'_>, python: &Path, name: &str, port: u16, tls: &[String]) -> Result<()> {
-    let mut words = vec![python.with_file_name("moto_server").display().to_string()];
-    words.extend(["-H", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned));
-    if let [certificate, key] = tls {
-        words.extend(["-s", "-c", certificate, "-k", key].map(str::to_owned));
-    }
-    starter.start(name, words)?;
+/// moto's S3, with TLS.
+fn start_s3(starter: &mut Starter<'_>, python: &Path, port: u16) -> Result<()> {
+    let [certificate, key] = tls(starter.place, S3_HOST);
+    let moto = python.with_file_name("moto_server").display().to_string();
+    let port_text = port.to_string();
+    let words = [
+        &moto,
+        "-H",
+        "127.0.0.1",
+        "-p",
+        &port_text,
+        "-s",
+        "-c",
+        &certificate,
+        "-k",
+        &key,
+    ];
+    starter.start("s3", words.map(str::to_owned).into())?;
+    answers(starter, "s3", port)
+}
+
+/// moto's instance metadata, which gives the instance's credentials.
+fn start_imds(starter: &mut Starter<'_>, paths: &Paths, python: &Path, port: u16) -> Result<()> {
+    let script = paths.workspace().join("tests/python/imds.py");
+    let words = [
+        &python.display().to_string(),
+        &script.display().to_string(),
+        &port.to_string(),
+    ];
+    starter.start("imds", words.map(String::clone).into())?;
+    answers(starter, "imds", port)
+}
+
+fn answers(starter: &Starter<'_>, name: &str, port: u16) -> Result<()> {
     let answers = || TcpStream::connect(("127.0.0.1", port)).is_ok();
     ensure!(
         process::wait_until(Duration::from_secs(30), answers),

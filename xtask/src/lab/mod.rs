@@ -29,7 +29,6 @@ use crate::build::Binaries;
 use crate::paths::Paths;
 use crate::process::{self, Identity};
 use crate::progress;
-use crate::setup::python;
 
 pub(crate) use self::place::Place;
 pub(crate) use self::service::Ctl;
@@ -127,8 +126,7 @@ fn bring_up(paths: &Paths, place: &Place) -> Result<Description> {
         processes: Processes::default(),
     };
     let ctl = Ctl::new(place, &binaries);
-    let python = python::interpreter(paths)?;
-    let (measured, aws) = progress::step("starting KMS and S3", || Aws::start(&mut starter, &binaries, &python))?;
+    let (measured, aws) = progress::step("starting KMS and S3", || Aws::start(&mut starter, &binaries, paths))?;
     progress::step("starting the service", || {
         service::start(&mut starter, &binaries, &signing, &aws)
     })?;
