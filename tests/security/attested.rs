@@ -60,7 +60,7 @@ fn gets_nothing(lab: &Lab, options: &Options) -> Result<()> {
     let refused = try_provision(&second, lab, "lab-bundle-p256", "lab-bundle-p256", "bundles")?;
     ensure!(refused.status.code() == Some(1), "{}", refused.printed());
     ensure!(
-        refused.stderr.contains("key policy"),
+        refused.stderr.contains("policy lint"),
         "no advice: {}",
         refused.printed()
     );
@@ -83,7 +83,7 @@ fn threat_39_the_inventory_is_not_measured_and_the_policy_is(lab: &Lab) -> Resul
             proof.verify(lab, &[])?.printed()
         );
     }
-    let keys = |proof: &Proof| -> Result<String> { Ok(proof.json(lab, &[])?["keys"].to_string()) };
+    let keys = |proof: &Proof| -> Result<String> { Ok(proof.json(lab, &[])?["statement"]["keys"].to_string()) };
     ensure!(
         !keys(&before)?.contains(&key.key.id) && keys(&after)?.contains(&key.key.id),
         "the key is not in the second"

@@ -136,11 +136,15 @@ struct Said {
 
 impl Said {
     fn verdict(&self) -> String {
-        let reason = self.json["reason"].as_str().unwrap_or_default();
+        let checks = self.json["checks"].as_array().into_iter().flatten();
+        let failed: Vec<&str> = checks
+            .filter(|check| check["passed"] == false)
+            .filter_map(|check| check["name"].as_str())
+            .collect();
         if self.proven {
             "proven".to_owned()
         } else {
-            format!("not proven: {reason}")
+            format!("not proven: {}", failed.join(", "))
         }
     }
 
@@ -148,8 +152,8 @@ impl Said {
     fn origin_of(&self, lab: &Lab, label: &str) -> Result<String> {
         let keys = &lab.description().keys;
         let id = keys.iter().find(|key| key.label == label).map(|key| key.id.as_str());
-        let stated = self.json["keys"].as_array().into_iter().flatten();
-        let key = stated.into_iter().find(|key| key["id"].as_str() == id);
+        let stated = self.json["statement"]["keys"].as_array().into_iter().flatten();
+        let key = stated.into_iter().find(|key| key["spki_sha256"].as_str() == id);
         Ok(key.and_then(|key| key["origin"].as_str()).unwrap_or("-").to_owned())
     }
 }

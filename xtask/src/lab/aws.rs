@@ -212,6 +212,8 @@ struct Principal {
     secret_access_key: &'static str,
     session_token: Option<&'static str>,
     arn: &'static str,
+    /// Its identity policy, JSON.
+    iam: Option<&'static str>,
 }
 
 impl Principal {
@@ -219,8 +221,11 @@ impl Principal {
         let token = self
             .session_token
             .map_or_else(String::new, |token| format!("session_token = \"{token}\"\n"));
+        let iam = self
+            .iam
+            .map_or_else(String::new, |policy| format!("iam = '''{policy}'''\n"));
         format!(
-            "[[principals]]\naccess_key_id = \"{}\"\nsecret_access_key = \"{}\"\n{token}arn = \"{}\"\n",
+            "[[principals]]\naccess_key_id = \"{}\"\nsecret_access_key = \"{}\"\n{token}{iam}arn = \"{}\"\n",
             self.access_key_id, self.secret_access_key, self.arn
         )
     }
@@ -232,6 +237,10 @@ const ADMINISTRATOR: Principal = Principal {
     secret_access_key: "lab-administrator-secret",
     session_token: None,
     arn: "arn:aws:iam::111122223333:role/administrator",
+    // The generated key policy lets the account's identity policies say who may look.
+    iam: Some(
+        r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["kms:DescribeKey","kms:Get*","kms:List*"],"Resource":"*"}]}"#,
+    ),
 };
 
 /// The role of the instance: these are the credentials that moto's IMDS gives.
@@ -240,6 +249,7 @@ const INSTANCE: Principal = Principal {
     secret_access_key: "test-secret-key",
     session_token: Some("test-session-token"),
     arn: "arn:aws:iam::111122223333:role/instance",
+    iam: None,
 };
 
 const ACCOUNT: &str = "111122223333";
