@@ -27,7 +27,7 @@ fn create_prints_the_id_and_list_shows_the_key() {
     );
     assert!(text.contains("third"), "the second page too: {text}");
     assert!(
-        text.contains("when it restarts they are gone, until sealing exists"),
+        text.contains("Born keys that are not sealed are in the running service alone"),
         "{text}"
     );
     assert!(!text.contains('\x1b'), "no colours");
@@ -70,7 +70,10 @@ fn json_has_the_shape_that_programs_rely_on() {
         (&list["lost"], &list["not_replayed"]),
         (&serde_json::json!([]), &serde_json::json!([]))
     );
-    assert_eq!(list["born_keys_survive_restart"], false);
+    assert_eq!(
+        (&list["waiting"], &list["keys"][0]["sealed"]),
+        (&serde_json::json!([]), &serde_json::Value::Null)
+    );
     assert_eq!(stack.json(&["supersede", "www"])["state"], "superseded");
     assert_eq!(stack.json(&["narrow", "www", "--usage", "tls"])["usage"], "tls");
     assert_eq!(stack.json(&["retire", "www"])["retired"], true);

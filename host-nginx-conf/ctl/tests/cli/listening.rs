@@ -1,11 +1,15 @@
 //! `listen` itself: who may connect, and what happens when the service is away or dials again.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 use std::time::Duration;
+
+use enclave_wire::control::{Phase, Reply, Status};
+use enclave_wire::log::Text;
+use enclave_wire::{BootId, Writer};
 
 use crate::fake::Fake;
 use crate::stack::Stack;
@@ -33,20 +37,81 @@ fn a_connection_that_ends_during_a_request_is_told_from_a_refusal() {
 }
 
 #[test]
-fn a_newer_dial_takes_the_place_of_the_older() {
-    let mut stack = Stack::new("newer");
-    stack.listen(false);
-    let mut older = UnixStream::connect(stack.control()).unwrap();
-    stack.wait_for_log("commands are taken on");
-    let mut first = [0; 14];
-    older.read_exact(&mut first).unwrap();
-    assert_eq!(first[5], 0x02, "it is asked for its status");
-    let fake = Fake::start(&stack.control());
-    fake.wait_until_serving();
-    older.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    assert_eq!(older.read(&mut first).unwrap(), 0, "the older one is closed");
+fn a_newer_dial_of_the_same_run_takes_the_place_of_the_older() {
+    let (stack, fake) = Stack::serving("newer");
+    let mut newer = UnixStream::connect(stack.control()).unwrap();
+    let mut status = [0; 14];
+    newer.read_exact(&mut status).unwrap();
+    assert_eq!(status[5], 0x02, "it is asked for its status");
+    let reply = Reply::Status(Status {
+        boot: BootId([1; 16]),
+        version: Text::lossy("0.0-newer"),
+        phase: Phase::Serving,
+        uptime_ms: 0,
+        now: 0,
+        policy_sha384: None,
+    });
+    let mut writer = Writer::new();
+    reply.write(&mut writer, u64::from_be_bytes(*status[6..].first_chunk().unwrap()));
+    newer.write_all(&writer.into_bytes()).unwrap();
+    stack.wait_for_log("version 0.0-newer");
+    drop(newer);
+    fake.wait_until("the older is closed and dials again", |world| world.dials == 2);
+    stack.ok(&["list"]);
+}
+
+#[test]
+fn threat_10_another_service_does_not_displace_one_that_answers() {
+    let (stack, fake) = Stack::serving("second");
+    let second = Fake::start_boot(&stack.control(), 9);
+    second.wait_until("it is sent away, again and again", |world| world.dials >= 5);
+    assert_eq!(fake.world().dials, 1);
+    assert!(second.world().asked.is_empty(), "nothing was said to it but status");
+    assert!(stack.json(&["status"])["boot"].as_str().unwrap().starts_with("0101"));
+    let log = stack.log();
+    assert_eq!(log.matches("another service dials, boot 0909").count(), 1, "{log}");
+
+    drop(fake);
+    second.wait_until_serving();
+    assert!(stack.json(&["status"])["boot"].as_str().unwrap().starts_with("0909"));
+}
+
+#[test]
+fn threat_10_who_does_not_speak_as_a_service_does_not_displace_it() {
+    let (stack, fake) = Stack::serving("garbage");
+    for garbage in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        &[0, 0, 0, 10, 1, 0xc1, 0, 0, 0, 0, 0, 0, 0, 0],
+        &[0; 64],
+    ] {
+        let mut stranger = UnixStream::connect(stack.control()).unwrap();
+        stranger.write_all(garbage).unwrap();
+        stranger.set_read_timeout(Some(Duration::from_secs(9))).unwrap();
+        let mut rest = Vec::new();
+        // It is asked for its status, and then the connection ends.
+        let ended = stranger.read_to_end(&mut rest);
+        assert!(ended.is_ok() || ended.unwrap_err().kind() == std::io::ErrorKind::ConnectionReset);
+    }
+    let _silent = UnixStream::connect(stack.control()).unwrap();
     stack.ok(&["list"]);
     assert_eq!(fake.world().dials, 1);
+    stack.wait_for_log("somebody dialled who is no service");
+    assert!(!stack.log().contains("is away"), "{}", stack.log());
+}
+
+#[test]
+fn a_key_that_no_listen_has_noted_is_noted_by_the_next() {
+    let (mut stack, mut fake) = Stack::serving("unnoted");
+    stack.create("noted", "tls");
+    stack.stop_listen();
+    let unnoted = fake.world().born("unnoted");
+    stack.listen(true);
+    stack.wait_for_log("noted 1 keys of the service");
+    fake.restart(&stack.control());
+    fake.wait_until_serving();
+    stack.wait_for_log(&format!(
+        "the restart lost unnoted generation 1 (born, tls), id {unnoted}"
+    ));
 }
 
 #[test]

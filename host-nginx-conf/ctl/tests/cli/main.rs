@@ -1,10 +1,20 @@
 //! The program as an administrator runs it, against a small and strict stand-in for the enclave.
 
-#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected stops at once")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that meets the unexpected stops at once"
+)]
 
+#[cfg(feature = "aws")]
+mod aws;
+mod bundles;
 mod commands;
+mod egress;
 mod fake;
 mod listening;
+mod proofs;
 mod refusals;
 mod replay;
+mod sealed;
 mod stack;

@@ -52,7 +52,15 @@ impl Stack {
     }
 
     pub(crate) fn listen(&mut self, with_replay: bool) {
+        self.listen_with(with_replay, &[], &[]);
+    }
+
+    /// With more arguments, and no AWS credentials but those of `environment`.
+    pub(crate) fn listen_with(&mut self, with_replay: bool, extra: &[&str], environment: &[(&str, &str)]) {
         let mut command = self.command(&["listen", "--control", &format!("unix:{}", self.control().display())]);
+        command.args(extra);
+        command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", &self.dir);
+        command.envs(environment.iter().copied());
         if with_replay {
             command.arg("--replay").arg(self.replay());
         }

@@ -1,0 +1,205 @@
+//! Sealed states: stored before that is said, restored before the service opens, and tried again while AWS is away.
+
+use std::fs;
+
+use enclave_wire::control::ControlError;
+use serde_json::json;
+
+use crate::fake::Fake;
+use crate::stack::Stack;
+
+fn create(stack: &Stack, name: &str, sealed: &str) -> String {
+    let args = [
+        "create", name, "--type", "p-256", "--usage", "tls", "--client", "nginx", sealed,
+    ];
+    stack.ok(&args).trim().to_owned()
+}
+
+#[test]
+fn threat_35_a_state_is_on_disk_before_its_key_is_acknowledged_and_one_that_is_restored_is_unproven() {
+    let (stack, mut fake) = Stack::serving("sealed");
+    // The stand-in looks into the directory as soon as it is told that its state is stored.
+    let first = create(&stack, "www", "--sealed");
+    let second = create(&stack, "www", "--sealed");
+    let other = create(&stack, "api", "--sealed=edge");
+    let file = stack.replay().join("sealed/www.sealed");
+    assert_eq!(Stack::mode(&file), 0o600);
+    assert_eq!(Stack::mode(&stack.replay().join("sealed")), 0o700);
+    assert_eq!(fs::read_dir(stack.replay().join("volatile")).unwrap().count(), 0);
+    let list = stack.json(&["list"]);
+    assert_eq!(
+        list["keys"][1]["sealed"],
+        json!({"group": "default", "number": 2, "freshness": "known"})
+    );
+    assert_eq!(
+        (&list["keys"][0]["kept"], &list["keys"][2]["sealed"]["group"]),
+        (&true.into(), &"edge".into())
+    );
+    let text = stack.ok(&["list"]);
+    assert!(
+        text.contains("sealed (edge)") && !text.contains("they are gone"),
+        "{text}"
+    );
+
+    fake.restart(&stack.control());
+    fake.wait_until_serving();
+    let asked = ["Policy", "InstallCredential", "Restore", "Restore", "Ready"];
+    assert_eq!(fake.world().asked, asked, "before Ready, after the credentials");
+    stack.wait_for_log("replayed 3 items, 0 refused");
+    assert!(!stack.log().contains("the restart lost"), "{}", stack.log());
+    let text = stack.ok(&["list"]);
+    assert!([first, second, other].iter().all(|id| text.contains(id)), "{text}");
+    assert!(
+        text.contains("sealed (default), unproven") && text.contains("Freshness unproven"),
+        "{text}"
+    );
+}
+
+#[test]
+fn without_a_directory_nothing_is_sealed_and_nothing_is_changed() {
+    let mut stack = Stack::new("sealed-without");
+    stack.listen(false);
+    let fake = Fake::start(&stack.control());
+    fake.wait_until_serving();
+    stack.credential("nginx");
+    let args = [
+        "create", "www", "--type", "p-256", "--usage", "tls", "--client", "nginx", "--sealed",
+    ];
+    let error = stack.fails(1, &args);
+    assert!(
+        error.contains("nothing was changed; start `listen` with --replay DIR"),
+        "{error}"
+    );
+    assert!(fake.world().keys.is_empty());
+    stack.wait_for_log("a sealed state of www was not stored: `listen` has no --replay directory");
+}
+
+#[test]
+fn what_was_lost_of_a_name_is_forgotten_once_the_name_is_sealed() {
+    let (stack, mut fake) = Stack::serving("sealed-volatile");
+    stack.create("www", "tls");
+    fake.restart(&stack.control());
+    fake.wait_until_serving();
+    assert_eq!(stack.json(&["list"])["lost"].as_array().unwrap().len(), 1);
+    create(&stack, "www", "--sealed");
+    assert_eq!(stack.json(&["list"])["lost"], json!([]));
+}
+
+#[test]
+fn threat_37_while_aws_is_away_the_service_opens_and_states_are_tried_until_they_can_be_opened() {
+    let (stack, mut fake) = Stack::serving("sealed-later");
+    for name in ["a", "b", "c"] {
+        create(&stack, name, "--sealed");
+    }
+    fake.world().refuse.insert("Restore", ControlError::AwsUnavailable);
+    fake.restart(&stack.control());
+    fake.wait_until_serving();
+    let first_pass = fake.world().asked.iter().take_while(|name| **name != "Ready").count();
+    assert_eq!(
+        first_pass,
+        3,
+        "once AWS does not answer, the rest waits: {:?}",
+        fake.world().asked
+    );
+    stack.wait_for_log("replayed 1 items, 0 refused, 3 wait for AWS");
+    let waiting = stack.json(&["list"])["waiting"].clone();
+    assert_eq!(waiting.as_array().unwrap().len(), 3);
+    assert!(
+        waiting.as_array().unwrap().iter().all(|item| item["retried"] == true),
+        "{waiting}"
+    );
+    assert!(stack.ok(&["status"]).contains("Stored, and not opened"));
+    fake.wait_until("more attempts", |world| {
+        world.asked.iter().filter(|name| **name == "Restore").count() >= 3
+    });
+    fake.world().refuse.clear();
+    fake.wait_until("all is restored", |world| world.keys.len() == 3);
+    stack.wait_for_log("nothing is left to try");
+    assert_eq!(stack.json(&["list"])["waiting"], json!([]));
+    assert_eq!(
+        stack.log().matches("are tried again: AWS did not answer").count(),
+        1,
+        "{}",
+        stack.log()
+    );
+}
+
+#[test]
+fn a_state_that_is_refused_is_said_once_and_the_others_are_restored() {
+    let (stack, mut fake) = Stack::serving("sealed-bad");
+    create(&stack, "a", "--sealed");
+    create(&stack, "b", "--sealed");
+    fs::write(stack.replay().join("sealed/a.sealed"), "rubbish").unwrap();
+    fs::write(stack.replay().join("sealed/c.sealed"), vec![0; 120_001]).unwrap();
+    fs::write(stack.replay().join("sealed/x"), "").unwrap();
+    fake.restart(&stack.control());
+    fake.wait_until_serving();
+    stack.wait_for_log("replayed 2 items, 2 refused");
+    for line in [
+        "replay: sealed/a.sealed: the sealed state is damaged",
+        "replay: sealed/c.sealed: a sealed state has at most 120,000 bytes",
+        "replay: sealed/x: a file here is named NAME.sealed",
+    ] {
+        assert_eq!(stack.log().matches(line).count(), 1, "{line}: {}", stack.log());
+    }
+    assert_eq!(fake.world().keys.len(), 1);
+    let waiting = stack.json(&["list"])["waiting"].clone();
+    assert_eq!(
+        (&waiting[0]["name"], &waiting[0]["retried"]),
+        (&"a".into(), &false.into())
+    );
+}
+
+#[test]
+fn new_keys_do_not_overwrite_a_state_that_was_not_opened() {
+    let (stack, mut fake) = Stack::serving("sealed-overwrite");
+    create(&stack, "www", "--sealed");
+    let file = stack.replay().join("sealed/www.sealed");
+    let before = fs::read(&file).unwrap();
+    fake.world().refuse.insert("Restore", ControlError::AwsDenied);
+    fake.restart(&stack.control());
+    fake.wait_until_serving();
+    let args = [
+        "create", "www", "--type", "p-256", "--usage", "tls", "--client", "nginx", "--sealed",
+    ];
+    assert!(stack.fails(1, &args).contains("look at what it says"));
+    stack.wait_for_log("sealed/www.sealed holds keys that the service has not opened");
+    assert_eq!(fs::read(&file).unwrap(), before);
+    assert!(fake.world().keys.is_empty());
+
+    fs::rename(&file, stack.dir.join("aside")).unwrap();
+    create(&stack, "www", "--sealed");
+    assert_ne!(fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn a_listen_that_starts_again_restores_only_what_the_service_lacks() {
+    let (mut stack, mut fake) = Stack::serving("sealed-listen");
+    create(&stack, "a", "--sealed");
+    create(&stack, "b", "--sealed");
+    fake.world().refuse.insert("Restore", ControlError::AwsDenied);
+    fake.restart(&stack.control());
+    fake.wait_until_serving();
+    fake.world().refuse.clear();
+    stack.stop_listen();
+    fake.world().asked.clear();
+    stack.listen(true);
+    fake.wait_until("both are restored", |world| world.keys.len() == 2);
+    stack.wait_for_log("opened 2 more items");
+    assert_eq!(fake.world().asked, ["Restore", "Restore"]);
+
+    stack.stop_listen();
+    fake.world().asked.clear();
+    stack.listen(true);
+    stack.ok(&["list"]);
+    assert!(fake.world().asked.is_empty(), "{:?}", fake.world().asked);
+}
+
+#[test]
+fn a_key_is_sealed_or_kept_in_the_clear_and_not_both() {
+    let stack = Stack::new("sealed-keep");
+    let args = [
+        "import", "www", "key.pem", "--usage", "tls", "--client", "nginx", "--sealed", "--keep",
+    ];
+    assert!(stack.fails(2, &args).contains("cannot be used with"));
+}
