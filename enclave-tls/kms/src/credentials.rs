@@ -11,25 +11,25 @@ use crate::sigv4::Identity;
 pub struct Credentials {
     access_key_id: String,
     secret_access_key: Zeroizing<String>,
-    session_token: Zeroizing<String>,
+    session_token: Option<Zeroizing<String>>,
     expires: i64,
 }
 
 impl Credentials {
     /// Takes credentials that expire at `expires`, in seconds since 1970, UTC. They are text that goes into headers, so that only
-    /// printable ASCII is taken.
+    /// printable ASCII is taken. A user's have no session token.
     pub fn new(
         access_key_id: String,
         secret_access_key: Zeroizing<String>,
-        session_token: Zeroizing<String>,
+        session_token: Option<Zeroizing<String>>,
         expires: i64,
     ) -> Result<Self, InvalidCredentials> {
+        let token = session_token.as_ref().map(|token| (token.as_str(), MAX_TOKEN));
         let parts = [
             (access_key_id.as_str(), MAX_ACCESS_KEY_ID),
             (secret_access_key.as_str(), MAX_SECRET),
-            (session_token.as_str(), MAX_TOKEN),
         ];
-        if parts.iter().all(|(text, max)| is_graphic(text, *max)) {
+        if parts.into_iter().chain(token).all(|(text, max)| is_graphic(text, max)) {
             Ok(Self {
                 access_key_id,
                 secret_access_key,
@@ -51,7 +51,7 @@ impl Credentials {
         Identity {
             access_key_id: &self.access_key_id,
             secret_access_key: &self.secret_access_key,
-            session_token: Some(&self.session_token),
+            session_token: self.session_token.as_ref().map(|token| token.as_str()),
         }
     }
 }
@@ -84,13 +84,15 @@ mod tests {
     use super::*;
 
     fn made(id: &str, secret: &str, token: &str) -> Result<(), InvalidCredentials> {
-        let (secret, token) = (secret.to_owned().into(), token.to_owned().into());
+        let (secret, token) = (secret.to_owned().into(), Some(token.to_owned().into()));
         Credentials::new(id.to_owned(), secret, token, 0).map(|_| ())
     }
 
     #[test]
     fn what_no_header_may_hold_is_refused() {
         assert_eq!(made("AKID", "se/cret+", "token=="), Ok(()));
+        let of_a_user = Credentials::new("AKID".to_owned(), "secret".to_owned().into(), None, 0);
+        assert!(of_a_user.is_ok_and(|credentials| credentials.identity().session_token.is_none()));
         for (id, secret, token) in [
             ("", "s", "t"),
             ("A", "", "t"),

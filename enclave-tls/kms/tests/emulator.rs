@@ -252,7 +252,7 @@ fn arn(text: &str) -> KeyArn {
 
 fn credentials(id: &str, secret: &str, token: &str) -> Credentials {
     let (secret, token) = (secret.to_owned(), token.to_owned());
-    Credentials::new(id.to_owned(), secret.into(), token.into(), i64::MAX).unwrap()
+    Credentials::new(id.to_owned(), secret.into(), Some(token.into()), i64::MAX).unwrap()
 }
 
 fn now() -> i64 {

@@ -5,10 +5,17 @@
 
 #![deny(missing_docs)]
 
+mod attest;
 pub mod boot;
 pub mod chain;
+pub mod clock;
+mod egress;
 pub mod keystore;
+pub mod measure;
+pub mod nsm;
 pub mod platform;
+mod provision;
+pub mod sealed;
 pub mod serve;
 pub mod statistics;
 pub mod transport;

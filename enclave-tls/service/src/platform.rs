@@ -1,7 +1,12 @@
 //! What the service takes from outside itself, so that a test can take its place.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+
+use enclave_attestation::Nsm;
+use enclave_policy::Policy;
+
+use crate::clock::{ClockError, NsmClock};
 
 /// The outside, as one run of the service sees it.
 #[derive(Clone)]
@@ -10,16 +15,19 @@ pub struct Platform {
     pub clock: Arc<dyn Clock>,
     /// Deadlines and numbers of connections.
     pub limits: Limits,
+    /// What measures and attests.
+    pub nsm: Arc<dyn Nsm>,
 }
 
 impl Platform {
-    /// The machine's own.
-    #[must_use]
-    pub fn system() -> Self {
-        Self {
-            clock: Arc::new(SystemClock),
+    /// An enclave with this NSM, which tells the time too. The image's policy says whose documents are the NSM's.
+    pub fn new(nsm: Arc<dyn Nsm>, image: &Policy) -> Result<Self, ClockError> {
+        let clock = NsmClock::start(Arc::clone(&nsm), image.attestation_root())?;
+        Ok(Self {
+            clock,
             limits: Limits::default(),
-        }
+            nsm,
+        })
     }
 }
 
@@ -27,18 +35,6 @@ impl Platform {
 pub trait Clock: Send + Sync {
     /// Seconds since 1970, UTC.
     fn now_unix(&self) -> i64;
-}
-
-/// The machine's clock.
-#[derive(Debug, Clone, Copy)]
-pub struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now_unix(&self) -> i64 {
-        // A clock before 1970 is wrong; no certificate is valid then.
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    }
 }
 
 /// How long the service waits and how many it serves. The default is what `PROTOCOL.md` says.

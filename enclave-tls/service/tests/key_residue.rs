@@ -1,4 +1,5 @@
-//! Threat 47 within the service: while a key is held its numbers are in memory, and when it is dropped they are not.
+//! Threat 47 within the service: while a key is held its numbers are in memory, and when it is dropped they are not, though it was
+//! read from PEM, sealed and opened.
 //!
 //! One test only, in a process of its own: any other would leave copies of its own keys. What is searched for is kept masked, so
 //! that the search does not find itself.
@@ -8,10 +9,13 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use der::asn1::{OctetStringRef, UintRef};
 use der::{Reader, SliceReader};
 use enclave_tls::keystore::SigningKey;
+use enclave_tls::sealed::{DataKey, Envelope, Generation, State};
+use enclave_wire::control::Origin;
 use enclave_wire::{Mechanism, Usage};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -30,20 +34,67 @@ fn threat_47_a_dropped_key_leaves_nothing_behind() {
     ] {
         let path = format!("{}/tests/vectors/keys/{name}.der", env!("CARGO_MANIFEST_DIR"));
         let pkcs8 = Zeroizing::new(fs::read(path).unwrap());
-        let needles = numbers(&pkcs8);
+        let mut needles = numbers(&pkcs8);
         let key = SigningKey::from_pkcs8(&pkcs8).unwrap();
+        let from_pem = SigningKey::from_pem(pem(name, &pkcs8).as_bytes()).unwrap();
         drop(pkcs8);
         for round in 0u8..10 {
             key.sign(Usage::Digest, mechanism, &[round; 100]).unwrap();
         }
+        let state = state(key);
+        let (opened, data_key, of_data_key) = sealed_and_opened(&state);
+        needles.extend(of_data_key);
         let held = found(&needles);
         assert!(
-            !held.is_empty(),
-            "{name}: the search finds nothing while the key is there"
+            held.len() > 1 && held.contains(&"data key"),
+            "{name}: the search finds only {held:?} while the keys are there"
         );
-        drop(key);
+        drop((state, opened, from_pem, data_key));
         assert_eq!(found(&needles), Vec::<&str>::new(), "{name}");
     }
+}
+
+fn state(key: SigningKey) -> State {
+    let generation = Generation {
+        generation: 1,
+        state: enclave_wire::State::Live,
+        usage: Usage::Digest,
+        origin: Origin::Born,
+        dns_names: Vec::new().try_into().unwrap(),
+        clients: Vec::new().try_into().unwrap(),
+        chain: Arc::default(),
+        key: Arc::new(key),
+    };
+    State {
+        name: "web".parse().unwrap(),
+        group: "lab".parse().unwrap(),
+        number: 1,
+        last_generation: 1,
+        generations: vec![generation],
+    }
+}
+
+/// What was sealed and opened again, and under what.
+fn sealed_and_opened(state: &State) -> (State, DataKey, [Needle; 2]) {
+    let arn = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    let (group, kms_key) = (state.group.clone(), arn.parse().unwrap());
+    let mut secret = [0; 32];
+    aws_lc_rs::rand::fill(&mut secret).unwrap();
+    let needles = Needle::both_orders("data key", &secret);
+    let data_key = DataKey::new(group, kms_key, vec![0; 184], &secret);
+    secret.zeroize();
+    let blob = state.seal(&data_key, &[0; 48]).unwrap();
+    let opened = Envelope::parse(&blob).unwrap().open(&data_key).unwrap();
+    (opened, data_key, needles)
+}
+
+/// In the form that takes most steps to read.
+fn pem(name: &str, pkcs8: &[u8]) -> Zeroizing<String> {
+    let (label, der) = match name {
+        "rsa-2048" => ("RSA PRIVATE KEY", inner(pkcs8)),
+        _ => ("PRIVATE KEY", pkcs8),
+    };
+    Zeroizing::new(pem_rfc7468::encode_string(label, pem_rfc7468::LineEnding::LF, der).unwrap())
 }
 
 /// A part of a secret number, masked, in one byte order.

@@ -57,6 +57,23 @@ pub(crate) fn refused(error: ControlError) -> &'static str {
         ControlError::SizeNotGenerated => {
             "the service creates RSA keys of 2048, 3072, 4096 or 8192 bits only; choose one of these"
         }
+        ControlError::SealingRefused => {
+            "the policy names no KMS key for sealed state; leave --sealed out, or name one under [sealing] and restart the service"
+        }
+        ControlError::KmsKeyRefused => {
+            "the policy does not allow this KMS key, or its ARN is not one of the form arn:aws:kms:REGION:ACCOUNT:key/ID; name \
+             one that the policy allows"
+        }
+        ControlError::ForeignBundleRefused => {
+            "the bundle has no encryption context and the policy takes none such; make it with `enclave-tlsctl seal`, or set \
+             foreign = true under [bundles]"
+        }
+        ControlError::RegionRefused => {
+            "the policy does not allow S3 objects of this region; copy the object to one that it allows, or change the policy"
+        }
+        ControlError::SealedOtherwise => {
+            "the generations of a name are sealed all or none, and in one group; give --sealed as `list` shows it for this name"
+        }
         ControlError::CertificateInvalid => {
             "a certificate of the chain is not valid X.509; look at it with `openssl x509 -noout -text`"
         }
@@ -92,6 +109,46 @@ pub(crate) fn refused(error: ControlError) -> &'static str {
         }
         ControlError::ChainCriticalExtension => {
             "a certificate has a critical extension that the service does not understand; have it issued without it"
+        }
+        ControlError::BundleInvalid => {
+            "it is not a bundle, or the key in it does not fit its certificate; make it again with `enclave-tlsctl seal`"
+        }
+        ControlError::BundleName => {
+            "the bundle was made for another name; provision it under that name, or make another bundle"
+        }
+        ControlError::StateInvalid => {
+            "the sealed state is damaged or was sealed by something else; put back the file that `listen` stored last, or \
+             create the keys anew"
+        }
+        ControlError::StateRollback => {
+            "the service has a newer state of this name already; nothing is lost: remove the older file"
+        }
+        ControlError::StateNotStored => {
+            "`listen` did not store the sealed state, so nothing was changed; start `listen` with --replay DIR, or look at what it \
+             says"
+        }
+        ControlError::CredentialsMissing => {
+            "the service has no AWS credentials, or they have ended; start `listen` with --aws, and see that its role has some"
+        }
+        ControlError::AwsUnavailable => {
+            "AWS did not answer; try again, and look at the `egress` lines of `enclave-tlsctl stats` if it stays so"
+        }
+        ControlError::AwsDenied => {
+            "KMS or S3 refused; compare the key's policy with the service's PCRs (`enclave-tlsctl policy lint`), and look at the \
+             role's permissions"
+        }
+        ControlError::EgressRefused => {
+            "the service may not reach the AWS host; start `listen` with --egress and an --egress-allow for it"
+        }
+        ControlError::CiphertextInvalid => {
+            "KMS cannot open this ciphertext; it was made under another KMS key, for another name, or was changed: make it again"
+        }
+        ControlError::AwsReplyInvalid => {
+            "the answer is not what KMS gives to an attested request; find out who answers in its place"
+        }
+        ControlError::NoSuchObject => "S3 has no such object; look at its bucket, its key and its region",
+        ControlError::AttestationFailed => {
+            "the NSM did not attest, or the policy has no [attestation]; the service's log says which"
         }
     }
 }

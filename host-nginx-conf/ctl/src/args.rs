@@ -4,9 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use enclave_wire::address::Address;
+use enclave_wire::control::Opaque;
+use enclave_wire::log::Text;
 use enclave_wire::{DnsName, KeyType, Name, Usage};
 
+use crate::listen::Allowed;
 use crate::select::Selector;
+use crate::{hex, kms_policy, printable, s3, seal, verify};
 
 /// Administers the keys of an enclave from its parent instance.
 ///
@@ -51,7 +55,19 @@ pub(crate) enum Command {
     Retire(Retire),
     /// Narrow a key's usage, from digest to tls or tls-client
     Narrow(Narrow),
-    /// Show what the enclave counted since its start
+    /// Provision a certificate from a bundle: KMS opens its key for the attested service alone
+    Provision(Provision),
+    /// Get a proof of which keys the service holds, for `verify`
+    Attest(Attest),
+    /// Verify that a document and a statement prove which code holds which keys
+    Verify(verify::Options),
+    /// Encrypt a private key under a KMS key, as a bundle for `provision`
+    Seal(seal::Options),
+    /// Compute what an enclave measures of its policy, and write or examine the policy of its KMS key
+    Policy(kms_policy::Options),
+    /// Show where the service stands, and what is promised of its keys
+    Status,
+    /// Show what the enclave counted since its start, and what `listen` carried
     Stats,
 }
 
@@ -63,6 +79,21 @@ pub(crate) struct Listen {
     /// Replay this directory (mode 0700) when the enclave starts, and record in it what can be replayed
     #[arg(long, value_name = "DIR")]
     pub(crate) replay: Option<PathBuf>,
+    /// Where the enclave dials to reach AWS: as --control
+    #[arg(long, value_name = "ADDR", requires = "egress_allow")]
+    pub(crate) egress: Option<Address>,
+    /// A host and port that the enclave may reach, and the address to connect to where that is not the host's own; repeat it for more
+    #[arg(long, value_name = "HOST:PORT[=IP:PORT]", requires = "egress")]
+    pub(crate) egress_allow: Vec<Allowed>,
+    /// Give the enclave AWS credentials as the SDK's default chain finds them, and renew them
+    #[arg(long)]
+    pub(crate) aws: bool,
+    /// The name of a FIPS or VPC endpoint of KMS, for the enclave to use
+    #[arg(long, value_name = "NAME", value_parser = dns_name, requires = "aws")]
+    pub(crate) kms_host: Option<DnsName>,
+    /// The same for S3
+    #[arg(long, value_name = "NAME", value_parser = dns_name, requires = "aws")]
+    pub(crate) s3_host: Option<DnsName>,
 }
 
 #[derive(Args)]
@@ -93,6 +124,9 @@ pub(crate) struct Attributes {
     /// A client that may use the key; repeat it for more
     #[arg(long = "client", value_name = "CLIENT", value_parser = name, value_delimiter = ',', required = true)]
     pub(crate) clients: Vec<Name>,
+    /// Seal the name's keys under the policy's KMS key, so that a restart keeps them; names of one GROUP share a data key
+    #[arg(long, value_name = "GROUP", value_parser = name, num_args = 0..=1, require_equals = true, default_missing_value = "default")]
+    pub(crate) sealed: Option<Name>,
 }
 
 #[derive(Args)]
@@ -139,8 +173,50 @@ pub(crate) struct Import {
     #[arg(long, value_name = "FILE")]
     pub(crate) chain: Option<PathBuf>,
     /// Keep a copy of the private key in the directory of `listen --replay`, and import it again after a restart
-    #[arg(long)]
+    #[arg(long, conflicts_with = "sealed")]
     pub(crate) keep: bool,
+}
+
+#[derive(Args)]
+#[command(group(clap::ArgGroup::new("source").required(true)))]
+pub(crate) struct Provision {
+    /// The certificate's name; a key of the same name becomes its next generation
+    #[arg(value_parser = name)]
+    pub(crate) name: Name,
+    /// The bundle, as `enclave-tlsctl seal` writes it
+    #[arg(long, value_name = "FILE", group = "source")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// Where the bundle is in S3; the service reads it
+    #[arg(long, value_name = "s3://BUCKET/KEY", group = "source", requires = "region")]
+    pub(crate) s3: Option<s3::Location>,
+    /// The region of the bucket
+    #[arg(long, value_name = "REGION", value_parser = text::<32>, conflicts_with = "bundle")]
+    pub(crate) region: Option<Text<32>>,
+    /// The ARN of the KMS key that opens it
+    #[arg(long, value_name = "ARN", value_parser = text::<256>)]
+    pub(crate) kms_key: Text<256>,
+    #[command(flatten)]
+    pub(crate) attributes: Attributes,
+}
+
+#[derive(Args)]
+#[command(group(clap::ArgGroup::new("freshness").required(true)))]
+pub(crate) struct Attest {
+    /// The nonce of whoever wants the proof, in hexadecimal: 1 to 64 bytes
+    #[arg(long, value_name = "HEX", group = "freshness", value_parser = nonce)]
+    pub(crate) nonce: Option<Opaque<64>>,
+    /// Draw 32 random bytes
+    #[arg(long, group = "freshness")]
+    pub(crate) random: bool,
+    /// Where to write the attestation document
+    #[arg(long, value_name = "FILE")]
+    pub(crate) document: PathBuf,
+    /// Where to write the statement that it binds
+    #[arg(long, value_name = "FILE")]
+    pub(crate) statement: PathBuf,
+    /// A key that the statement shall name; repeat it for more. Without any it names all keys
+    #[arg(long = "key", value_name = "KEY")]
+    pub(crate) keys: Vec<Selector>,
 }
 
 #[derive(Args)]
@@ -184,6 +260,22 @@ fn key_type(text: &str) -> Result<KeyType, &'static str> {
 
 fn usage(text: &str) -> Result<Usage, &'static str> {
     text.parse().map_err(|_| "a usage is tls, tls-client or digest")
+}
+
+fn text<const MAX: usize>(said: &str) -> Result<Text<MAX>, String> {
+    printable::exact(said).ok_or_else(|| format!("1 to {MAX} printable ASCII characters"))
+}
+
+fn nonce(text: &str) -> Result<Opaque<64>, &'static str> {
+    hex::bytes(text)
+        .filter(|nonce| !nonce.is_empty())
+        .and_then(|nonce| nonce.try_into().ok())
+        .ok_or("a nonce is 1 to 64 bytes, in lower-case hexadecimal")
+}
+
+/// Ends the program as a wrong command line does, where only the command can tell.
+pub(crate) fn wrong_usage(message: &str) -> ! {
+    clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{message}\n")).exit()
 }
 
 const KEY_HELP: &str = "KEY is a name, if it means exactly one key, or a hexadecimal id, or the unique beginning of one (8 digits \

@@ -9,7 +9,7 @@ use enclave_wire::control::{ControlError, Reply, Request};
 use enclave_wire::{DecodeError, Writer};
 
 use crate::frames::{self, ReadError};
-use crate::local::{Answer, LIMIT, Question, Record, Records, Unable};
+use crate::local::{Answer, LIMIT, Parent, Question, Record, Records, Unable};
 use crate::{advice, listen};
 
 /// Where `listen` is.
@@ -85,10 +85,13 @@ impl Client {
 
     /// Asks the enclave, and takes an error of its for an answer.
     pub(crate) fn ask_even_if_refused(&self, request: Request, keep: bool) -> Result<(Reply, Record), ClientError> {
-        match self.exchange(&Question::Forward { keep, request })? {
+        match self.exchange(&Question::Forward {
+            keep,
+            request: Box::new(request),
+        })? {
             Answer::Outcome { record, reply } => Ok((reply, record)),
             Answer::Unable(why) => Err(ClientError::Unable(why)),
-            Answer::Records(_) => Err(ClientError::Unexpected),
+            Answer::Records(_) | Answer::Parent(_) => Err(ClientError::Unexpected),
         }
     }
 
@@ -97,7 +100,16 @@ impl Client {
         match self.exchange(&Question::Records)? {
             Answer::Records(records) => Ok(records),
             Answer::Unable(why) => Err(ClientError::Unable(why)),
-            Answer::Outcome { .. } => Err(ClientError::Unexpected),
+            Answer::Outcome { .. } | Answer::Parent(_) => Err(ClientError::Unexpected),
+        }
+    }
+
+    /// What `listen` knows of itself.
+    pub(crate) fn parent(&self) -> Result<Parent, ClientError> {
+        match self.exchange(&Question::Parent)? {
+            Answer::Parent(parent) => Ok(parent),
+            Answer::Unable(why) => Err(ClientError::Unable(why)),
+            Answer::Outcome { .. } | Answer::Records(_) => Err(ClientError::Unexpected),
         }
     }
 

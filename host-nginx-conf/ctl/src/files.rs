@@ -12,15 +12,27 @@ use crate::hex;
 /// Reads at most `max` bytes. They are wiped on drop, and were never anywhere else: the buffer does not grow.
 pub(crate) fn read(path: &Path, max: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut contents = Zeroizing::new(Vec::with_capacity(max.saturating_add(2)));
+    read_into(&mut contents, path, max)?;
+    Ok(contents)
+}
+
+/// Reads at most `max` bytes of what is no secret, into a buffer that grows with the file.
+pub(crate) fn read_public(path: &Path, max: usize) -> io::Result<Vec<u8>> {
+    let mut contents = Vec::new();
+    read_into(&mut contents, path, max)?;
+    Ok(contents)
+}
+
+fn read_into(contents: &mut Vec<u8>, path: &Path, max: usize) -> io::Result<()> {
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-    File::open(path)?.take(limit).read_to_end(&mut contents)?;
+    File::open(path)?.take(limit).read_to_end(contents)?;
     if contents.len() > max {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
             format!("it has more than {max} bytes"),
         ));
     }
-    Ok(contents)
+    Ok(())
 }
 
 /// A complete file under a temporary name beside the one it is for. Dropped, it is removed.
@@ -157,6 +169,8 @@ mod tests {
         fs::write(dir.join("a"), [0; 10]).unwrap();
         assert_eq!(read(&dir.join("a"), 10).unwrap().len(), 10);
         assert!(read(&dir.join("a"), 9).is_err());
+        assert_eq!(read_public(&dir.join("a"), 10).unwrap().len(), 10);
+        assert!(read_public(&dir.join("a"), 9).is_err());
         fs::remove_dir_all(dir).unwrap();
     }
 

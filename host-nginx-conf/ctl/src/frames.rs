@@ -1,6 +1,7 @@
 //! Frames over blocking sockets, with a deadline on every one.
 
 use std::io::{self, Read};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -17,6 +18,16 @@ pub(crate) trait Socket: Read + io::Write {
 }
 
 impl Socket for UnixStream {
+    fn read_within(&self, time: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(time))
+    }
+
+    fn write_within(&self, time: Duration) -> io::Result<()> {
+        self.set_write_timeout(Some(time))
+    }
+}
+
+impl Socket for TcpStream {
     fn read_within(&self, time: Duration) -> io::Result<()> {
         self.set_read_timeout(Some(time))
     }
@@ -82,6 +93,16 @@ pub(crate) fn read(socket: &mut impl Socket, limit: usize, idle: Duration) -> Re
     })?;
     let deadline = Deadline::after(WHOLE_FRAME);
     fill(socket, rest, deadline)?;
+    let header = Header::decode(&bytes, limit)?;
+    let mut body = Zeroizing::new(vec![0; header.body_len()]);
+    fill(socket, &mut body, deadline)?;
+    Ok(Frame { header, body })
+}
+
+/// Reads one frame that must be whole by `deadline`.
+pub(crate) fn read_by(socket: &mut impl Socket, limit: usize, deadline: Deadline) -> Result<Frame, ReadError> {
+    let mut bytes = [0; HEADER_LEN];
+    fill(socket, &mut bytes, deadline)?;
     let header = Header::decode(&bytes, limit)?;
     let mut body = Zeroizing::new(vec![0; header.body_len()]);
     fill(socket, &mut body, deadline)?;

@@ -8,10 +8,19 @@ pub(crate) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     }
     let mut bytes = [0; N];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let [high, low] = *pair else { return None };
-        *byte = nibble(high)? << 4 | nibble(low)?;
+        *byte = octet(pair)?;
     }
     Some(bytes)
+}
+
+/// Reads any number of bytes, for what is no secret.
+pub(crate) fn bytes(text: &str) -> Option<Vec<u8>> {
+    text.as_bytes().chunks(2).map(octet).collect()
+}
+
+fn octet(pair: &[u8]) -> Option<u8> {
+    let [high, low] = *pair else { return None };
+    Some(nibble(high)? << 4 | nibble(low)?)
 }
 
 /// Writes lower-case digits.
@@ -42,6 +51,10 @@ mod tests {
         assert_eq!(encode(&[0, 255, 26]), "00ff1a");
         for bad in ["00FF1A", "00ff1", "00ff1a0", "00ff1g", " 0ff1a", ""] {
             assert_eq!(decode::<3>(bad), None, "{bad:?}");
+        }
+        assert_eq!(bytes("00ff1a"), Some(vec![0, 255, 26]));
+        for bad in ["00FF", "00f", "0g", " 0"] {
+            assert_eq!(bytes(bad), None, "{bad:?}");
         }
     }
 }

@@ -11,6 +11,7 @@
 #[deny(clippy::wildcard_enum_match_arm)]
 mod advice;
 mod args;
+mod aws;
 mod client;
 mod commands;
 mod deadline;
@@ -18,17 +19,25 @@ mod files;
 #[deny(clippy::wildcard_enum_match_arm)]
 mod frames;
 mod hex;
+#[deny(clippy::wildcard_enum_match_arm)]
+mod kms_policy;
 mod listen;
 #[deny(clippy::wildcard_enum_match_arm)]
 mod local;
 #[deny(clippy::wildcard_enum_match_arm)]
 mod pem;
+mod printable;
+mod s3;
+#[deny(clippy::wildcard_enum_match_arm)]
+mod seal;
 mod select;
 mod show;
 #[deny(clippy::wildcard_enum_match_arm)]
 mod store;
 mod table;
 mod time;
+#[deny(clippy::wildcard_enum_match_arm)]
+mod verify;
 
 use std::process::ExitCode;
 

@@ -23,6 +23,8 @@ pub(crate) enum PemError {
     Traditional,
     /// A private key behind a pass phrase.
     Encrypted,
+    /// The same in the form of one algorithm.
+    EncryptedTraditional,
     /// A private key of OpenSSH.
     OpenSsh,
     /// A certificate in place of a private key.
@@ -54,6 +56,9 @@ impl std::fmt::Display for PemError {
             Self::Encrypted => {
                 "its private key has a pass phrase; remove it: (umask 077; openssl pkcs8 -in OLD.pem -out NEW.pem)"
             }
+            Self::EncryptedTraditional => {
+                "its private key has a pass phrase; remove it: (umask 077; openssl pkey -in OLD.pem -out NEW.pem)"
+            }
             Self::OpenSsh => "it is a key of OpenSSH; convert a copy of it: ssh-keygen -p -m PKCS8 -N '' -f COPY",
             Self::CertificateForKey => "it holds a certificate, not a private key; give certificates with --chain",
             Self::KeyInChain => "it holds a private key; a chain holds certificates only, leaf first",
@@ -81,6 +86,49 @@ pub(crate) fn private_key(file: &[u8]) -> Result<Pkcs8, PemError> {
             Pkcs8::try_from(std::mem::take(&mut *der)).map_err(|_| PemError::TooLong)
         }
     }
+}
+
+/// The form of a private key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyForm {
+    Pkcs8,
+    Pkcs1,
+    Sec1,
+}
+
+/// A private key and the block that it stands in, from the first dash to the last.
+pub(crate) struct PrivateKey<'a> {
+    pub(crate) form: KeyForm,
+    pub(crate) text: &'a [u8],
+    pub(crate) der: Zeroizing<Vec<u8>>,
+}
+
+/// Reads a file of exactly one private key, in any form that bundles have. OpenSSL's curve parameters beside it are passed over.
+pub(crate) fn any_private_key(file: &[u8]) -> Result<PrivateKey<'_>, PemError> {
+    let mut found = None;
+    for block in blocks(file)? {
+        let form = match block.label {
+            b"PRIVATE KEY" => KeyForm::Pkcs8,
+            b"RSA PRIVATE KEY" => KeyForm::Pkcs1,
+            b"EC PRIVATE KEY" => KeyForm::Sec1,
+            b"EC PARAMETERS" => continue,
+            b"CERTIFICATE" => return Err(PemError::CertificateForKey),
+            b"DSA PRIVATE KEY" => return Err(PemError::OtherLabel),
+            other => return Err(foreign_key(other)),
+        };
+        if position(block.text, b"Proc-Type:").is_some() {
+            return Err(PemError::EncryptedTraditional);
+        }
+        let key = PrivateKey {
+            form,
+            text: block.text,
+            der: block.decode()?,
+        };
+        if found.replace(key).is_some() {
+            return Err(PemError::SeveralBlocks);
+        }
+    }
+    found.ok_or(PemError::NoBlock)
 }
 
 /// Reads a file of certificates.
@@ -232,6 +280,33 @@ mod tests {
         assert!(PemError::Encrypted.to_string().contains("openssl pkcs8 -in"));
     }
 
+    #[test]
+    fn a_key_for_a_bundle_is_in_one_of_three_forms() {
+        let parameters = block("EC PARAMETERS", b"curve");
+        for (text, form) in [
+            (block("PRIVATE KEY", b"k"), KeyForm::Pkcs8),
+            (block("RSA PRIVATE KEY", b"k"), KeyForm::Pkcs1),
+            (parameters + &block("EC PRIVATE KEY", b"k"), KeyForm::Sec1),
+        ] {
+            let file = format!("Bag Attributes\n{text}\n");
+            let key = any_private_key(file.as_bytes()).ok().unwrap();
+            assert_eq!((key.form, key.der.as_slice()), (form, b"k".as_slice()));
+            assert!(key.text.starts_with(b"-----BEGIN ") && key.text.ends_with(b" PRIVATE KEY-----"));
+        }
+        let legacy = block("RSA PRIVATE KEY", b"k").replace("KEY-----\n", "KEY-----\nProc-Type: 4,ENCRYPTED\n\n");
+        for (text, error) in [
+            (legacy, PemError::EncryptedTraditional),
+            (block("ENCRYPTED PRIVATE KEY", b"k"), PemError::Encrypted),
+            (block("OPENSSH PRIVATE KEY", b"k"), PemError::OpenSsh),
+            (block("DSA PRIVATE KEY", b"k"), PemError::OtherLabel),
+            (block("CERTIFICATE", b"k"), PemError::CertificateForKey),
+            (block("PRIVATE KEY", b"k").repeat(2), PemError::SeveralBlocks),
+            (block("EC PARAMETERS", b"k"), PemError::NoBlock),
+        ] {
+            assert_eq!(any_private_key(text.as_bytes()).err(), Some(error), "{text}");
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn no_file_makes_the_reader_panic(
@@ -246,6 +321,7 @@ mod tests {
                 proptest::prop_assert_eq!(super::chain(again.as_bytes()), Ok(chain));
             }
             drop(private_key(&file));
+            drop(any_private_key(&file));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use enclave_wire::Usage;
-use enclave_wire::control::KeyInfo;
+use enclave_wire::control::{Freshness, KeyInfo};
 use serde::Serialize;
 
 use crate::local::Entry;
@@ -29,6 +29,8 @@ pub(crate) struct KeyJson {
     pub(crate) not_after: Option<String>,
     /// DER, in hexadecimal.
     pub(crate) spki: String,
+    /// How its state is sealed, if it is.
+    pub(crate) sealed: Option<SealedJson>,
     /// Whether it comes back after a restart of the service. Absent where that was not looked up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kept: Option<bool>,
@@ -50,8 +52,29 @@ impl From<&KeyInfo> for KeyJson {
             not_before: key.validity.map(|v| time::utc(v.not_before)),
             not_after: key.validity.map(|v| time::utc(v.not_after)),
             spki: hex::encode(key.spki.as_bytes()),
+            sealed: key.sealed.as_ref().map(|sealed| SealedJson {
+                group: sealed.group.to_string(),
+                number: sealed.number,
+                freshness: freshness(sealed.freshness),
+            }),
             kept: None,
         }
+    }
+}
+
+/// How a key's state is sealed.
+#[derive(Serialize)]
+pub(crate) struct SealedJson {
+    group: String,
+    number: u64,
+    freshness: &'static str,
+}
+
+/// Whether a newer state may exist, as people and programs read it.
+pub(crate) fn freshness(freshness: Freshness) -> &'static str {
+    match freshness {
+        Freshness::Known => "known",
+        Freshness::Unproven => "unproven",
     }
 }
 

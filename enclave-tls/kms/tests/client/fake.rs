@@ -271,5 +271,5 @@ impl Enclave {
 
 pub(crate) fn credentials(expires: i64) -> Credentials {
     let (secret, token) = ("secret".to_owned(), "token".to_owned());
-    Credentials::new("AKIDEXAMPLE".to_owned(), secret.into(), token.into(), expires).unwrap()
+    Credentials::new("AKIDEXAMPLE".to_owned(), secret.into(), Some(token.into()), expires).unwrap()
 }

@@ -7,25 +7,50 @@ mod log;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use enclave_attestation::Nsm;
+use enclave_policy::Policy;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::arguments::{Arguments, Command};
+use crate::nsm::Device;
 use crate::platform::Platform;
 use crate::serve::{Config, run};
-use enclave_policy::Policy;
 
 pub use harden::raise_descriptor_limit;
 
-/// Runs the program, and says how it ended.
+/// Runs the release program, on the enclave's own NSM and on no other, and says how it ended.
 #[must_use]
 pub fn main() -> ExitCode {
-    match Arguments::parse(std::env::args_os().skip(1)) {
-        Ok(Command::Run(arguments)) => match serve(arguments) {
+    program(None)
+}
+
+/// Runs a program that brings an NSM of its own, for labs and tests: the option `--nsm DIR` says where. The release program has neither
+/// the option nor the stand-in.
+#[must_use]
+pub fn main_with(own: &OwnNsm) -> ExitCode {
+    program(Some(own))
+}
+
+/// An NSM in the place of the enclave's.
+pub struct OwnNsm {
+    /// What the program calls itself.
+    pub program: &'static str,
+    /// What `--nsm DIR` means, in a line.
+    pub about: &'static str,
+    /// Opens the NSM of a directory.
+    pub open: fn(&Path) -> Result<Arc<dyn Nsm>, String>,
+}
+
+fn program(own: Option<&OwnNsm>) -> ExitCode {
+    let name = arguments::program(own);
+    match Arguments::parse(std::env::args_os().skip(1), own) {
+        Ok(Command::Run(arguments)) => match serve(arguments, own) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("enclave-tls: {error}");
+                eprintln!("{name}: {error}");
                 ExitCode::FAILURE
             }
         },
@@ -35,13 +60,13 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("enclave-tls: {error}\n\n{}", arguments::USAGE);
+            eprintln!("{name}: {error}\n\n{}", arguments::usage(own));
             ExitCode::from(2)
         }
     }
 }
 
-fn serve(arguments: Arguments) -> Result<(), String> {
+fn serve(arguments: Arguments, own: Option<&OwnNsm>) -> Result<(), String> {
     // Before anything is read that could become a secret.
     harden::forbid_core_dumps().map_err(|error| format!("cannot forbid core dumps: {error}"))?;
     log::start(arguments.log_format);
@@ -49,10 +74,17 @@ fn serve(arguments: Arguments) -> Result<(), String> {
     if let Err(error) = raise_descriptor_limit() {
         tracing::warn!(%error, "cannot raise the limit of open files; fewer connections will be served");
     }
+    let policy = read_policy(&arguments.policy)?;
+    let nsm = match (own, &arguments.nsm) {
+        (Some(own), Some(dir)) => (own.open)(dir)?,
+        _ => device()?,
+    };
+    let platform = Platform::new(nsm, &policy).map_err(|error| format!("cannot tell the time: {error}"))?;
     let config = Config {
-        policy: read_policy(&arguments.policy)?,
+        policy,
         signing: arguments.signing,
         control: arguments.control,
+        egress: arguments.egress,
     };
     let runtime = runtime().map_err(|error| format!("cannot start the runtime: {error}"))?;
     runtime.block_on(async {
@@ -60,7 +92,7 @@ fn serve(arguments: Arguments) -> Result<(), String> {
             signal(SignalKind::terminate()).map_err(|error| format!("cannot catch SIGTERM: {error}"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| format!("cannot catch SIGINT: {error}"))?;
         tokio::select! {
-            ended = run(config, Platform::system()) => match ended {
+            ended = run(config, platform) => match ended {
                 Err(error) => Err(error.to_string()),
             },
             _ = terminate.recv() => Ok(()),
@@ -71,6 +103,13 @@ fn serve(arguments: Arguments) -> Result<(), String> {
     // A key that is being made takes seconds, and nobody will get it.
     runtime.shutdown_background();
     Ok(())
+}
+
+fn device() -> Result<Arc<dyn Nsm>, String> {
+    match Device::open() {
+        Ok(device) => Ok(Arc::new(device)),
+        Err(error) => Err(format!("/dev/nsm: {error}; this program runs inside a Nitro enclave")),
+    }
 }
 
 /// The runtime of the control plane and of admission. Signing has threads of its own (`serve::signing`).

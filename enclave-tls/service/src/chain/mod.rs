@@ -58,6 +58,23 @@ pub fn validate(
     })
 }
 
+/// When the leaf of a chain is valid; none for the empty chain. For a chain that was validated before: it says nothing of now.
+pub fn leaf_validity(chain: &Chain) -> Result<Option<Validity>, ControlError> {
+    let leaf = chain.certificates().first();
+    leaf.map(|leaf| Ok(Certificate::parse(leaf.as_bytes())?.validity))
+        .transpose()
+}
+
+/// The DNS names of a chain's leaf. One that a key cannot have, such as one with an underscore, is refused.
+pub fn leaf_names(chain: &Chain) -> Result<Vec<DnsName>, ControlError> {
+    let leaf = chain.certificates().first().ok_or(ControlError::ChainIncomplete)?;
+    let names = Certificate::parse(leaf.as_bytes())?.dns_names()?;
+    names
+        .iter()
+        .map(|name| name.parse().map_err(|_| ControlError::ChainNames))
+        .collect()
+}
+
 /// Certificates, each issued by the next.
 struct Path<'a> {
     leaf: &'a Certificate<'a>,

@@ -29,12 +29,15 @@ struct View {
 }
 
 impl Client {
-    pub(super) fn new(name: Name) -> Self {
-        let view = View {
+    /// A client that sees those of these keys that name it: a key that was restored may have come before its client.
+    pub(super) fn new<'a>(name: Name, keys: impl Iterator<Item = &'a Arc<Key>>) -> Self {
+        let mut view = View {
             version: 1,
             by_id: HashMap::new(),
             ordered: BTreeMap::new(),
         };
+        keys.filter(|key| key.clients().contains(&name))
+            .for_each(|key| view.put(key));
         Self {
             name,
             view: RwLock::new(view),
@@ -85,10 +88,7 @@ impl Client {
     }
 
     pub(super) fn put(&self, key: &Arc<Key>) {
-        self.change(|view| {
-            view.by_id.insert(key.id(), Arc::clone(key));
-            view.ordered.insert(place(key), Arc::clone(key));
-        });
+        self.change(|view| view.put(key));
     }
 
     pub(super) fn remove(&self, key: &Key) {
@@ -110,6 +110,11 @@ impl Client {
 }
 
 impl View {
+    fn put(&mut self, key: &Arc<Key>) {
+        self.by_id.insert(key.id(), Arc::clone(key));
+        self.ordered.insert(place(key), Arc::clone(key));
+    }
+
     fn page<'a>(&self, keys: impl Iterator<Item = &'a Arc<Key>>, cursor: u32, budget: usize) -> Listing {
         let mut page = Page {
             version: self.version,

@@ -2,22 +2,42 @@
 //!
 //! The signing plane reads its own client's [`Client`] only; the store as a whole is taken for writing by control requests, which
 //! come one at a time. No lock is held over an await, and none while a signature is made.
+//!
+//! A change is planned, then committed. Between the two, where the name is sealed, its next state is sealed and stored:
+//!
+//! ```ignore
+//! let planned = store.plan(Change::Supersede(id))?;
+//! if let Some(state) = planned.state() {
+//!     let blob = state.seal(&data_key_of(&state.group), &policy.sha384())?;
+//!     // The agent stores it; where it does not: StateNotStored, and `planned` is dropped.
+//! }
+//! let key = store.commit(planned)?;
+//! ```
+//!
+//! What is planned and not committed leaves no trace.
 
+mod change;
 mod client;
 mod key;
+mod names;
 mod record;
 mod request;
+mod restore;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use enclave_wire::control::{ControlError, KeyCounters, KeyInfo, Validity};
+use enclave_wire::control::{ControlError, KeyCounters, KeyInfo, Sealed};
 use enclave_wire::credential::{CredentialId, Verifier};
-use enclave_wire::{Chain, Encode as _, KeyId, Name, State, Usage};
+use enclave_wire::{Encode as _, KeyId, Name};
 
+use names::NameRecord;
+
+pub use change::{Change, Planned};
 pub use client::{Client, Credential, Seat};
 pub use key::{KeyError, SigningKey};
 pub use record::{Key, NewKey};
+pub use restore::{Refused, Restored};
 
 /// The store of keys.
 #[derive(Default)]
@@ -31,8 +51,10 @@ struct Inner {
     /// In the order in which they came: a page of a listing stays right while others come and go.
     order: BTreeMap<u32, KeyId>,
     next_place: u32,
-    /// The last generation of every name of this boot. It outlives the keys, so that no number is used twice.
-    generations: HashMap<Name, u32>,
+    /// Every name of this boot. It outlives the keys, so that no generation and no state has a number twice.
+    names: HashMap<Name, NameRecord>,
+    /// Counts the changes of keys and names: what was planned before another change is not committed.
+    changes: u64,
     clients: HashMap<Name, ClientRecord>,
     credentials: HashMap<CredentialId, Arc<Credential>>,
 }
@@ -67,8 +89,9 @@ impl KeyStore {
         if !inner.clients.contains_key(&client) && inner.clients.len() >= MAX_CLIENTS {
             return Err(ControlError::LimitReached);
         }
-        let record = inner.clients.entry(client.clone()).or_insert_with(|| ClientRecord {
-            client: Arc::new(Client::new(client)),
+        let keys = &inner.keys;
+        let record = inner.clients.entry(client).or_insert_with_key(|client| ClientRecord {
+            client: Arc::new(Client::new(client.clone(), keys.values())),
             credentials: Vec::new(),
         });
         record.credentials.retain(|known| *known != id);
@@ -94,27 +117,10 @@ impl KeyStore {
         self.read().credentials.get(id).cloned()
     }
 
-    /// Whether a key of this name for these clients could be taken: asked before the work of making one.
-    pub fn admits(&self, name: &Name, clients: &[Name]) -> Result<(), ControlError> {
-        self.read().admits(name, clients)
-    }
-
-    /// Takes a key as the next generation of its name.
-    pub fn insert(&self, new: NewKey) -> Result<Arc<Key>, ControlError> {
-        let mut inner = self.write();
-        inner.admits(&new.name, new.clients.items())?;
-        let id = new.signing.id();
-        if inner.keys.contains_key(&id) {
-            return Err(ControlError::KeyExists);
-        }
-        let generation = inner.next_generation(&new.name)?;
-        let place = inner.next_place;
-        inner.next_place = place.checked_add(1).ok_or(ControlError::LimitReached)?;
-        inner.generations.insert(new.name.clone(), generation);
-        inner.order.insert(place, id);
-        let key = Arc::new(Key::new(new, generation, place));
-        inner.put(&key);
-        Ok(key)
+    /// Whether a key of this name for these clients could be taken, sealed in this group or not at all: asked before the work of
+    /// making one.
+    pub fn admits(&self, name: &Name, clients: &[Name], sealed: Option<&Name>) -> Result<(), ControlError> {
+        self.read().admits(name, clients, sealed)
     }
 
     /// The key of this id.
@@ -122,36 +128,21 @@ impl KeyStore {
         self.read().keys.get(id).cloned().ok_or(ControlError::NoSuchKey)
     }
 
-    /// Gives a key its chain. The caller has validated it.
-    pub fn install_chain(&self, id: &KeyId, chain: Chain, validity: Validity) -> Result<Arc<Key>, ControlError> {
-        self.change(id, |key| Ok(key.with_chain(chain, validity)))
+    /// All keys, in the order in which they came.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Arc<Key>> {
+        let inner = self.read();
+        inner
+            .order
+            .values()
+            .filter_map(|id| inner.keys.get(id).cloned())
+            .collect()
     }
 
-    /// Lets a newer generation take this key's place. It signs on.
-    pub fn supersede(&self, id: &KeyId) -> Result<Arc<Key>, ControlError> {
-        self.change(id, |key| Ok(key.with_state(State::Superseded)))
-    }
-
-    /// Lets this key sign less than before.
-    pub fn narrow(&self, id: &KeyId, usage: Usage) -> Result<Arc<Key>, ControlError> {
-        self.change(id, |key| {
-            if key.usage() == Usage::Digest && usage != Usage::Digest {
-                Ok(key.with_usage(usage))
-            } else {
-                Err(ControlError::NotNarrower)
-            }
-        })
-    }
-
-    /// Forgets this key. It is wiped when the last signature that is being made with it is done.
-    pub fn retire(&self, id: &KeyId) -> Result<(), ControlError> {
-        let mut inner = self.write();
-        let key = inner.keys.remove(id).ok_or(ControlError::NoSuchKey)?;
-        inner.order.remove(&key.place());
-        for client in inner.clients_of(&key) {
-            client.remove(&key);
-        }
-        Ok(())
+    /// How this name is sealed, if it is: its group, and the number of the state that was stored last.
+    #[must_use]
+    pub fn sealed(&self, name: &Name) -> Option<Sealed> {
+        self.read().names.get(name)?.sealed()
     }
 
     /// The keys from `cursor` on, as many as `budget` encoded bytes and `count` allow.
@@ -191,19 +182,6 @@ impl KeyStore {
         counters
     }
 
-    /// Puts a changed copy of a key in its place.
-    fn change(
-        &self,
-        id: &KeyId,
-        with: impl FnOnce(&Key) -> Result<Key, ControlError>,
-    ) -> Result<Arc<Key>, ControlError> {
-        let mut inner = self.write();
-        let known = inner.keys.get(id).ok_or(ControlError::NoSuchKey)?;
-        let key = Arc::new(with(known)?);
-        inner.put(&key);
-        Ok(key)
-    }
-
     // A panic while the lock was held cannot have left a half-made change that matters more than the keys that still sign.
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
         self.inner.read().unwrap_or_else(PoisonError::into_inner)
@@ -215,27 +193,33 @@ impl KeyStore {
 }
 
 impl Inner {
-    fn admits(&self, name: &Name, clients: &[Name]) -> Result<(), ControlError> {
+    fn admits(&self, name: &Name, clients: &[Name], sealed: Option<&Name>) -> Result<(), ControlError> {
         if !clients.iter().all(|client| self.clients.contains_key(client)) {
             return Err(ControlError::NoSuchClient);
         }
-        let new_name = !self.generations.contains_key(name);
-        if self.keys.len() >= MAX_KEYS || (new_name && self.generations.len() >= MAX_NAMES) {
+        let known = self.names.get(name);
+        if self.keys.len() >= MAX_KEYS || (known.is_none() && self.names.len() >= MAX_NAMES) {
             return Err(ControlError::LimitReached);
         }
-        Ok(())
+        known.map_or(Ok(()), |record| record.admits(sealed))
     }
 
-    fn next_generation(&self, name: &Name) -> Result<u32, ControlError> {
-        let last = self.generations.get(name).copied().unwrap_or(0);
-        last.checked_add(1).ok_or(ControlError::LimitReached)
-    }
-
+    /// Puts a key, or a changed record of it, in its place.
     fn put(&mut self, key: &Arc<Key>) {
         for client in self.clients_of(key) {
             client.put(key);
         }
+        self.order.insert(key.place(), key.id());
         self.keys.insert(key.id(), Arc::clone(key));
+    }
+
+    /// Forgets a key. It is wiped when the last signature that is being made with it is done.
+    fn remove(&mut self, key: &Key) {
+        self.keys.remove(&key.id());
+        self.order.remove(&key.place());
+        for client in self.clients_of(key) {
+            client.remove(key);
+        }
     }
 
     fn clients_of<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = &'a Client> {

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use enclave_wire::control::{KeyCounters, KeyInfo, Listed, Origin, Validity};
+use enclave_wire::control::{KeyCounters, KeyInfo, Listed, Origin, Sealed, Validity};
 use enclave_wire::signing::{Entry, SignError};
 use enclave_wire::{Chain, DnsName, Encode as _, KeyId, Mechanism, Name, State, Usage};
 
 use super::SigningKey;
+use super::names::Sealing;
+use crate::chain::ValidChain;
+use crate::sealed::Generation;
 
 /// A key of the store.
 #[derive(Clone)]
@@ -21,6 +24,8 @@ pub struct Key {
     clients: Listed<Name, 64>,
     chain: Arc<Chain>,
     validity: Option<Validity>,
+    /// One for all keys of the name.
+    sealing: Option<Arc<Sealing>>,
     uses: Arc<Uses>,
 }
 
@@ -38,30 +43,65 @@ pub struct NewKey {
     pub dns_names: Listed<DnsName, 100>,
     /// The clients that may use it.
     pub clients: Listed<Name, 64>,
+    /// Its certificates, where it comes with them.
+    pub chain: Option<ValidChain>,
+    /// The group whose data key its state is sealed under; none: it ends with this run.
+    pub sealed: Option<Name>,
 }
 
 impl Key {
-    pub(super) fn new(new: NewKey, generation: u32, place: u32) -> Self {
+    pub(super) fn new(
+        name: Name,
+        new: Generation,
+        place: u32,
+        validity: Option<Validity>,
+        sealing: Option<Arc<Sealing>>,
+    ) -> Self {
         let entry = Entry {
-            id: new.signing.id(),
-            name: new.name,
-            generation,
-            key_type: new.signing.key_type(),
+            id: new.key.id(),
+            name,
+            generation: new.generation,
+            key_type: new.key.key_type(),
             usage: new.usage,
-            state: State::Live,
-            spki: new.signing.spki().clone(),
+            state: new.state,
+            spki: new.key.spki().clone(),
         };
         Self {
             entry_len: entry.to_bytes().len(),
             entry,
-            signing: Arc::new(new.signing),
+            signing: new.key,
             place,
             origin: new.origin,
             dns_names: new.dns_names,
             clients: new.clients,
-            chain: Arc::default(),
-            validity: None,
+            chain: new.chain,
+            validity,
+            sealing,
             uses: Arc::default(),
+        }
+    }
+
+    /// This record in the place of an older one of the same key.
+    pub(super) fn in_place_of(self, known: &Self) -> Self {
+        Self {
+            signing: Arc::clone(&known.signing),
+            place: known.place,
+            uses: Arc::clone(&known.uses),
+            ..self
+        }
+    }
+
+    /// What a state holds of it.
+    pub(super) fn generation(&self) -> Generation {
+        Generation {
+            generation: self.entry.generation,
+            state: self.entry.state,
+            usage: self.entry.usage,
+            origin: self.origin,
+            dns_names: self.dns_names.clone(),
+            clients: self.clients.clone(),
+            chain: Arc::clone(&self.chain),
+            key: Arc::clone(&self.signing),
         }
     }
 
@@ -113,6 +153,18 @@ impl Key {
         self.validity.is_some_and(|validity| now_unix() > validity.not_after)
     }
 
+    /// Where it came from.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// How its name's state is sealed, if it is.
+    #[must_use]
+    pub fn sealed(&self) -> Option<Sealed> {
+        self.sealing.as_ref().map(|sealing| sealing.info())
+    }
+
     /// What an administrator sees of it.
     #[must_use]
     pub fn info(&self) -> KeyInfo {
@@ -128,6 +180,7 @@ impl Key {
             clients: self.clients.clone(),
             spki: self.entry.spki.clone(),
             validity: self.validity,
+            sealed: self.sealed(),
         }
     }
 
@@ -168,10 +221,10 @@ impl Key {
         self.clients.items()
     }
 
-    pub(super) fn with_chain(&self, chain: Chain, validity: Validity) -> Self {
+    pub(super) fn with_chain(&self, chain: ValidChain) -> Self {
         Self {
-            chain: Arc::new(chain),
-            validity: Some(validity),
+            chain: Arc::new(chain.served),
+            validity: Some(chain.validity),
             ..self.clone()
         }
     }

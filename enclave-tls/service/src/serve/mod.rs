@@ -9,6 +9,7 @@
 
 mod control;
 mod deadline;
+mod force;
 mod frames;
 mod link;
 mod signing;
@@ -25,6 +26,9 @@ use crate::platform::Platform;
 use crate::statistics::Statistics;
 use enclave_policy::Policy;
 
+pub(crate) use control::Agent;
+use force::Force;
+
 /// What one run of the service is told.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -34,6 +38,8 @@ pub struct Config {
     pub signing: Address,
     /// Where the control peer listens.
     pub control: Address,
+    /// Where the parent passes connections on to AWS; none: AWS is not reached.
+    pub egress: Option<Address>,
 }
 
 /// A service that is ready to run.
@@ -49,7 +55,8 @@ impl Service {
             started: Instant::now(),
             config,
             platform,
-            policy: OnceLock::new(),
+            force: OnceLock::new(),
+            turn: Arc::default(),
             keys: KeyStore::default(),
             statistics: Arc::default(),
         };
@@ -99,8 +106,11 @@ struct State {
     started: Instant,
     config: Config,
     platform: Platform,
-    /// The merged policy, once control has said what the parent adds.
-    policy: OnceLock<Policy>,
+    /// The policy in force and what depends on it, once control has said what the parent adds; none for good, if that could not be
+    /// measured.
+    force: OnceLock<Option<Force>>,
+    /// Whose turn it is to work on a request of control's.
+    turn: Arc<tokio::sync::Mutex<()>>,
     keys: KeyStore,
     statistics: Arc<Statistics>,
 }

@@ -2,19 +2,21 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use enclave_wire::control::{
-    AgentReply, ControlError, Counters, Create, EnclaveRequest, Import, InstallCredential, KeyInfo, KeyPage, Narrow,
-    Reply, Request, Status,
+    Attest, Attestation, ControlError, Counters, Create, EnclaveRequest, Import, InstallAws, InstallCredential,
+    KeyInfo, KeyPage, Narrow, Provision, Reply, Request, Status,
 };
 use enclave_wire::frame::{HEADER_LEN, Header, limit};
 use enclave_wire::{KeyId, KeyType, Name, Usage, Writer};
 
 use super::client::Identity;
+use super::kept::{Does, Kept};
 
-/// One control connection. A thread of its own answers the service's pings.
+/// One control connection. A thread of its own answers the service's requests.
 pub(crate) struct Agent {
     stream: UnixStream,
     replies: Receiver<(u64, Reply)>,
@@ -24,18 +26,35 @@ pub(crate) struct Agent {
 impl Agent {
     /// Waits for the service to dial.
     pub(crate) fn accept(listener: &UnixListener) -> Self {
+        Self::accept_and_keep(listener, Arc::default())
+    }
+
+    /// Waits for the service to dial, and keeps its states.
+    pub(crate) fn accept_and_keep(listener: &UnixListener, kept: Arc<Kept>) -> Self {
         let (stream, _) = listener.accept().unwrap();
         let (sender, replies) = channel();
         let mut reader = stream.try_clone().unwrap();
         std::thread::spawn(move || {
             while let Some((header, body)) = read_frame(&mut reader) {
                 if header.is_reply() {
-                    let _ = sender.send((header.request_id, Reply::decode(&header, &body).unwrap()));
-                } else {
-                    assert_eq!(EnclaveRequest::decode(&header, &body), Ok(EnclaveRequest::Ping));
-                    let mut writer = Writer::new();
-                    AgentReply::Pong.write(&mut writer, header.request_id);
-                    let _ = reader.write_all(&writer.into_bytes());
+                    // The reply to what was sent beside another request is nobody's to wait for.
+                    if header.request_id != BESIDE {
+                        let _ = sender.send((header.request_id, Reply::decode(&header, &body).unwrap()));
+                    }
+                    continue;
+                }
+                let asked = EnclaveRequest::decode(&header, &body).unwrap();
+                match kept.answer(asked) {
+                    Does::Answer(reply, beside) => {
+                        let mut writer = Writer::new();
+                        reply.write(&mut writer, header.request_id);
+                        if let Some(request) = beside {
+                            request.write(&mut writer, BESIDE);
+                        }
+                        let _ = reader.write_all(&writer.into_bytes());
+                    }
+                    Does::Nothing => {}
+                    Does::HangUp => drop(reader.shutdown(std::net::Shutdown::Both)),
                 }
             }
         });
@@ -58,13 +77,34 @@ impl Agent {
     }
 
     pub(crate) fn call(&mut self, request: &Request) -> Reply {
+        self.ask(request).unwrap()
+    }
+
+    /// Sends a request, and does not wait.
+    pub(crate) fn begin(&mut self, request: &Request) {
         self.last_id += 1;
         let mut writer = Writer::new();
         request.write(&mut writer, self.last_id);
         self.stream.write_all(&writer.into_bytes()).unwrap();
-        let (id, reply) = self.replies.recv_timeout(Duration::from_secs(120)).unwrap();
-        assert_eq!(id, self.last_id);
-        reply
+    }
+
+    /// The next reply, whatever it answers.
+    pub(crate) fn next(&self) -> Option<Reply> {
+        self.replies
+            .recv_timeout(Duration::from_secs(120))
+            .ok()
+            .map(|(_, reply)| reply)
+    }
+
+    /// None: the connection ended before the reply.
+    pub(crate) fn ask(&mut self, request: &Request) -> Option<Reply> {
+        self.begin(request);
+        match self.replies.recv_timeout(Duration::from_secs(120)) {
+            // A connection that ends in disorder ends with an error, which answers nothing.
+            Ok((id, reply)) if id == self.last_id => Some(reply),
+            Ok(_) | Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("no reply"),
+        }
     }
 
     /// Sends bytes as they are, and gives whatever reply comes before the connection ends.
@@ -109,7 +149,13 @@ impl Agent {
         usage: Usage,
         clients: &[&str],
     ) -> Result<KeyInfo, ControlError> {
-        let request = Create {
+        let request = self.request(label, key_type, usage, clients);
+        self.try_create_as(request)
+    }
+
+    /// What asks for a key that is not sealed.
+    pub(crate) fn request(&self, label: &str, key_type: &str, usage: Usage, clients: &[&str]) -> Create {
+        Create {
             name: name(label),
             key_type: key_type.parse::<KeyType>().unwrap(),
             usage,
@@ -120,9 +166,61 @@ impl Agent {
                 .collect::<Vec<_>>()
                 .try_into()
                 .unwrap(),
-        };
+            sealed: None,
+        }
+    }
+
+    /// A key whose name is sealed in a group.
+    pub(crate) fn create_sealed(&mut self, label: &str, group: &str) -> Result<KeyInfo, ControlError> {
+        self.try_create_as(Create {
+            name: name(label),
+            key_type: KeyType::P256,
+            usage: Usage::Digest,
+            dns_names: vec!["lab.test".parse().unwrap()].try_into().unwrap(),
+            clients: vec![name("www")].try_into().unwrap(),
+            sealed: Some(name(group)),
+        })
+    }
+
+    fn try_create_as(&mut self, request: Create) -> Result<KeyInfo, ControlError> {
         match self.call(&Request::Create(request)) {
             Reply::Created(info) => Ok(info),
+            Reply::Error(error) => Err(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn provision(&mut self, request: Provision) -> Result<KeyInfo, ControlError> {
+        match self.call(&Request::Provision(request)) {
+            Reply::Provisioned(info) => Ok(info),
+            Reply::Error(error) => Err(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn restore(&mut self, blob: &[u8]) -> Result<Vec<KeyId>, ControlError> {
+        match self.call(&Request::Restore(blob.to_vec().try_into().unwrap())) {
+            Reply::Restored(ids) => Ok(ids.into_items()),
+            Reply::Error(error) => Err(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn install_aws(&mut self, install: InstallAws) -> Result<(), ControlError> {
+        match self.call(&Request::InstallAws(install)) {
+            Reply::AwsInstalled => Ok(()),
+            Reply::Error(error) => Err(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn attest(&mut self, nonce: &[u8], keys: &[KeyId]) -> Result<Attestation, ControlError> {
+        let request = Attest {
+            nonce: nonce.to_vec().try_into().unwrap(),
+            keys: keys.to_vec().try_into().unwrap(),
+        };
+        match self.call(&Request::Attest(request)) {
+            Reply::Attested(attestation) => Ok(attestation),
             Reply::Error(error) => Err(error),
             other => panic!("{other:?}"),
         }
@@ -145,6 +243,24 @@ impl Agent {
                 .collect::<Vec<_>>()
                 .try_into()
                 .unwrap(),
+            sealed: None,
+            pkcs8: pkcs8.to_vec().try_into().ok().unwrap(),
+        };
+        match self.call(&Request::Import(request)) {
+            Reply::Imported(info) => Ok(info),
+            Reply::Error(error) => Err(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A key from outside whose name is sealed in a group.
+    pub(crate) fn import_sealed(&mut self, label: &str, group: &str, pkcs8: &[u8]) -> Result<KeyInfo, ControlError> {
+        let request = Import {
+            name: name(label),
+            usage: Usage::Digest,
+            dns_names: vec!["lab.test".parse().unwrap()].try_into().unwrap(),
+            clients: vec![name("www")].try_into().unwrap(),
+            sealed: Some(name(group)),
             pkcs8: pkcs8.to_vec().try_into().ok().unwrap(),
         };
         match self.call(&Request::Import(request)) {
@@ -214,6 +330,9 @@ pub(crate) fn read_frame(stream: &mut UnixStream) -> Option<(Header, Vec<u8>)> {
     stream.read_exact(&mut body).ok()?;
     Some((header, body))
 }
+
+/// The id of what is sent beside another request.
+const BESIDE: u64 = 1 << 63;
 
 pub(crate) fn name(text: &str) -> Name {
     Name::try_from(text).unwrap()

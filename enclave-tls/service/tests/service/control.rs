@@ -13,7 +13,7 @@ use enclave_wire::{Chain, KeyId, Mechanism, Usage};
 
 use super::agent::{Agent, name};
 use super::client::{Client, Identity};
-use super::lab::{Lab, NOW, POLICY, chain};
+use super::lab::{Lab, NOW, POLICY, Setup, chain};
 
 fn error(error: ControlError) -> Reply {
     Reply::Error(error)
@@ -33,7 +33,7 @@ fn pkcs8() -> Vec<u8> {
 
 #[test]
 fn policy_comes_first_and_once() {
-    let mut lab = Lab::before_policy(Limits::default());
+    let mut lab = Lab::before_policy(Setup::default());
     assert_eq!(lab.agent.status().phase, Phase::AwaitingPolicy);
     for early in [
         Request::Ready,
@@ -72,7 +72,7 @@ fn policy_comes_first_and_once() {
 
 #[test]
 fn the_parents_policy_only_takes_away() {
-    let mut lab = Lab::before_policy(Limits::default());
+    let mut lab = Lab::before_policy(Setup::default());
     let parents = r#"
         version = 1
         imports = false

@@ -1,11 +1,14 @@
 //! A service in this process, its control peer, and its clients.
 
+use std::collections::BTreeMap;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
+use emulator_nsm::{Options, Pki, StandIn};
+use enclave_attestation::Pcr;
 use enclave_policy::Policy;
 use enclave_tls::platform::{Clock, Limits, Platform};
 use enclave_tls::statistics::Statistics;
@@ -17,6 +20,7 @@ use tokio::runtime::Runtime;
 
 use super::agent::Agent;
 use super::client::{Client, Identity};
+use super::kept::Kept;
 
 /// A running service with one client, `www`.
 pub(crate) struct Lab {
@@ -26,6 +30,8 @@ pub(crate) struct Lab {
     pub(crate) signing: String,
     pub(crate) www: Identity,
     pub(crate) clock: Arc<TestClock>,
+    pub(crate) kept: Arc<Kept>,
+    pub(crate) nsm: Arc<StandIn>,
     // Ends the service when the lab is dropped.
     _runtime: Runtime,
     _running: Option<RwLockReadGuard<'static, ()>>,
@@ -50,6 +56,31 @@ impl Clock for TestClock {
     }
 }
 
+/// What a service is started with.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) limits: Limits,
+    pub(crate) policy: String,
+    /// What the enclave is measured as.
+    pub(crate) pcrs: BTreeMap<u8, Pcr>,
+    /// The abstract name of the parent's egress plane.
+    pub(crate) egress: Option<String>,
+    /// What the agent kept of earlier runs.
+    pub(crate) kept: Arc<Kept>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            policy: POLICY.to_owned(),
+            pcrs: (0..3).map(|index| (index, [index + 1; 48])).collect(),
+            egress: None,
+            kept: Arc::default(),
+        }
+    }
+}
+
 impl Lab {
     /// A service that is open, with the client `www`.
     pub(crate) fn new() -> Self {
@@ -57,11 +88,18 @@ impl Lab {
     }
 
     pub(crate) fn with(limits: Limits) -> Self {
-        Self::open_with(limits, Some(beside_others()))
+        Self::of(Setup {
+            limits,
+            ..Setup::default()
+        })
     }
 
-    fn open_with(limits: Limits, running: Option<RwLockReadGuard<'static, ()>>) -> Self {
-        let mut lab = Self::start(limits, running);
+    pub(crate) fn of(setup: Setup) -> Self {
+        Self::open_with(setup, Some(beside_others()))
+    }
+
+    fn open_with(setup: Setup, running: Option<RwLockReadGuard<'static, ()>>) -> Self {
+        let mut lab = Self::start(setup, running);
         lab.agent.boot();
         let www = Identity::new();
         lab.agent.install("www", &www);
@@ -71,36 +109,36 @@ impl Lab {
     /// A service that is open while no other test of this program runs.
     pub(crate) fn alone() -> (Self, RwLockWriteGuard<'static, ()>) {
         let alone = RUNNING.write().unwrap_or_else(PoisonError::into_inner);
-        (Self::open_with(Limits::default(), None), alone)
+        (Self::open_with(Setup::default(), None), alone)
     }
 
     /// A service that waits for its policy.
-    pub(crate) fn before_policy(limits: Limits) -> Self {
-        Self::start(limits, Some(beside_others()))
+    pub(crate) fn before_policy(setup: Setup) -> Self {
+        Self::start(setup, Some(beside_others()))
     }
 
-    fn start(limits: Limits, running: Option<RwLockReadGuard<'static, ()>>) -> Self {
+    fn start(setup: Setup, running: Option<RwLockReadGuard<'static, ()>>) -> Self {
         enclave_tls::boot::raise_descriptor_limit().unwrap();
         let (signing, control) = (unique("signing"), unique("control"));
         let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&control).unwrap()).unwrap();
         let config = Config {
-            policy: Policy::parse(POLICY.as_bytes()).unwrap(),
+            policy: Policy::parse(setup.policy.as_bytes()).unwrap(),
             signing: format!("unix:@{signing}").parse().unwrap(),
             control: format!("unix:@{control}").parse().unwrap(),
+            egress: setup.egress.map(|name| format!("unix:@{name}").parse().unwrap()),
         };
         let clock = Arc::new(TestClock(AtomicI64::new(NOW)));
-        let service = Service::new(
-            config,
-            Platform {
-                clock: clock.clone(),
-                limits,
-            },
-        )
-        .unwrap();
+        let nsm = Arc::new(stand_in(&clock, setup.pcrs));
+        let platform = Platform {
+            clock: clock.clone(),
+            limits: setup.limits,
+            nsm: nsm.clone(),
+        };
+        let service = Service::new(config, platform).unwrap();
         let statistics = service.statistics();
         let runtime = Runtime::new().unwrap();
         runtime.spawn(service.run());
-        let agent = Agent::accept(&listener);
+        let agent = Agent::accept_and_keep(&listener, Arc::clone(&setup.kept));
         Self {
             agent,
             listener,
@@ -108,9 +146,16 @@ impl Lab {
             signing,
             www: Identity::new(),
             clock,
+            kept: setup.kept,
+            nsm,
             _runtime: runtime,
             _running: running,
         }
+    }
+
+    /// The connection that the service dials once the one before has ended.
+    pub(crate) fn reconnect(&mut self) {
+        self.agent = Agent::accept_and_keep(&self.listener, Arc::clone(&self.kept));
     }
 
     /// A connection of `www`.
@@ -185,10 +230,27 @@ pub(crate) fn beside_others() -> RwLockReadGuard<'static, ()> {
     RUNNING.read().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn stand_in(clock: &Arc<TestClock>, pcrs: BTreeMap<u8, Pcr>) -> StandIn {
+    let clock = Arc::clone(clock);
+    let options = Options {
+        dir: PKI.into(),
+        pcrs,
+        clock: Arc::new(move || u64::try_from(clock.now_unix()).unwrap() * 1_000),
+    };
+    StandIn::start(options).unwrap()
+}
+
+/// The root of the PKI that all stand-ins of these tests have, as a policy names it.
+pub(crate) fn attestation_root() -> [u8; 32] {
+    Pki::open(PKI.as_ref()).unwrap().root_sha256()
+}
+
+const PKI: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/service-nsm");
+
 static RUNNING: RwLock<()> = RwLock::new(());
 static LABS: AtomicU32 = AtomicU32::new(0);
 
-fn unique(what: &str) -> String {
+pub(crate) fn unique(what: &str) -> String {
     format!(
         "enclave-tls-test-{}-{}-{what}",
         std::process::id(),

@@ -7,11 +7,18 @@
 )]
 
 mod agent;
+mod asked;
+mod attest;
+mod aws;
 mod client;
 mod control;
 mod handshake;
+mod hostile;
+mod kept;
 mod lab;
 mod listing;
 mod program;
+mod provision;
+mod sealed;
 mod signing;
 mod transport;

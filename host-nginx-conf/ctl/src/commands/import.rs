@@ -36,6 +36,7 @@ pub(super) fn import(session: &Session, options: args::Import) -> Result<(), Com
             .clients
             .try_into()
             .map_err(|_| CommandError::TooMany)?,
+        sealed: options.attributes.sealed,
         pkcs8,
     });
     let (Reply::Imported(mut key), record) = session.client.forward(request, options.keep)? else {

@@ -30,6 +30,7 @@ pub(super) fn create(session: &Session, options: args::Create) -> Result<(), Com
             .clients
             .try_into()
             .map_err(|_| CommandError::TooMany)?,
+        sealed: options.attributes.sealed,
     });
     let (Reply::Created(key), record) = session.client.ask(request)? else {
         return Err(ClientError::Unexpected.into());

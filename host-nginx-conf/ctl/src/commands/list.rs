@@ -1,8 +1,9 @@
 //! `list`: the keys of the service, and those that a restart lost.
 
-use enclave_wire::control::{KeyInfo, Origin};
+use enclave_wire::control::{Freshness, KeyInfo, Origin};
 use serde::Serialize;
 
+use super::status::{self, WaitingJson};
 use super::{CommandError, Session};
 use crate::local::{Entry, Records};
 use crate::show::{self, KeyJson, MissingJson};
@@ -12,22 +13,23 @@ pub(super) fn list(session: &Session) -> Result<(), CommandError> {
     #[derive(Serialize)]
     struct ListJson {
         keys: Vec<KeyJson>,
-        /// Gone since the service restarted: born in it, or imported without --keep.
+        /// Gone since the service restarted: neither sealed nor kept.
         lost: Vec<MissingJson>,
         /// Kept in the replay directory, and refused by the service when it restarted.
         not_replayed: Vec<MissingJson>,
-        /// False until the service can seal its keys.
-        born_keys_survive_restart: bool,
+        /// In the replay directory, and not opened by AWS yet.
+        waiting: Vec<WaitingJson>,
     }
     let keys = session.keys()?;
     let records = session.client.records()?;
     let missing = Missing::among(&records, &keys);
     let is_kept = |key: &KeyInfo| records.entries.iter().any(|entry| entry.kept && entry.id == key.id);
+    let waiting = session.client.parent()?.waiting;
     let json = ListJson {
         keys: keys
             .iter()
             .map(|key| KeyJson {
-                kept: Some(is_kept(key)),
+                kept: Some(key.sealed.is_some() || is_kept(key)),
                 ..KeyJson::from(key)
             })
             .collect(),
@@ -37,9 +39,10 @@ pub(super) fn list(session: &Session) -> Result<(), CommandError> {
             .iter()
             .map(|entry| MissingJson::from(*entry))
             .collect(),
-        born_keys_survive_restart: false,
+        waiting: waiting.iter().map(WaitingJson::from).collect(),
     };
-    session.show(|| keys_text(&keys, is_kept) + &missing.text(), &json)
+    let text = || keys_text(&keys, is_kept) + &missing.text() + &status::waiting_text(&json.waiting);
+    session.show(text, &json)
 }
 
 /// What the replay directory names and the service does not hold.
@@ -93,10 +96,16 @@ fn keys_text(keys: &[KeyInfo], is_kept: impl Fn(&KeyInfo) -> bool) -> String {
     }
     let rows: Vec<_> = keys.iter().map(|key| row(key, is_kept(key))).collect();
     let mut text = table::render(HEAD, &rows);
-    if keys.iter().any(|key| key.origin == Origin::Born) {
+    if keys
+        .iter()
+        .any(|key| key.origin == Origin::Born && key.sealed.is_none())
+    {
         text.push_str(
-            "\nBorn keys are in the running service alone: when it restarts they are gone, until sealing exists.\n",
+            "\nBorn keys that are not sealed are in the running service alone: when it restarts they are gone.\n",
         );
+    }
+    if keys.iter().any(status::is_unproven) {
+        text.push_str("\nFreshness unproven: restored from a state that this machine chose; a newer one may exist.\n");
     }
     text
 }
@@ -110,12 +119,22 @@ fn row(key: &KeyInfo, kept: bool) -> [String; 10] {
         show::usage(key.usage),
         key.state.to_string(),
         key.origin.to_string(),
-        if kept { "kept" } else { "lost" }.to_owned(),
+        at_restart(key, kept),
         clients.join(","),
         key.validity
             .map_or("no chain".to_owned(), |validity| time::utc(validity.not_after)),
         key.id.to_string(),
     ]
+}
+
+/// What a restart of the service makes of it.
+fn at_restart(key: &KeyInfo, kept: bool) -> String {
+    match &key.sealed {
+        Some(sealed) if sealed.freshness == Freshness::Unproven => format!("sealed ({}), unproven", sealed.group),
+        Some(sealed) => format!("sealed ({})", sealed.group),
+        None if kept => "kept".to_owned(),
+        None => "lost".to_owned(),
+    }
 }
 
 const HEAD: [&str; 10] = [

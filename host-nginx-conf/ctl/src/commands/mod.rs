@@ -1,10 +1,14 @@
 //! The commands: each asks `listen` for something and shows the answer, as text or as one JSON document.
 
+mod attest;
 mod credential;
+mod egress;
 mod import;
 mod keys;
 mod list;
+mod provision;
 mod stats;
+mod status;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,11 +18,14 @@ use serde::Serialize;
 
 use crate::args::{Cli, Command};
 use crate::client::{Client, ClientError};
+use crate::kms_policy::{self, PolicyError};
 use crate::listen::{self, ListenError};
 use crate::local::Record;
 use crate::pem::PemError;
+use crate::seal::{self, SealError};
 use crate::select::{SelectError, Selector};
 use crate::show::{self, KeyJson};
+use crate::verify::{self, VerifyError};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
@@ -45,6 +52,8 @@ pub(crate) enum CommandError {
     CredentialOut(PathBuf, io::Error),
     /// More names or clients than a key takes.
     TooMany,
+    /// More keys than a statement names.
+    TooManyKeys,
     /// The answer to "are you sure?".
     NotConfirmed,
     /// Standard output or input.
@@ -53,6 +62,12 @@ pub(crate) enum CommandError {
     CoreDumps(io::Error),
     /// `listen` did not start.
     Listen(ListenError),
+    /// Nothing is proven.
+    Verify(VerifyError),
+    /// There is no bundle.
+    Seal(SealError),
+    /// A policy, or the policy of a KMS key.
+    Policy(PolicyError),
 }
 
 impl std::fmt::Display for CommandError {
@@ -78,10 +93,16 @@ impl std::fmt::Display for CommandError {
                 path.display()
             ),
             Self::TooMany => f.write_str("a key has at most 100 DNS names and 64 clients; split it into several keys"),
+            Self::TooManyKeys => {
+                f.write_str("a statement is asked for at most 1,000 keys; name fewer, or none for all of them")
+            }
             Self::NotConfirmed => f.write_str("nothing was changed"),
             Self::Terminal(error) => write!(f, "terminal or standard output: {error}"),
             Self::CoreDumps(error) => write!(f, "core dumps could not be forbidden: {error}"),
             Self::Listen(error) => error.fmt(f),
+            Self::Verify(error) => error.fmt(f),
+            Self::Seal(error) => error.fmt(f),
+            Self::Policy(error) => error.fmt(f),
         }
     }
 }
@@ -115,6 +136,12 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Supersede(options) => keys::supersede(&session, &options.key),
         Command::Retire(options) => keys::retire(&session, &options),
         Command::Narrow(options) => keys::narrow(&session, &options),
+        Command::Provision(options) => provision::provision(&session, options),
+        Command::Attest(options) => attest::attest(&session, options),
+        Command::Verify(options) => verify::run(&options, cli.json).map_err(CommandError::Verify),
+        Command::Seal(options) => seal::run(&options, cli.json).map_err(CommandError::Seal),
+        Command::Policy(options) => kms_policy::run(&options, cli.json).map_err(CommandError::Policy),
+        Command::Status => status::status(&session),
         Command::Stats => stats::stats(&session),
     }
 }

@@ -3,6 +3,7 @@
 use enclave_wire::control::{Counters, KeyCounters, KeyInfo, Phase, Reply, Request, Status};
 use serde::Serialize;
 
+use super::egress::EgressJson;
 use super::{CommandError, Session};
 use crate::client::ClientError;
 use crate::table;
@@ -20,6 +21,8 @@ struct StatsJson {
     malformed: u64,
     deadlines: u64,
     keys: Vec<KeyStatsJson>,
+    /// What `listen` carried since its own start; none without --egress.
+    egress: Option<EgressJson>,
 }
 
 #[derive(Serialize)]
@@ -41,7 +44,11 @@ pub(super) fn stats(session: &Session) -> Result<(), CommandError> {
         return Err(ClientError::Unexpected.into());
     };
     let keys = session.keys()?;
-    let json = gather(&status, &counters, &keys);
+    let egress = session.client.parent()?.egress;
+    let json = StatsJson {
+        egress: egress.as_ref().map(EgressJson::from),
+        ..gather(&status, &counters, &keys)
+    };
     session.show(|| text(&json), &json)
 }
 
@@ -49,11 +56,7 @@ fn gather(status: &Status, counters: &Counters, keys: &[KeyInfo]) -> StatsJson {
     StatsJson {
         version: status.version.as_str().to_owned(),
         boot: status.boot.to_string(),
-        phase: match status.phase {
-            Phase::AwaitingPolicy => "awaiting-policy",
-            Phase::AwaitingReady => "awaiting-ready",
-            Phase::Serving => "serving",
-        },
+        phase: phase(status.phase),
         uptime_ms: status.uptime_ms,
         connections: counters.connections,
         accepted: counters.accepted,
@@ -62,6 +65,16 @@ fn gather(status: &Status, counters: &Counters, keys: &[KeyInfo]) -> StatsJson {
         malformed: counters.malformed,
         deadlines: counters.deadlines,
         keys: counters.keys.items().iter().map(|count| of_key(count, keys)).collect(),
+        egress: None,
+    }
+}
+
+/// A phase, as programs read it.
+pub(super) fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::AwaitingPolicy => "awaiting-policy",
+        Phase::AwaitingReady => "awaiting-ready",
+        Phase::Serving => "serving",
     }
 }
 
@@ -101,7 +114,7 @@ fn text(stats: &StatsJson) -> String {
             &rows,
         ));
     }
-    text
+    text + &stats.egress.as_ref().map_or(String::new(), EgressJson::text)
 }
 
 fn key_row(key: &KeyStatsJson) -> [String; 6] {

@@ -9,26 +9,26 @@ use enclave_wire::control::Request;
 
 use super::control::Control;
 use super::link::CallError;
+use super::parent::Parent;
 use super::record::record;
 use super::{Shared, say, sockets};
 use crate::deadline::Deadline;
 use crate::frames;
 use crate::local::{Answer, LIMIT, Question, Records, Unable};
-use crate::store::Store;
 
 /// What the commands reach.
 pub(super) struct Front {
     control: Arc<Control>,
-    store: Arc<Option<Shared<Store>>>,
+    parent: Arc<Parent>,
     busy: Shared<bool>,
     free: Condvar,
 }
 
 impl Front {
-    pub(super) fn new(control: Arc<Control>, store: Arc<Option<Shared<Store>>>) -> Self {
+    pub(super) fn new(control: Arc<Control>, parent: Arc<Parent>) -> Self {
         Self {
             control,
-            store,
+            parent,
             busy: Shared::default(),
             free: Condvar::new(),
         }
@@ -69,19 +69,16 @@ impl Front {
 
     fn answer(&self, question: Question) -> Answer {
         match question {
-            Question::Records => Answer::Records(match &*self.store {
+            Question::Records => Answer::Records(match &self.parent.store {
                 Some(store) => Records {
                     directory: true,
                     entries: store.lock().entries(),
                 },
                 None => Records::default(),
             }),
-            // What a greeting says is not for commands to say.
-            Question::Forward {
-                request: Request::Policy(_) | Request::Ready,
-                ..
-            } => Answer::Unable(Unable::Malformed),
-            Question::Forward { keep: true, .. } if self.store.is_none() => Answer::Unable(Unable::NoDirectory),
+            Question::Parent => Answer::Parent(self.parent.report()),
+            Question::Forward { request, .. } if is_for_listen_alone(&request) => Answer::Unable(Unable::Malformed),
+            Question::Forward { keep: true, .. } if self.parent.store.is_none() => Answer::Unable(Unable::NoDirectory),
             Question::Forward { keep, request } => self.forward(keep, &request).unwrap_or_else(Answer::Unable),
         }
     }
@@ -93,7 +90,7 @@ impl Front {
             CallError::Deadline => Unable::Deadline,
             CallError::Ended => Unable::Cut,
         })?;
-        let store = self.store.as_ref().as_ref().map(Shared::lock);
+        let store = self.parent.store.as_ref().map(Shared::lock);
         let record = record(store.as_deref(), boot, keep, request, &reply);
         Ok(Answer::Outcome { record, reply })
     }
@@ -113,6 +110,14 @@ impl Front {
         *busy = true;
         Ok(Turn(self))
     }
+}
+
+/// What `listen` says by itself is not for commands to say.
+fn is_for_listen_alone(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Policy(_) | Request::Ready | Request::InstallAws(_) | Request::Restore(_)
+    )
 }
 
 /// Ends when it is dropped.

@@ -1,13 +1,15 @@
 //! One control connection, from this end: requests and their replies, and the enclave's heartbeat.
 
-use std::sync::{Condvar, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use enclave_wire::control::{AgentReply, EnclaveRequest, Reply, Request};
+use enclave_wire::control::{EnclaveRequest, Reply, Request};
 use enclave_wire::frame::{ERROR, FrameError, REPLY, limit};
 use enclave_wire::{DecodeError, Writer};
 
 use super::Shared;
+use super::parent::Parent;
 use super::sockets::Stream;
 use crate::deadline::Deadline;
 use crate::frames::{self, Frame, ReadError};
@@ -19,9 +21,14 @@ pub(super) struct Link {
     handle: Stream,
     /// Held by the one caller whose turn it is.
     turn: Shared<u64>,
-    exchange: Shared<Exchange>,
+    under_way: Shared<Exchange>,
     changed: Condvar,
     patience: Patience,
+    /// Answers what the enclave asks.
+    parent: Arc<Parent>,
+    /// Whether who dialled is the service whose keys the parent stores.
+    admitted: AtomicBool,
+    ended: AtomicBool,
 }
 
 /// Where the one request under way stands.
@@ -33,7 +40,7 @@ enum Exchange {
         operation: u8,
         id: u64,
     },
-    Answered(Reply),
+    Answered(Box<Reply>),
     Ended,
 }
 
@@ -48,25 +55,57 @@ pub(super) enum CallError {
 
 impl Link {
     /// A connection, and the half of it that [`Link::serve`] reads.
-    pub(super) fn new(stream: Stream, patience: Patience) -> std::io::Result<(Self, Stream)> {
+    pub(super) fn new(stream: Stream, patience: Patience, parent: Arc<Parent>) -> std::io::Result<(Self, Stream)> {
         let reader = stream.try_clone()?;
         let link = Self {
             handle: stream.try_clone()?,
             writer: Shared::new(stream),
             turn: Shared::default(),
-            exchange: Shared::default(),
+            under_way: Shared::default(),
             changed: Condvar::new(),
             patience,
+            parent,
+            admitted: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
         };
         Ok((link, reader))
     }
 
     /// Asks the enclave, and waits for its reply.
     pub(super) fn call(&self, request: &Request) -> Result<Reply, CallError> {
-        let mut turn = self.turn.lock();
+        self.exchange(self.turn.lock(), request, self.patience.with(request))
+    }
+
+    /// Asks who dialled where it stands. Somebody who says nothing useful is not waited for.
+    pub(super) fn introduce(&self) -> Result<Reply, CallError> {
+        self.exchange(self.turn.lock(), &Request::Status, self.patience.introduction)
+    }
+
+    /// Whether the enclave still answers. A request under way has a deadline of its own, so until then it does.
+    pub(super) fn is_alive(&self) -> bool {
+        let Some(turn) = self.turn.try_lock() else { return true };
+        let reply = self.exchange(turn, &Request::Status, self.patience.alive);
+        matches!(reply, Ok(Reply::Status(_)))
+    }
+
+    /// Lets it be heard: from now on its states are stored.
+    pub(super) fn admit(&self) {
+        self.admitted.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it may change what the parent stores.
+    pub(super) fn is_in_force(&self) -> bool {
+        self.admitted.load(Ordering::SeqCst) && !self.has_ended()
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    fn exchange(&self, mut turn: MutexGuard<'_, u64>, request: &Request, time: Duration) -> Result<Reply, CallError> {
         *turn = turn.wrapping_add(1);
         self.send(request, *turn)?;
-        let reply = self.wait(self.patience.with(request));
+        let reply = self.wait(time);
         if reply.is_err() {
             self.end();
         }
@@ -77,7 +116,7 @@ impl Link {
         let mut writer = Writer::new();
         request.write(&mut writer, id);
         let operation = operation_of(request);
-        match &mut *self.exchange.lock() {
+        match &mut *self.under_way.lock() {
             Exchange::Ended => return Err(CallError::Ended),
             free => *free = Exchange::Waiting { operation, id },
         }
@@ -89,10 +128,10 @@ impl Link {
 
     fn wait(&self, time: Duration) -> Result<Reply, CallError> {
         let deadline = Deadline::after(time);
-        let mut exchange = self.exchange.lock();
+        let mut exchange = self.under_way.lock();
         loop {
             match std::mem::take(&mut *exchange) {
-                Exchange::Answered(reply) => return Ok(reply),
+                Exchange::Answered(reply) => return Ok(*reply),
                 Exchange::Idle | Exchange::Ended => {
                     *exchange = Exchange::Ended;
                     return Err(CallError::Ended);
@@ -117,7 +156,7 @@ impl Link {
             match self.serve_one(&mut reader) {
                 Ok(()) => {}
                 // Whoever has a request to work on may be late with its heartbeat; the request has a deadline of its own.
-                Err(ReadError::Idle) if matches!(*self.exchange.lock(), Exchange::Waiting { .. }) => {}
+                Err(ReadError::Idle) if matches!(*self.under_way.lock(), Exchange::Waiting { .. }) => {}
                 Err(error) => break error,
             }
         };
@@ -130,20 +169,19 @@ impl Link {
         if frame.header.is_reply() {
             return self.take_reply(&frame);
         }
-        let reply = match EnclaveRequest::decode(&frame.header, &frame.body)? {
-            EnclaveRequest::Ping => AgentReply::Pong,
-        };
+        let request = EnclaveRequest::decode(&frame.header, &frame.body)?;
+        let reply = self.parent.answer(request, || self.is_in_force());
         let mut writer = Writer::new();
         reply.write(&mut writer, frame.header.request_id);
         Ok(frames::send(&mut *self.writer.lock(), writer)?)
     }
 
     fn take_reply(&self, frame: &Frame) -> Result<(), ReadError> {
-        let mut exchange = self.exchange.lock();
+        let mut exchange = self.under_way.lock();
         let answers = |operation: u8| [operation | REPLY, ERROR].contains(&frame.header.operation);
         match *exchange {
             Exchange::Waiting { operation, id } if id == frame.header.request_id && answers(operation) => {
-                *exchange = Exchange::Answered(Reply::decode(&frame.header, &frame.body)?);
+                *exchange = Exchange::Answered(Box::new(Reply::decode(&frame.header, &frame.body)?));
                 self.changed.notify_all();
                 Ok(())
             }
@@ -154,7 +192,8 @@ impl Link {
 
     /// Ends the connection; whoever waits for a reply learns it.
     pub(super) fn end(&self) {
-        *self.exchange.lock() = Exchange::Ended;
+        self.ended.store(true, Ordering::SeqCst);
+        *self.under_way.lock() = Exchange::Ended;
         self.changed.notify_all();
         self.handle.end();
     }
@@ -168,6 +207,7 @@ fn operation_of(request: &Request) -> u8 {
         Request::Policy(_) => 0x03,
         Request::Ready => 0x04,
         Request::InstallCredential(_) => 0x10,
+        Request::InstallAws(_) => 0x11,
         Request::Create(_) => 0x20,
         Request::Csr(_) => 0x21,
         Request::InstallChain(_) => 0x22,
@@ -176,31 +216,39 @@ fn operation_of(request: &Request) -> u8 {
         Request::Supersede(_) => 0x25,
         Request::Retire(_) => 0x26,
         Request::Narrow(_) => 0x27,
+        Request::Provision(_) => 0x28,
+        Request::Restore(_) => 0x29,
         Request::Statistics => 0x30,
+        Request::Attest(_) => 0x31,
     }
 }
 
 /// How long the enclave may take for its reply.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
+    /// To say who it is.
+    pub(super) introduction: Duration,
+    /// To show that it is still there, when another service dials.
+    pub(super) alive: Duration,
     /// For most requests.
     pub(super) usual: Duration,
-    /// For making a key.
-    pub(super) create: Duration,
+    /// For making a key, and for what AWS has to answer first.
+    pub(super) long: Duration,
 }
 
 impl Patience {
     /// An RSA key of 8,192 bits took 27 s in a build without optimisation, and the time varies widely.
     pub(super) const RELEASE: Self = Self {
+        introduction: Duration::from_secs(5),
+        alive: Duration::from_secs(1),
         usual: Duration::from_secs(30),
-        create: Duration::from_secs(120),
+        long: Duration::from_secs(120),
     };
 
     fn with(self, request: &Request) -> Duration {
-        if matches!(request, Request::Create(_)) {
-            self.create
-        } else {
-            self.usual
+        match request {
+            Request::Create(_) | Request::Import(_) | Request::Provision(_) | Request::Restore(_) => self.long,
+            _ => self.usual,
         }
     }
 }
@@ -213,16 +261,17 @@ mod tests {
     use super::*;
     use enclave_wire::KeyId;
     use std::os::unix::net::UnixStream;
-    use std::sync::Arc;
 
     const BRIEF: Patience = Patience {
+        introduction: Duration::from_millis(500),
+        alive: Duration::from_millis(500),
         usual: Duration::from_millis(500),
-        create: Duration::from_millis(500),
+        long: Duration::from_millis(500),
     };
 
     fn pair() -> (Arc<Link>, std::thread::JoinHandle<ReadError>, UnixStream) {
         let (here, there) = UnixStream::pair().unwrap();
-        let (link, reader) = Link::new(Stream::Unix(here), BRIEF).unwrap();
+        let (link, reader) = Link::new(Stream::Unix(here), BRIEF, Arc::default()).unwrap();
         let link = Arc::new(link);
         let serving = Arc::clone(&link);
         (link, std::thread::spawn(move || serving.serve(reader)), there)

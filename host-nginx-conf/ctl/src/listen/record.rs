@@ -13,6 +13,7 @@ pub(super) fn record(store: Option<&Store>, boot: BootId, keep: bool, request: &
     let Some(store) = store else {
         return match reply {
             Reply::CredentialInstalled => Record::NoDirectory,
+            Reply::Provisioned(key) if key.sealed.is_none() => Record::NoDirectory,
             _ => Record::Nothing,
         };
     };
@@ -33,6 +34,9 @@ fn write(store: &Store, boot: BootId, keep: bool, request: &Request, reply: &Rep
             };
             store.add_credential(&new.client, credential).map(|()| true)
         }
+        // What is sealed comes back by its state, which is on disk already: with its chain, its usage and its place.
+        (_, Reply::Created(key) | Reply::Imported(key) | Reply::Provisioned(key)) if key.sealed.is_some() => Ok(false),
+        (Request::Provision(provision), Reply::Provisioned(key)) => store.keep_bundle(key, provision).map(|()| true),
         (Request::Import(import), Reply::Imported(key)) if keep => store.keep_key(key, &import.pkcs8).map(|()| true),
         (Request::Import(_), Reply::Imported(key)) | (Request::Create(_), Reply::Created(key)) => {
             store.note_volatile(key, boot).map(|()| false)
@@ -50,6 +54,7 @@ fn write(store: &Store, boot: BootId, keep: bool, request: &Request, reply: &Rep
             | Request::Policy(_)
             | Request::Ready
             | Request::InstallCredential(_)
+            | Request::InstallAws(_)
             | Request::Create(_)
             | Request::Csr(_)
             | Request::InstallChain(_)
@@ -58,7 +63,10 @@ fn write(store: &Store, boot: BootId, keep: bool, request: &Request, reply: &Rep
             | Request::Supersede(_)
             | Request::Retire(_)
             | Request::Narrow(_)
-            | Request::Statistics,
+            | Request::Provision(_)
+            | Request::Restore(_)
+            | Request::Statistics
+            | Request::Attest(_),
             _,
         ) => Ok(false),
     }

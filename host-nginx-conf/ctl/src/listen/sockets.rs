@@ -1,4 +1,4 @@
-//! The two sockets of `listen`, and who may connect to them.
+//! The sockets of `listen`, and who may connect to them.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, Read, Write};
@@ -15,9 +15,30 @@ use crate::files;
 use crate::frames::Socket;
 
 /// Where the enclave dials.
-pub(super) enum ControlListener {
+pub(super) struct EnclaveListener {
+    plane: Plane,
+    socket: Listener,
+}
+
+enum Listener {
     Unix(UnixListener),
     Vsock(VsockListener),
+}
+
+/// What the enclave dials for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plane {
+    Control,
+    Egress,
+}
+
+impl std::fmt::Display for Plane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Control => "control",
+            Self::Egress => "egress",
+        })
+    }
 }
 
 /// A connection of the enclave's.
@@ -30,9 +51,9 @@ pub(super) enum Stream {
 #[derive(Debug)]
 pub(crate) enum BindError {
     /// An abstract socket has no permissions: any user could pose as the enclave.
-    Abstract,
-    /// The directory of the control socket lets others in.
-    Directory(PathBuf),
+    Abstract(Plane),
+    /// The directory of the socket lets others in.
+    Directory(Plane, PathBuf),
     /// Somebody answers on it.
     InUse(PathBuf),
     /// A file that is no socket has its name.
@@ -44,13 +65,14 @@ pub(crate) enum BindError {
 impl std::fmt::Display for BindError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Abstract => f.write_str(
-                "an abstract socket has no permissions, so any user could pose as the service; give --control unix:/PATH or \
+            Self::Abstract(plane) => write!(
+                f,
+                "an abstract socket has no permissions, so any user could pose as the service; give --{plane} unix:/PATH or \
                  vsock:any:PORT",
             ),
-            Self::Directory(path) => write!(
+            Self::Directory(plane, path) => write!(
                 f,
-                "{} must be a directory of mode 0700 that belongs to the user of `listen`; who can reach the control socket in \
+                "{} must be a directory of mode 0700 that belongs to the user of `listen`; who can reach the {plane} socket in \
                  it can pose as the service",
                 path.display()
             ),
@@ -61,39 +83,46 @@ impl std::fmt::Display for BindError {
     }
 }
 
-impl ControlListener {
-    pub(super) fn bind(address: &Address) -> Result<Self, BindError> {
-        match address {
+impl EnclaveListener {
+    pub(super) fn bind(plane: Plane, address: &Address) -> Result<Self, BindError> {
+        let socket = match address {
             Address::UnixPath(path) => {
                 let path = Path::new(path);
-                private_directory(path)?;
-                bind_path(path).map(Self::Unix)
+                private_directory(plane, path)?;
+                Listener::Unix(bind_path(path)?)
             }
-            Address::UnixAbstract(_) => Err(BindError::Abstract),
+            Address::UnixAbstract(_) => return Err(BindError::Abstract(plane)),
             // To listen, a CID says nothing: the address may be the one that the enclave dials.
             Address::Vsock { cid: _, port } => VsockListener::bind_with_cid_port(vsock::VMADDR_CID_ANY, *port)
-                .map(Self::Vsock)
-                .map_err(|error| BindError::Io(address.to_string(), error)),
-        }
+                .map(Listener::Vsock)
+                .map_err(|error| BindError::Io(address.to_string(), error))?,
+        };
+        Ok(Self { plane, socket })
     }
 
     /// The next connection of somebody who may be the enclave.
     pub(super) fn accept(&self) -> io::Result<Stream> {
         loop {
-            match self {
-                Self::Unix(listener) => {
+            match &self.socket {
+                Listener::Unix(listener) => {
                     let (stream, _) = listener.accept()?;
                     if is_trusted(peer_uid(&stream)?) {
                         return Ok(Stream::Unix(stream));
                     }
-                    super::say("a stranger dialled the control socket and was sent away");
+                    super::say(&format!(
+                        "a stranger dialled the {} socket and was sent away",
+                        self.plane
+                    ));
                 }
-                Self::Vsock(listener) => {
+                Listener::Vsock(listener) => {
                     let (stream, peer) = listener.accept()?;
                     if is_foreign(peer.cid(), vsock::get_local_cid().ok()) {
                         return Ok(Stream::Vsock(stream));
                     }
-                    super::say("a process of this machine dialled the control port and was sent away");
+                    let plane = self.plane;
+                    super::say(&format!(
+                        "a process of this machine dialled the {plane} port and was sent away"
+                    ));
                 }
             }
         }
@@ -128,9 +157,9 @@ fn is_foreign(cid: u32, own: Option<u32>) -> bool {
     cid > vsock::VMADDR_CID_HOST && Some(cid) != own
 }
 
-fn private_directory(socket: &Path) -> Result<(), BindError> {
+fn private_directory(plane: Plane, socket: &Path) -> Result<(), BindError> {
     let parent = socket.parent().unwrap_or(Path::new("/"));
-    let refused = || BindError::Directory(parent.to_owned());
+    let refused = || BindError::Directory(plane, parent.to_owned());
     let found = fs::symlink_metadata(parent).map_err(|_| refused())?;
     let ours = found.uid() == rustix::process::geteuid().as_raw();
     if found.is_dir() && ours && found.mode() & 0o7777 == 0o700 {
@@ -166,10 +195,15 @@ impl Stream {
 
     /// Ends the connection for all its clones. One that has ended already is as good.
     pub(super) fn end(&self) {
-        drop(match self {
-            Self::Unix(stream) => stream.shutdown(Shutdown::Both),
-            Self::Vsock(stream) => stream.shutdown(Shutdown::Both),
-        });
+        drop(self.shutdown(Shutdown::Both));
+    }
+
+    /// Ends one direction, or both.
+    pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Self::Unix(stream) => stream.shutdown(how),
+            Self::Vsock(stream) => stream.shutdown(how),
+        }
     }
 }
 
@@ -186,7 +220,7 @@ impl Write for Stream {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         match self {
             Self::Unix(stream) => stream.write(buffer),
-            Self::Vsock(stream) => stream.write(buffer),
+            Self::Vsock(stream) => stream.write(buffer.get(..VSOCK_WRITE).unwrap_or(buffer)),
         }
     }
 
@@ -210,6 +244,9 @@ impl Socket for Stream {
         }
     }
 }
+
+/// The most that is written to a vsock at a time.
+const VSOCK_WRITE: usize = 16_384;
 
 #[cfg(test)]
 mod tests {

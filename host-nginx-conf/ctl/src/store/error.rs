@@ -59,6 +59,14 @@ pub(super) enum Problem {
     TooLong,
     /// More names or clients than a key has.
     Names,
+    /// A bundle without the file that says what it is for.
+    DocumentAlone,
+    /// A bundle of more than 64 KiB.
+    DocumentTooLong,
+    /// A sealed state of more than 120,000 bytes.
+    StateTooLong,
+    /// An object of S3 has a bucket, a key and a region.
+    Object,
 }
 
 impl std::fmt::Display for ItemError {
@@ -78,6 +86,10 @@ impl std::fmt::Display for ItemError {
             }
             Problem::Count => f.write_str(" a client has one or two credentials"),
             Problem::Names => f.write_str(" a key has at most 100 DNS names and 64 clients"),
+            Problem::DocumentAlone => f.write_str(" a bundle without its .toml; remove it, or provision it again"),
+            Problem::DocumentTooLong => f.write_str(" a bundle has at most 64 KiB"),
+            Problem::StateTooLong => f.write_str(" a sealed state has at most 120,000 bytes"),
+            Problem::Object => f.write_str(" an object of S3 has both: s3 = \"s3://BUCKET/KEY\" and region"),
             Problem::TooLong => f.write_str(" a policy has at most 64 KiB"),
         }
     }

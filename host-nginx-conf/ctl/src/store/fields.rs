@@ -4,10 +4,10 @@ use std::marker::PhantomData;
 
 use enclave_wire::control::Origin;
 use enclave_wire::credential::{CredentialId, Verifier};
-use enclave_wire::{BootId, DnsName, Name, Usage};
+use enclave_wire::{BootId, DnsName, Name, Usage, log};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
-use crate::hex;
+use crate::{hex, printable, s3};
 
 /// A value that a file writes as a string.
 pub(super) struct Text<T>(pub(super) T);
@@ -80,8 +80,11 @@ fields! {
     Name, "a name: 1 to 64 of A-Z a-z 0-9 - _ .", |text: &str| text.parse().ok();
     DnsName, "a DNS name in lower case", |text: &str| text.parse().ok();
     Usage, "\"tls\", \"tls-client\" or \"digest\"", |text: &str| text.parse().ok();
-    Origin, "\"born\" or \"imported\"", |text: &str| Origin::ALL.iter().copied().find(|o| o.to_string() == text);
+    Origin, "\"born\", \"imported\" or \"bundle\"", |text: &str| Origin::ALL.iter().copied().find(|o| o.to_string() == text);
     BootId, "32 lower-case hexadecimal digits", |text| hex::decode(text).map(BootId);
     CredentialId, "32 lower-case hexadecimal digits", |text| hex::decode(text).map(CredentialId);
     Verifier, "64 lower-case hexadecimal digits", |text| hex::decode(text).map(Verifier);
+    s3::Location, "s3://BUCKET/KEY", |text: &str| text.parse().ok();
+    log::Text<256>, "at most 256 printable characters", printable::exact;
+    log::Text<32>, "at most 32 printable characters", printable::exact;
 }

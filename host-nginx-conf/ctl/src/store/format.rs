@@ -1,16 +1,17 @@
 //! The TOML of the replay directory's files, both ways.
 
-use enclave_wire::control::{KeyInfo, Origin};
+use enclave_wire::control::{KeyInfo, Origin, S3Object};
 use enclave_wire::credential::{CredentialId, Verifier};
+use enclave_wire::log;
 use enclave_wire::{BootId, DnsName, KeyId, Name, Usage};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use super::error::{ItemError, Problem};
+use super::error::{ItemError, Problem, item};
 use super::fields::Text;
-use super::{Credential, KeptKey, VolatileKey};
-use crate::hex;
+use super::{Credential, KeptBundle, KeptKey, VolatileKey};
+use crate::{hex, s3};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,6 +22,20 @@ struct KeyFile {
     superseded: bool,
     dns_names: Vec<Text<DnsName>>,
     clients: Vec<Text<Name>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BundleFile {
+    name: Text<Name>,
+    generation: u32,
+    usage: Text<Usage>,
+    superseded: bool,
+    dns_names: Vec<Text<DnsName>>,
+    clients: Vec<Text<Name>>,
+    kms_key: Text<log::Text<256>>,
+    s3: Option<Text<s3::Location>>,
+    region: Option<Text<log::Text<32>>>,
 }
 
 #[derive(Deserialize)]
@@ -71,6 +86,46 @@ pub(super) fn key_text(key: &KeptKey) -> String {
     )
 }
 
+pub(super) fn bundle(id: KeyId, file: &str, contents: &[u8]) -> Result<KeptBundle, ItemError> {
+    let read: BundleFile = parse(file, contents)?;
+    let object = match (read.s3, read.region) {
+        (None, None) => None,
+        (Some(Text(place)), Some(Text(region))) => Some(S3Object {
+            region,
+            bucket: place.bucket,
+            key: place.key,
+        }),
+        _ => return Err(item(file, Problem::Object)),
+    };
+    Ok(KeptBundle {
+        key: KeptKey {
+            id,
+            name: read.name.0,
+            generation: read.generation,
+            usage: read.usage.0,
+            superseded: read.superseded,
+            dns_names: read.dns_names.into_iter().map(|name| name.0).collect(),
+            clients: read.clients.into_iter().map(|name| name.0).collect(),
+        },
+        kms_key: read.kms_key.0,
+        object,
+    })
+}
+
+pub(super) fn bundle_text(bundle: &KeptBundle) -> String {
+    let mut text = key_text(&bundle.key);
+    text.push_str(&format!("kms_key = {}\n", quoted(bundle.kms_key.as_str())));
+    if let Some(S3Object { region, bucket, key }) = &bundle.object {
+        let place = format!("s3://{}/{}", bucket.as_str(), key.as_str());
+        text.push_str(&format!(
+            "s3 = {}\nregion = {}\n",
+            quoted(&place),
+            quoted(region.as_str())
+        ));
+    }
+    text
+}
+
 pub(super) fn volatile(id: KeyId, file: &str, contents: &[u8]) -> Result<VolatileKey, ItemError> {
     let read: VolatileFile = parse(file, contents)?;
     Ok(VolatileKey {
@@ -114,6 +169,11 @@ pub(super) fn credentials_text(credentials: &[Credential]) -> Zeroizing<String> 
         }
     }
     text
+}
+
+/// Printable text as a basic string: it has no control characters to escape.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// Names need no escapes: their alphabets have neither quotes nor backslashes.

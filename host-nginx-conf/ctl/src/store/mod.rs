@@ -7,18 +7,31 @@
 //!   keys/ID.toml              an imported key: name, generation (in their order those of a name are imported again), usage,
 //!                             superseded, dns_names, clients
 //!   keys/ID.pem               its private key, PKCS#8 in PEM, mode 0600
-//!   chains/ID.pem             its chain, leaf first
-//!   volatile/ID.toml          a key that a restart loses (born, or imported without --keep), so that it can be told which:
+//!   bundles/ID.toml           a key that came in a bundle and is not sealed: as keys/ID.toml, and the KMS key's ARN; for an object
+//!                             of S3 also s3 and region
+//!   bundles/ID.json           the bundle itself, where it came from a file
+//!   chains/ID.pem             the chain of a key of either kind, leaf first; a bundle has its own, until another is installed
+//!   sealed/NAME.sealed        the sealed state of a name, as the service gave it: all its generations, their chains and their states.
+//!                             Only the newest is kept. Whoever puts an older one here makes the next run of the service begin
+//!                             with that: no one can tell, and `status` says that freshness is unproven
+//!   volatile/ID.toml          a key that a restart loses (neither sealed, nor kept, nor from a bundle), so that it can be told which:
 //!                             name, generation, usage, origin, boot
 //! ```
 //!
-//! NAME is a client's name, ID a key's id: 64 lower-case hexadecimal digits. Every file is written under a temporary name, synced
-//! and renamed. The TOML files are strict: an unknown key is refused, with its file and line. A verifier is as good as
-//! its credential for posing as the service to that client, so `credentials/` is as secret as `keys/`.
+//! NAME is a client's name or a certificate's, ID a key's id: 64 lower-case hexadecimal digits. Every file is written under a
+//! temporary name, synced and renamed. The TOML files are strict: an unknown key is refused, with its file and line. A verifier is as
+//! good as its credential for posing as the service to that client, so `credentials/` is as secret as `keys/`. Bundles and sealed
+//! states are ciphertext that KMS opens for attested code only.
+//!
+//! The files of a bundle have the key's id and not its name, since a name may have several generations from several bundles: each is
+//! superseded and retired by itself.
 
+mod bundles;
 mod error;
 mod fields;
 mod format;
+mod sealed;
+mod volatile;
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -34,8 +47,13 @@ use crate::hex;
 use crate::local::Entry;
 use crate::pem;
 
+use bundles::BUNDLES;
+pub(crate) use bundles::KeptBundle;
 pub(crate) use error::{ItemError, OpenError};
 use error::{Problem, item};
+use sealed::SEALED;
+use volatile::VOLATILE;
+pub(crate) use volatile::VolatileKey;
 
 /// The replay directory, locked for this process.
 pub(crate) struct Store {
@@ -61,17 +79,6 @@ pub(crate) struct KeptKey {
     pub(crate) clients: Vec<Name>,
 }
 
-/// A key that a restart of the service loses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct VolatileKey {
-    pub(crate) id: KeyId,
-    pub(crate) name: Name,
-    pub(crate) generation: u32,
-    pub(crate) usage: Usage,
-    pub(crate) origin: Origin,
-    pub(crate) boot: BootId,
-}
-
 impl Store {
     /// Opens the directory, or makes it, and clears away what an interrupted write left behind.
     pub(crate) fn open(root: &Path) -> Result<Self, OpenError> {
@@ -84,7 +91,7 @@ impl Store {
         }
         let lock = File::open(root).map_err(failed)?;
         lock.try_lock().map_err(|_| OpenError::InUse(root.to_owned()))?;
-        for part in [CREDENTIALS, KEYS, CHAINS, VOLATILE] {
+        for part in [CREDENTIALS, KEYS, BUNDLES, CHAINS, SEALED, VOLATILE] {
             let path = root.join(part);
             make_directory(&path)
                 .and_then(|()| remove_temporary(&path))
@@ -156,13 +163,6 @@ impl Store {
         })
     }
 
-    /// The keys that a restart loses, or has lost.
-    pub(crate) fn volatile(&self) -> Vec<Result<VolatileKey, ItemError>> {
-        self.each(VOLATILE, |file| {
-            format::volatile(id_of(file, ".toml")?, file, &self.read(file)?)
-        })
-    }
-
     /// All keys that the directory names. Files that cannot be read are not among them: the replay reports those.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         let kept = self.keys().into_iter().flatten().map(|key| Entry {
@@ -173,6 +173,14 @@ impl Store {
             origin: Origin::Imported,
             kept: true,
         });
+        let bundles = self.bundles().into_iter().flatten().map(|bundle| Entry {
+            id: bundle.key.id,
+            name: bundle.key.name,
+            generation: bundle.key.generation,
+            usage: bundle.key.usage,
+            origin: Origin::Bundle,
+            kept: true,
+        });
         let volatile = self.volatile().into_iter().flatten().map(|key| Entry {
             id: key.id,
             name: key.name,
@@ -181,7 +189,7 @@ impl Store {
             origin: key.origin,
             kept: false,
         });
-        let mut entries: Vec<_> = kept.chain(volatile).collect();
+        let mut entries: Vec<_> = kept.chain(bundles).chain(volatile).collect();
         entries.sort_by(|a, b| (&a.name, a.generation).cmp(&(&b.name, b.generation)));
         entries
     }
@@ -206,17 +214,10 @@ impl Store {
         let file = format!("{KEYS}/{}.pem", key.id);
         let text = pem::encode("PRIVATE KEY", pkcs8.as_bytes()).map_err(|error| item(&file, Problem::Pem(error)))?;
         self.write(&file, text.as_bytes())?;
-        // A service that restarted counts from 1 again; here the number says which came first, so it only grows.
-        let older = self
-            .keys()
-            .into_iter()
-            .flatten()
-            .filter(|old| old.name == key.name && old.id != key.id);
-        let next = older.map(|old| old.generation.saturating_add(1)).max();
         self.write_key(&KeptKey {
             id: key.id,
             name: key.name.clone(),
-            generation: next.unwrap_or(1).max(key.generation),
+            generation: self.next_generation(key),
             usage: key.usage,
             superseded: key.state == State::Superseded,
             dns_names: key.dns_names.items().to_vec(),
@@ -224,37 +225,47 @@ impl Store {
         })
     }
 
-    /// Notes a key that a restart will lose. What an earlier boot lost under its name has found its successor.
-    pub(crate) fn note_volatile(&self, key: &KeyInfo, boot: BootId) -> Result<(), ItemError> {
-        for lost in self
-            .volatile()
-            .into_iter()
-            .flatten()
-            .filter(|old| old.name == key.name && old.boot != boot)
-        {
-            self.remove(&format!("{VOLATILE}/{}.toml", lost.id))?;
-        }
-        let file = format!("{VOLATILE}/{}.toml", key.id);
-        self.write(&file, format::volatile_text(key, boot).as_bytes())
+    /// A service that restarted counts from 1 again; here the number says which came first, so it only grows.
+    fn next_generation(&self, key: &KeyInfo) -> u32 {
+        let older = self.entries().into_iter();
+        let next = older
+            .filter(|old| old.kept && old.name == key.name && old.id != key.id)
+            .map(|old| old.generation.saturating_add(1))
+            .max();
+        next.unwrap_or(1).max(key.generation)
     }
 
     /// Notes a key's new usage or state. Whether it is kept.
     pub(crate) fn amend(&self, key: &KeyInfo, boot: BootId) -> Result<bool, ItemError> {
+        let amended = |kept| KeptKey {
+            usage: key.usage,
+            superseded: key.state == State::Superseded,
+            ..kept
+        };
+        if self.is_bundle(key.id) {
+            let mut bundle = self.bundle(key.id)?;
+            bundle.key = amended(bundle.key);
+            return self.write_bundle(&bundle).map(|()| true);
+        }
         if self.is_kept(key.id) {
             let file = format!("{KEYS}/{}.toml", key.id);
             let kept = format::key(key.id, &file, &self.read(&file)?)?;
-            let superseded = key.state == State::Superseded;
-            let amended = KeptKey {
-                usage: key.usage,
-                superseded,
-                ..kept
-            };
-            return self.write_key(&amended).map(|()| true);
+            return self.write_key(&amended(kept)).map(|()| true);
         }
-        if self.root.join(VOLATILE).join(format!("{}.toml", key.id)).exists() {
+        if self.is_volatile(key.id) {
             self.note_volatile(key, boot)?;
         }
         Ok(false)
+    }
+
+    /// The chain of a kept key, if it was given one.
+    pub(crate) fn chain(&self, id: KeyId) -> Result<Option<Chain>, ItemError> {
+        let file = format!("{CHAINS}/{id}.pem");
+        if !self.root.join(&file).exists() {
+            return Ok(None);
+        }
+        let chain = pem::chain(&self.read(&file)?);
+        chain.map(Some).map_err(|error| item(&file, Problem::Pem(error)))
     }
 
     /// Keeps the chain of a kept key. Whether it is one.
@@ -270,7 +281,14 @@ impl Store {
     /// Removes all that the directory has of a key. Whether it had anything.
     pub(crate) fn forget(&self, id: KeyId) -> Result<bool, ItemError> {
         // In this order an interruption leaves at most a private key alone, which the next replay reports.
-        let parts = [(KEYS, "toml"), (VOLATILE, "toml"), (CHAINS, "pem"), (KEYS, "pem")];
+        let parts = [
+            (KEYS, "toml"),
+            (BUNDLES, "toml"),
+            (VOLATILE, "toml"),
+            (CHAINS, "pem"),
+            (BUNDLES, "json"),
+            (KEYS, "pem"),
+        ];
         let mut found = false;
         for (part, extension) in parts {
             found |= self.remove(&format!("{part}/{id}.{extension}"))?;
@@ -278,8 +296,9 @@ impl Store {
         Ok(found)
     }
 
+    /// Whether a restarted service is given this key again.
     fn is_kept(&self, id: KeyId) -> bool {
-        self.root.join(KEYS).join(format!("{id}.toml")).exists()
+        self.root.join(KEYS).join(format!("{id}.toml")).exists() || self.is_bundle(id)
     }
 
     fn write_key(&self, key: &KeptKey) -> Result<(), ItemError> {
@@ -369,7 +388,6 @@ const POLICY: &str = "policy.toml";
 const CREDENTIALS: &str = "credentials";
 const KEYS: &str = "keys";
 const CHAINS: &str = "chains";
-const VOLATILE: &str = "volatile";
 /// The enclave holds as many of a client: one in use, and one that is rolled out.
 const MAX_CREDENTIALS: usize = 2;
 /// What the protocol carries of a policy.

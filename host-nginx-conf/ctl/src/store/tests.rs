@@ -1,5 +1,8 @@
 use std::os::unix::fs::PermissionsExt;
 
+use enclave_wire::control::{BundleSource, Freshness, Provision, Sealed};
+use enclave_wire::log::Text;
+
 use super::*;
 
 /// A directory of one test's own, removed at its end.
@@ -47,6 +50,7 @@ fn info(id: u8, name: &str, generation: u32) -> KeyInfo {
         clients: vec!["nginx".parse().unwrap()].try_into().unwrap(),
         spki: vec![1].try_into().unwrap(),
         validity: None,
+        sealed: None,
     }
 }
 
@@ -282,4 +286,93 @@ fn a_policy_is_passed_on_as_it_is_or_absent() {
     assert_eq!(store.policy().unwrap().unwrap().as_bytes(), b"version = 1\n");
     scratch.write("policy.toml", &"#".repeat(65_537));
     assert!(store.policy().is_err());
+}
+
+#[test]
+fn a_state_takes_the_place_of_the_older_and_what_was_lost_of_its_name_is_forgotten() {
+    let scratch = Scratch::new("state");
+    let store = scratch.open();
+    let (www, api): (Name, Name) = ("www".parse().unwrap(), "api".parse().unwrap());
+    store.note_volatile(&info(1, "www", 1), BOOT).unwrap();
+    store.note_volatile(&info(2, "api", 1), BOOT).unwrap();
+    for state in [b"older".to_vec(), b"newer".to_vec()] {
+        store.put_state(&www, &state.try_into().unwrap()).unwrap();
+    }
+    assert_eq!(store.state(&www).unwrap().unwrap().as_bytes(), b"newer");
+    assert_eq!(store.state(&api).unwrap(), None);
+    assert_eq!(
+        store.sealed_names().into_iter().map(Result::unwrap).collect::<Vec<_>>(),
+        [www]
+    );
+    assert_eq!(store.volatile().len(), 1);
+    let mode = fs::metadata(scratch.0.join("sealed/www.sealed")).unwrap().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+    scratch.write("sealed/-x.sealed", "");
+    assert_eq!(
+        errors(store.sealed_names()),
+        ["sealed/-x.sealed: a file here is named NAME.sealed"]
+    );
+}
+
+#[test]
+fn a_bundle_that_is_wrong_is_named_and_the_others_are_read() {
+    let scratch = Scratch::new("bundles");
+    let store = scratch.open();
+    let provision = Provision {
+        name: "www".parse().unwrap(),
+        usage: Usage::Tls,
+        dns_names: vec![].try_into().unwrap(),
+        clients: vec!["nginx".parse().unwrap()].try_into().unwrap(),
+        sealed: None,
+        kms_key: Text::lossy("arn:aws:kms:r:1:key/k"),
+        source: BundleSource::Document(b"{}".to_vec().try_into().unwrap()),
+    };
+    store.keep_bundle(&info(1, "www", 1), &provision).unwrap();
+    let read = store.bundle(KeyId([1; 32])).unwrap();
+    let again = store.provision(&read).unwrap();
+    let usage = Usage::Digest; // what the key has now
+    assert_eq!(again, Provision { usage, ..provision });
+
+    let id = |n: u8| KeyId([n; 32]).to_string();
+    let good = scratch.read(&format!("bundles/{}.toml", id(1)));
+    scratch.write(
+        &format!("bundles/{}.toml", id(2)),
+        &(good.clone() + "s3 = \"s3://bkt/k\"\n"),
+    );
+    scratch.write(&format!("bundles/{}.toml", id(3)), &(good.clone() + "s3 = \"bkt/k\"\n"));
+    scratch.write(&format!("bundles/{}.json", id(4)), "{}");
+    scratch.write("bundles/www.toml", &good);
+    assert_eq!(store.bundles().iter().filter(|bundle| bundle.is_ok()).count(), 1);
+    let errors = errors(store.bundles());
+    for expected in [
+        format!("bundles/{}.toml: an object of S3 has both", id(2)),
+        format!("bundles/{}.toml:8: expected s3://BUCKET/KEY", id(3)),
+        format!("bundles/{}.json: a bundle without its .toml", id(4)),
+        "bundles/www.toml: a file here is named ID.toml".to_owned(),
+    ] {
+        assert!(
+            errors.iter().any(|error| error.contains(&expected)),
+            "{expected}: {errors:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_key_that_is_noted_nowhere_is_noted_and_no_other() {
+    let scratch = Scratch::new("unrecorded");
+    let store = scratch.open();
+    let sealed = KeyInfo {
+        sealed: Some(Sealed {
+            group: "default".parse().unwrap(),
+            number: 1,
+            freshness: Freshness::Known,
+        }),
+        ..info(1, "sealed", 1)
+    };
+    store.keep_key(&info(2, "kept", 1), &pkcs8(b"k")).unwrap();
+    store.note_volatile(&info(3, "noted", 1), BOOT).unwrap();
+    let keys = [sealed, info(2, "kept", 1), info(3, "noted", 1), info(4, "new", 1)];
+    assert_eq!(store.note_unrecorded(&keys, BOOT).unwrap(), 1);
+    assert_eq!(store.note_unrecorded(&keys, BOOT).unwrap(), 0);
+    assert_eq!(store.volatile().len(), 2);
 }

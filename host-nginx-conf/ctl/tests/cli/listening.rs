@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 use std::time::Duration;
 
-use enclave_wire::control::{Phase, Reply, Status};
+use enclave_wire::control::{EnclaveRequest, Phase, Reply, Status, StoreState};
 use enclave_wire::log::Text;
 use enclave_wire::{BootId, Writer};
 
@@ -97,6 +97,22 @@ fn threat_10_who_does_not_speak_as_a_service_does_not_displace_it() {
     assert_eq!(fake.world().dials, 1);
     stack.wait_for_log("somebody dialled who is no service");
     assert!(!stack.log().contains("is away"), "{}", stack.log());
+}
+
+#[test]
+fn threat_10_who_has_not_said_who_it_is_stores_nothing() {
+    let (stack, _fake) = Stack::serving("unknown");
+    let mut stranger = UnixStream::connect(stack.control()).unwrap();
+    let mut writer = Writer::new();
+    let state = StoreState {
+        name: "www".parse().unwrap(),
+        number: 9,
+        blob: b"of a stranger".to_vec().try_into().unwrap(),
+    };
+    EnclaveRequest::StoreState(state).write(&mut writer, 1);
+    stranger.write_all(&writer.into_bytes()).unwrap();
+    stack.wait_for_log("a sealed state of www was not stored");
+    assert!(!stack.replay().join("sealed/www.sealed").exists());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::json;
-use support::client::{Ask, date, exchange};
+use support::client::{Ask, date, exchange, sha256};
 use support::{ADMIN, KEY_ARN, Login, PARENT, start};
 
 /// Breaks one rule.
@@ -104,9 +104,16 @@ fn what_is_changed_after_signing_is_refused() {
     ask.body = json!({ "KeyId": support::OTHER_KEY_ARN }).to_string().into_bytes();
     let reply = ask.send_with(kms.address(), Some(&authorization)).unwrap();
     assert_eq!(reply.refusal(), "InvalidSignatureException");
-    let mut ask = self::ask();
-    ask.unsigned_header = Some(("x-amz-content-sha256".to_owned(), "00".repeat(32)));
-    assert_eq!(ask.send(kms.address()).refusal(), "InvalidSignatureException");
+}
+
+#[test]
+fn a_hash_of_the_body_must_be_its_hash() {
+    let kms = start([0; 32]);
+    let mut ask = ask();
+    ask.content_sha256 = Some(sha256(&ask.body));
+    assert_eq!(ask.send(kms.address()).status, 200);
+    ask.content_sha256 = Some("00".repeat(32));
+    assert_eq!(ask.send(kms.address()).refusal(), INVALID);
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! A private key: parsed once, checked, and ready to sign for as long as it lives.
 
 mod error;
+mod pem;
 mod pkcs8;
 mod sign;
 
 use aws_lc_rs::digest;
-use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair,
@@ -15,11 +16,12 @@ use der::asn1::UintRef;
 use der::{Reader, SliceReader};
 use enclave_wire::identity::RsaBits;
 use enclave_wire::{KeyId, KeyType, Spki};
+use zeroize::Zeroizing;
 
 pub use error::KeyError;
 
-/// A private key. It can be neither printed nor copied, nothing gives its bytes back, and the library wipes them when it is
-/// dropped.
+/// A private key. It can be neither printed nor copied, and the library wipes it when it is dropped. Nothing gives its bytes back
+/// but `to_pkcs8`, to sealing alone.
 pub struct SigningKey {
     private: PrivateKey,
     key_type: KeyType,
@@ -43,6 +45,16 @@ impl SigningKey {
     /// Reads a private key in PKCS#8 (RFC 5208, RFC 5958), DER. Nothing may follow it.
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
         Self::new(pkcs8::parse(der)?)
+    }
+
+    /// The key in PKCS#8, DER, as [`SigningKey::from_pkcs8`] reads it: for [`crate::sealed`], which encrypts it at once.
+    pub(crate) fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let bytes = match &self.private {
+            PrivateKey::Rsa(pair) => AsDer::<Pkcs8V1Der<'_>>::as_der(pair).map(|der| wiped(der.as_ref())),
+            PrivateKey::Ecdsa(_, pair) => pair.to_pkcs8v1().map(|der| wiped(der.as_ref())),
+            PrivateKey::Ed25519(pair) => pair.to_pkcs8v1().map(|der| wiped(der.as_ref())),
+        };
+        bytes.map_err(|_| KeyError::Library)
     }
 
     /// The type of the key.
@@ -152,6 +164,11 @@ fn modulus_bits(modulus: Option<&UintRef<'_>>) -> Result<RsaBits, KeyError> {
         .filter(|_| whole)
         .and_then(|bits| RsaBits::try_from(bits).ok())
         .ok_or(KeyError::RsaSize)
+}
+
+/// A copy that is wiped. The library wipes its own.
+fn wiped(der: &[u8]) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(der.to_vec())
 }
 
 fn generated_size(bits: RsaBits) -> Result<KeySize, KeyError> {

@@ -117,18 +117,18 @@ fn rsa_private_key(der: &[u8]) -> Result<(), KeyError> {
     }
 }
 
-/// An ECPrivateKey (RFC 5915). A curve that is repeated here must be named, too.
-fn ec_private_key(der: &[u8]) -> Result<(), KeyError> {
+/// An ECPrivateKey (RFC 5915). A curve that stands in it must be named, too.
+pub(super) fn ec_private_key(der: &[u8]) -> Result<Option<ObjectIdentifier>, KeyError> {
     let mut reader = SliceReader::new(der).map_err(|_| KeyError::Malformed)?;
     reader
         .sequence(|fields| {
             fields.decode::<u8>()?;
             fields.decode::<&OctetStringRef>()?;
-            ContextSpecific::<ObjectIdentifier>::decode_explicit(fields, EC_PARAMETERS)?;
+            let curve = ContextSpecific::<ObjectIdentifier>::decode_explicit(fields, EC_PARAMETERS)?;
             ContextSpecific::<BitStringRef<'_>>::decode_explicit(fields, EC_PUBLIC_KEY)?;
-            Ok::<_, der::Error>(())
+            Ok::<_, der::Error>(curve.map(|curve| curve.value))
         })
-        .and_then(|()| reader.finish())
+        .and_then(|curve| reader.finish().map(|()| curve))
         .map_err(|_| KeyError::Malformed)
 }
 

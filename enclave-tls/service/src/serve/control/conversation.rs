@@ -4,40 +4,39 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 
+use enclave_wire::Writer;
 use enclave_wire::control::{AgentReply, ControlError, EnclaveRequest, Phase, Reply, Request, Status};
 use enclave_wire::frame::{FrameError, Header, limit};
 use enclave_wire::log::Text;
-use enclave_wire::{DecodeError, Writer};
-use tokio::task::JoinHandle;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::sync::mpsc;
 
-use super::{Signing, operations};
+use super::Signing;
+use super::agent::{Agent, Ask};
+use super::requests::{Requests, unexpected};
+use super::work::Work;
 use crate::serve::State;
 use crate::serve::link::{End, Link, Patience};
 use crate::transport::Stream;
-use enclave_policy::Policy;
 
 /// A control connection.
 pub(super) struct Conversation<'a> {
     state: &'a Arc<State>,
     signing: &'a mut Signing,
     link: Link,
-    heartbeat: Heartbeat,
+    /// What this service asks of the agent; from the work, by way of `agent` and `asked`, and of its own accord.
+    requests: Requests,
+    agent: Agent,
+    asked: mpsc::Receiver<Ask>,
     /// The agent's request that is being worked on. Only one is in flight.
     work: Option<Work>,
-}
-
-/// A request that takes its time.
-struct Work {
-    request_id: u64,
-    reply: JoinHandle<Reply>,
 }
 
 /// What may happen next.
 enum Event {
     Frame(Header),
     Done(u64, Reply),
-    Tick,
+    Ask(Ask),
+    Beat,
 }
 
 impl<'a> Conversation<'a> {
@@ -50,11 +49,14 @@ impl<'a> Conversation<'a> {
             frame: limits.frame,
             write: limits.write,
         };
+        let (agent, asked) = Agent::new();
         Self {
             state,
             signing,
             link: Link::new(stream, limit::CONTROL, patience),
-            heartbeat: Heartbeat::new(limits.heartbeat),
+            requests: Requests::new(limits.heartbeat),
+            agent,
+            asked,
             work: None,
         }
     }
@@ -86,96 +88,91 @@ impl<'a> Conversation<'a> {
                 Event::Frame(header) if header.is_reply() => self.take_reply(&header)?,
                 Event::Frame(header) => self.take_request(&header).await?,
                 Event::Done(request_id, reply) => self.reply(request_id, &reply).await?,
-                Event::Tick => {
-                    if let Some(request_id) = self.heartbeat.beat()? {
-                        let mut frame = Writer::new();
-                        EnclaveRequest::Ping.write(&mut frame, request_id);
-                        self.link.send(&frame.into_bytes()).await?;
-                    }
+                Event::Ask(ask) => {
+                    let frame = self.requests.ask(ask);
+                    self.link.send(&frame).await?;
                 }
+                Event::Beat => self.beat().await?,
             }
         }
     }
 
     async fn event(&mut self) -> Result<Event, End> {
         let Self {
-            link, heartbeat, work, ..
+            link,
+            requests,
+            asked,
+            work,
+            ..
         } = self;
         let done = pin!(finished(work));
+        let free = requests.is_free();
         tokio::select! {
             header = link.next() => header.map(Event::Frame),
             (request_id, reply) = done => Ok(Event::Done(request_id, reply)),
-            _ = heartbeat.interval.tick() => Ok(Event::Tick),
+            Some(ask) = asked.recv(), if free => Ok(Event::Ask(ask)),
+            () = requests.beat() => Ok(Event::Beat),
         }
     }
 
-    fn take_reply(&mut self, header: &Header) -> Result<(), End> {
-        // An error is an answer too: the agent is there.
-        AgentReply::decode(header, self.link.body(header)).map_err(End::Refused)?;
-        if !self.heartbeat.answered(header.request_id) {
-            return Err(unexpected());
+    async fn beat(&mut self) -> Result<(), End> {
+        if !self.requests.is_free() {
+            return self.requests.wait();
         }
+        let request = if self.state.wants_credentials() {
+            EnclaveRequest::NeedCredentials
+        } else {
+            EnclaveRequest::Ping
+        };
+        let frame = self.requests.begin(&request, None);
+        self.link.send(&frame).await
+    }
+
+    fn take_reply(&mut self, header: &Header) -> Result<(), End> {
+        let reply = AgentReply::decode(header, self.link.body(header)).map_err(End::Refused)?;
+        self.requests.answered(header.request_id, reply)?;
         self.link.consume(header);
         Ok(())
     }
 
     async fn take_request(&mut self, header: &Header) -> Result<(), End> {
-        if self.work.is_some() {
+        let request = Request::decode(header, self.link.body(header)).map_err(End::Refused)?;
+        // The one that work may wait for comes beside it.
+        if self.work.is_some() && !matches!(request, Request::InstallAws(_)) {
             return Err(unexpected());
         }
-        let request = Request::decode(header, self.link.body(header)).map_err(End::Refused)?;
         self.link.consume(header);
         let phase = self.phase();
         let reply = match (phase, request) {
             (_, Request::Ping) => Reply::Pong,
             (_, Request::Status) => Reply::Status(self.status(phase)),
-            (_, Request::Policy(bytes)) => match self.take_policy(bytes.as_ref().map(|bytes| bytes.as_bytes())) {
-                Ok(()) => Reply::PolicyTaken,
-                Err(error) => Reply::Error(error),
-            },
+            (_, Request::Policy(bytes)) => {
+                let bytes = bytes.as_ref().map(|bytes| bytes.as_bytes());
+                answer(self.state.take_policy(bytes), Reply::PolicyTaken)
+            }
             (Phase::AwaitingPolicy, _) => Reply::Error(ControlError::PolicyFirst),
-            (_, Request::Ready) => match self.signing.open(self.state) {
-                Ok(()) => Reply::Serving,
-                Err(error) => {
-                    tracing::error!(%error, address = %self.state.config.signing, "cannot open the signing plane");
-                    Reply::Error(ControlError::Failed)
-                }
-            },
+            (_, Request::Ready) => self.open(),
+            (_, Request::InstallAws(install)) => answer(self.state.install_aws(install), Reply::AwsInstalled),
             (_, request) => {
-                let state = Arc::clone(self.state);
-                let reply = tokio::task::spawn_blocking(move || operations::answer(&state, request));
-                self.work = Some(Work {
-                    request_id: header.request_id,
-                    reply,
-                });
+                self.work = Some(Work::begin(self.state, &self.agent, header.request_id, request));
                 return Ok(());
             }
         };
         self.reply(header.request_id, &reply).await
     }
 
-    fn take_policy(&self, parents: Option<&[u8]>) -> Result<(), ControlError> {
-        if self.state.policy.get().is_some() {
-            return Err(ControlError::PolicyAlreadySet);
-        }
-        let image = &self.state.config.policy;
-        let merged = match parents.map(Policy::parse) {
-            None => image.clone(),
-            Some(Ok(parents)) => image.intersect(&parents),
-            Some(Err(error)) => {
-                tracing::warn!(%error, "the parent's policy was refused");
-                return Err(ControlError::PolicyInvalid);
+    fn open(&mut self) -> Reply {
+        match self.signing.open(self.state) {
+            Ok(()) => Reply::Serving,
+            Err(error) => {
+                tracing::error!(%error, address = %self.state.config.signing, "cannot open the signing plane");
+                Reply::Error(ControlError::Failed)
             }
-        };
-        tracing::info!(parents = parents.is_some(), "the policy is set for this boot");
-        self.state
-            .policy
-            .set(merged)
-            .map_err(|_| ControlError::PolicyAlreadySet)
+        }
     }
 
     fn phase(&mut self) -> Phase {
-        if self.state.policy.get().is_none() {
+        if self.state.in_force().is_none() {
             Phase::AwaitingPolicy
         } else if self.signing.is_open() {
             Phase::Serving
@@ -190,6 +187,8 @@ impl<'a> Conversation<'a> {
             version: Text::lossy(env!("CARGO_PKG_VERSION")),
             phase,
             uptime_ms: u64::try_from(self.state.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            now: self.state.platform.clock.now_unix(),
+            policy_sha384: self.state.in_force().map(|force| force.policy.sha384()),
         }
     }
 
@@ -201,63 +200,16 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// The service's pings: one in flight, and three misses end the connection.
-struct Heartbeat {
-    interval: Interval,
-    last_id: u64,
-    unanswered: Option<u64>,
-    missed: u32,
-}
-
-impl Heartbeat {
-    fn new(every: std::time::Duration) -> Self {
-        let mut interval = interval(every);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self {
-            interval,
-            last_id: 0,
-            unanswered: None,
-            missed: 0,
-        }
-    }
-
-    /// The id of the ping to send now, if none is in flight.
-    fn beat(&mut self) -> Result<Option<u64>, End> {
-        if self.unanswered.is_some() {
-            self.missed = self.missed.saturating_add(1);
-            return if self.missed >= MISSES {
-                Err(End::Deadline)
-            } else {
-                Ok(None)
-            };
-        }
-        self.last_id = self.last_id.wrapping_add(1);
-        self.unanswered = Some(self.last_id);
-        Ok(self.unanswered)
-    }
-
-    fn answered(&mut self, request_id: u64) -> bool {
-        self.missed = 0;
-        self.unanswered.take() == Some(request_id)
-    }
-}
-
 /// The reply of the work that is done; never, if there is none.
 async fn finished(work: &mut Option<Work>) -> (u64, Reply) {
     let Some(current) = work.as_mut() else {
         return std::future::pending().await;
     };
-    // If it panicked, the hook of `boot` has logged where.
-    let reply = (&mut current.reply).await.unwrap_or(Reply::Error(ControlError::Failed));
-    let request_id = current.request_id;
+    let done = current.done().await;
     *work = None;
-    (request_id, reply)
+    done
 }
 
-/// The protocol knows this frame, but not here: a reply to nothing, or a second request.
-fn unexpected() -> End {
-    End::Refused(FrameError::Body(DecodeError::UnknownTag))
+fn answer(result: Result<(), ControlError>, done: Reply) -> Reply {
+    result.map_or_else(Reply::Error, |()| done)
 }
-
-/// Heartbeats without a reply that end a connection.
-const MISSES: u32 = 3;

@@ -1,7 +1,10 @@
 //! The control plane: the service dials the agent, keeps one connection, and dials again when it ends.
 
+mod agent;
 mod conversation;
 mod operations;
+mod requests;
+mod work;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,6 +16,8 @@ use super::{StartError, State};
 use crate::transport::{Listener, dial};
 
 use self::conversation::Conversation;
+
+pub(crate) use self::agent::Agent;
 
 /// Runs the service: control for ever, and the signing plane once control has opened it. Dropping the future ends both.
 pub(super) async fn run(state: Arc<State>) -> Result<Infallible, StartError> {

@@ -18,8 +18,8 @@ pub(crate) struct Ask {
     pub(crate) date: String,
     pub(crate) region: String,
     pub(crate) service: String,
-    /// Not covered by the signature.
-    pub(crate) unsigned_header: Option<(String, String)>,
+    /// What `x-amz-content-sha256` says of the body; signed.
+    pub(crate) content_sha256: Option<String>,
     /// Left out of the signature.
     pub(crate) leave_out: Option<&'static str>,
 }
@@ -41,7 +41,7 @@ impl Ask {
             date: date(0),
             region: REGION.to_owned(),
             service: "kms".to_owned(),
-            unsigned_header: None,
+            content_sha256: None,
             leave_out: None,
         }
     }
@@ -78,8 +78,9 @@ impl Ask {
         let mut headers = vec![
             ("content-type", "application/x-amz-json-1.1".to_owned()),
             ("host", host.to_owned()),
-            ("x-amz-date", self.date.clone()),
         ];
+        headers.extend(self.content_sha256.clone().map(|hash| ("x-amz-content-sha256", hash)));
+        headers.push(("x-amz-date", self.date.clone()));
         headers.extend(self.login.token.map(|token| ("x-amz-security-token", token.to_owned())));
         headers.push(("x-amz-target", format!("TrentService.{}", self.operation)));
         headers
@@ -96,7 +97,7 @@ impl Ask {
     /// None: the connection ended before a whole reply.
     pub(crate) fn send_with(&self, to: SocketAddr, authorization: Option<&str>) -> Option<Reply> {
         let mut request = "POST / HTTP/1.1\r\nconnection: close\r\n".to_owned();
-        for (name, value) in self.headers(&to.to_string()).iter().chain(&self.unsigned_header) {
+        for (name, value) in self.headers(&to.to_string()) {
             request += &format!("{name}: {value}\r\n");
         }
         if let Some(authorization) = authorization {
@@ -155,7 +156,7 @@ pub(crate) fn date(offset_seconds: i64) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(digest(&SHA256, bytes).as_ref())
 }
 

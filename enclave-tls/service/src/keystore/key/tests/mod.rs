@@ -3,6 +3,8 @@
 mod fault;
 mod import;
 pub(in crate::keystore) mod openssl;
+mod pem;
+mod sealing;
 mod signatures;
 
 use enclave_wire::{Mechanism, Usage};

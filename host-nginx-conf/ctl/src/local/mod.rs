@@ -7,14 +7,18 @@
 //! |---|---|---|
 //! | 0x70 | forward | keep `bool`, `bytes32`: a whole frame of the control plane, for the enclave |
 //! | 0x71 | records | nothing |
+//! | 0x72 | parent | nothing |
 //!
 //! | byte | answer | body |
 //! |---|---|---|
 //! | 0xf0 | outcome | record (0 nothing to record; 1 recorded; 2 no directory; 3 failed, and `text<4096>`: why), `bytes32`: the enclave's frame |
 //! | 0xf1 | records | directory `bool`, `list<entry, 24000>`; entry = key id, name, generation u32, usage, origin, kept `bool` |
+//! | 0xf2 | parent | [`Parent`] |
 //! | 0xff | unable | one byte of [`Unable`] |
 //!
 //! `keep` asks that an imported key be copied into the replay directory; for other requests it says nothing.
+
+mod parent;
 
 use enclave_wire::control::{Origin, Reply, Request};
 use enclave_wire::frame::{ERROR, Header, limit, write};
@@ -23,13 +27,16 @@ use enclave_wire::{Decode, DecodeError, Encode, KeyId, Name, Reader, Usage, Writ
 use zeroize::Zeroizing;
 
 use crate::frames::Frame;
+pub(crate) use parent::{Aws, Egress, Host, Kind, Parent, Standing, Stranger, Waiting};
 
 /// What a command asks of `listen`. It has no `Debug`: it may carry a private key.
 pub(crate) enum Question {
     /// Pass this to the enclave.
-    Forward { keep: bool, request: Request },
+    Forward { keep: bool, request: Box<Request> },
     /// What does the replay directory hold?
     Records,
+    /// What does `listen` know of itself?
+    Parent,
 }
 
 /// What `listen` answers.
@@ -39,6 +46,8 @@ pub(crate) enum Answer {
     Outcome { record: Record, reply: Reply },
     /// What the replay directory holds.
     Records(Records),
+    /// What `listen` knows of itself.
+    Parent(Parent),
     /// There is no answer of the enclave.
     Unable(Unable),
 }
@@ -122,6 +131,7 @@ impl Question {
                 body.bytes32(&Zeroizing::new(inner.into_bytes()));
             }),
             Self::Records => write(writer, RECORDS, 0, |_| ()),
+            Self::Parent => write(writer, PARENT, 0, |_| ()),
         }
     }
 
@@ -133,9 +143,13 @@ impl Question {
                 let keep = get_bool(&mut reader)?;
                 let (header, body) = inner(&mut reader)?;
                 let request = Request::decode(&header, body).map_err(|_| DecodeError::Invalid)?;
-                Self::Forward { keep, request }
+                Self::Forward {
+                    keep,
+                    request: Box::new(request),
+                }
             }
             RECORDS => Self::Records,
+            PARENT => Self::Parent,
             _ => return Err(DecodeError::UnknownTag),
         };
         reader.finish()?;
@@ -157,6 +171,7 @@ impl Answer {
                 put_bool(body, records.directory);
                 body.list(records.entries.get(..MAX_ENTRIES).unwrap_or(&records.entries));
             }),
+            Self::Parent(parent) => write(writer, PARENT | REPLY, 0, |body| parent.encode(body)),
             Self::Unable(why) => write(writer, ERROR, 0, |body| {
                 let byte = Unable::ALL
                     .iter()
@@ -181,6 +196,7 @@ impl Answer {
                 directory: get_bool(&mut reader)?,
                 entries: reader.list(MAX_ENTRIES)?,
             }),
+            PARENT_ANSWER => Self::Parent(Parent::decode(&mut reader)?),
             ERROR => {
                 let byte = u8::decode(&mut reader)?;
                 let known = Unable::ALL.iter().find(|(_, code)| *code == byte);
@@ -269,9 +285,11 @@ fn get_bool(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
 
 const FORWARD: u8 = 0x70;
 const RECORDS: u8 = 0x71;
+const PARENT: u8 = 0x72;
 const REPLY: u8 = enclave_wire::frame::REPLY;
 const OUTCOME: u8 = FORWARD | REPLY;
 const RECORDS_ANSWER: u8 = RECORDS | REPLY;
+const PARENT_ANSWER: u8 = PARENT | REPLY;
 /// A frame of the control plane, its length field included.
 const MAX_INNER: usize = limit::CONTROL + 4;
 /// The service holds 20,000 keys; some that a restart lost may be named beside them. An entry has at most 106 bytes.
@@ -328,6 +346,7 @@ mod tests {
             outcome(Record::Failed(Text::lossy("no space"))),
             Answer::Records(records),
             Answer::Records(Records::default()),
+            Answer::Parent(Parent::default()),
         ];
         answers.extend(Unable::ALL.map(|(why, _)| Answer::Unable(why)));
         for answer in answers {
@@ -339,24 +358,23 @@ mod tests {
     fn a_forwarded_import_arrives_whole_and_nothing_may_follow_it() {
         let question = Question::Forward {
             keep: true,
-            request: Request::Import(Import {
+            request: Box::new(Request::Import(Import {
                 name: "www".parse().unwrap(),
                 usage: Usage::Tls,
                 dns_names: vec![].try_into().unwrap(),
                 clients: vec![].try_into().unwrap(),
+                sealed: None,
                 pkcs8: vec![9; 8192].try_into().ok().unwrap(),
-            }),
+            })),
         };
         let mut frame = written(|w| question.write(w));
-        match Question::read(&frame) {
-            Ok(Question::Forward {
-                keep: true,
-                request: Request::Import(import),
-            }) => {
-                assert_eq!(import.pkcs8.as_bytes(), [9; 8192]);
-            }
-            _ => panic!("another question"),
-        }
+        let Ok(Question::Forward { keep: true, request }) = Question::read(&frame) else {
+            panic!("another question");
+        };
+        let Request::Import(import) = *request else {
+            panic!("another request");
+        };
+        assert_eq!(import.pkcs8.as_bytes(), [9; 8192]);
         frame.body.push(0);
         assert_eq!(Question::read(&frame).err(), Some(DecodeError::Trailing));
     }
@@ -364,7 +382,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_make_the_readers_panic_and_what_they_accept_has_one_form(
-            operation in proptest::sample::select(vec![FORWARD, RECORDS, OUTCOME, RECORDS_ANSWER, ERROR, 0]),
+            operation in proptest::sample::select(vec![FORWARD, RECORDS, PARENT, OUTCOME, RECORDS_ANSWER, PARENT_ANSWER, ERROR, 0]),
             body in proptest::collection::vec(0u8..20, 0..120),
         ) {
             let sent = frame(enclave_wire::frame::encode_with(operation, 0, |writer| writer.put(&body)).into_bytes());
@@ -380,7 +398,7 @@ mod tests {
         let whole = written(|w| {
             Question::Forward {
                 keep: false,
-                request: Request::List(0),
+                request: Box::new(Request::List(0)),
             }
             .write(w);
         });

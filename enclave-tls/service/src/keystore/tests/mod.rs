@@ -1,6 +1,11 @@
+//! The store: what is in it, for whom, and how much.
+
+mod change;
+mod restore;
+
 use enclave_wire::control::{Listed, Origin};
 use enclave_wire::signing::{Listing, SignError};
-use enclave_wire::{DnsName, KeyType, Mechanism};
+use enclave_wire::{DnsName, KeyType, Mechanism, Usage};
 
 use super::*;
 
@@ -33,7 +38,18 @@ fn new_key(label: &str, clients: &[&str]) -> NewKey {
         origin: Origin::Born,
         dns_names: Listed::<DnsName, 100>::try_from(Vec::new()).unwrap(),
         clients: clients.try_into().unwrap(),
+        chain: None,
+        sealed: None,
     }
+}
+
+fn insert(store: &KeyStore, new: NewKey) -> Result<Arc<Key>, ControlError> {
+    apply(store, Change::Insert(Box::new(new)))
+}
+
+/// As the agent stores every state.
+fn apply(store: &KeyStore, change: Change) -> Result<Arc<Key>, ControlError> {
+    store.commit(store.plan(change)?)
 }
 
 #[test]
@@ -85,16 +101,24 @@ fn clients_are_limited() {
 #[test]
 fn keys_and_names_are_limited() {
     let store = store(&["www"]);
-    store.write().generations = (0..MAX_NAMES).map(|number| (name(&format!("n{number}")), 1)).collect();
+    let known = |last_generation| NameRecord {
+        last_generation,
+        ..NameRecord::default()
+    };
+    store.write().names = (0..MAX_NAMES)
+        .map(|number| (name(&format!("n{number}")), known(1)))
+        .collect();
     assert_eq!(
-        store.insert(new_key("new", &[])).err(),
+        insert(&store, new_key("new", &[])).err(),
         Some(ControlError::LimitReached)
     );
     assert_eq!(
-        store.insert(new_key("n7", &[])).map(|key| key.entry().generation).ok(),
+        insert(&store, new_key("n7", &[]))
+            .map(|key| key.entry().generation)
+            .ok(),
         Some(2)
     );
-    let key = store.insert(new_key("n7", &[])).unwrap();
+    let key = insert(&store, new_key("n7", &[])).unwrap();
     {
         let mut inner = store.write();
         for number in inner.keys.len()..MAX_KEYS {
@@ -103,11 +127,11 @@ fn keys_and_names_are_limited() {
             inner.keys.insert(KeyId(id), Arc::clone(&key));
         }
     }
-    assert_eq!(store.admits(&name("n7"), &[]), Err(ControlError::LimitReached));
-    store.write().generations.insert(name("last"), u32::MAX);
-    store.retire(&key.id()).unwrap();
+    assert_eq!(store.admits(&name("n7"), &[], None), Err(ControlError::LimitReached));
+    store.write().names.insert(name("last"), known(u32::MAX));
+    apply(&store, Change::Retire(key.id())).unwrap();
     assert_eq!(
-        store.insert(new_key("last", &[])).err(),
+        insert(&store, new_key("last", &[])).err(),
         Some(ControlError::LimitReached)
     );
 }
@@ -116,11 +140,11 @@ fn keys_and_names_are_limited() {
 #[test]
 fn retire_forgets() {
     let store = store(&["www"]);
-    let id = store.insert(new_key("a", &["www"])).unwrap().id();
+    let id = insert(&store, new_key("a", &["www"])).unwrap().id();
     let signing = store.get(&id).unwrap();
     let weak = Arc::downgrade(&signing);
-    store.retire(&id).unwrap();
-    assert_eq!(store.retire(&id), Err(ControlError::NoSuchKey));
+    drop(apply(&store, Change::Retire(id)).unwrap());
+    assert_eq!(apply(&store, Change::Retire(id)).err(), Some(ControlError::NoSuchKey));
     assert!(weak.upgrade().is_some(), "a signature is still being made");
     drop(signing);
     assert!(weak.upgrade().is_none());
@@ -131,7 +155,7 @@ fn retire_forgets() {
 fn pages_keep_to_their_budget() {
     let store = store(&["www"]);
     for _ in 0..9 {
-        store.insert(new_key("a", &["www"])).unwrap();
+        insert(&store, new_key("a", &["www"])).unwrap();
     }
     let credential = credential(&store, 0).unwrap();
     let one = store.page(0, usize::MAX, 1).keys[0].to_bytes().len();
@@ -160,13 +184,14 @@ fn pages_keep_to_their_budget() {
 #[test]
 fn counters_are_sorted_by_use() {
     let store = store(&[]);
-    let [a, b] = ["a", "b"].map(|label| store.insert(new_key(label, &[])).unwrap());
+    let [a, b] = ["a", "b"].map(|label| insert(&store, new_key(label, &[])).unwrap());
     a.count(Mechanism::Ecdsa, Ok(()));
     for outcome in [Ok(()), Err(SignError::UsageRefused), Err(SignError::Failed)] {
         b.count(Mechanism::EcdsaSha256, outcome);
     }
     // A record that took another's place counts on.
-    store.supersede(&b.id()).unwrap().count(Mechanism::EcdsaSha256, Ok(()));
+    let b = apply(&store, Change::Supersede(b.id())).unwrap();
+    b.count(Mechanism::EcdsaSha256, Ok(()));
     let counters = store.counters(8);
     assert_eq!(counters.iter().map(|c| c.key).collect::<Vec<_>>(), [b.id(), a.id()]);
     assert_eq!((counters[0].signed, counters[0].refused, counters[0].failed), (2, 1, 1));

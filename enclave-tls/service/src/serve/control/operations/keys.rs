@@ -1,0 +1,131 @@
+//! Keys come, change and go.
+
+use enclave_wire::control::{
+    ControlError, Create, Import, InstallChain, KeyInfo, Listed, Narrow, Origin, Provision, Reply,
+};
+use enclave_wire::identity::CertificateRequest;
+use enclave_wire::{KeyId, Name};
+
+use super::{Administrator, listed};
+use crate::chain;
+use crate::keystore::{Change, Key, KeyError, NewKey, SigningKey};
+
+impl Administrator<'_> {
+    pub(super) fn create(&self, create: Create) -> Result<KeyInfo, ControlError> {
+        let policy = &self.force.policy;
+        policy.allows(&create.name, create.usage)?;
+        policy.allows_key(create.key_type)?;
+        let clients = once(create.clients)?;
+        self.admits(&create.name, &clients, create.sealed.as_ref())?;
+        let signing = SigningKey::generate(create.key_type).map_err(|error| failed("make a key", error))?;
+        self.insert(NewKey {
+            signing,
+            name: create.name,
+            usage: create.usage,
+            origin: Origin::Born,
+            dns_names: create.dns_names,
+            clients,
+            chain: None,
+            sealed: create.sealed,
+        })
+    }
+
+    pub(super) fn import(&self, import: Import) -> Result<KeyInfo, ControlError> {
+        let policy = &self.force.policy;
+        policy.allows_imports()?;
+        policy.allows(&import.name, import.usage)?;
+        let clients = once(import.clients)?;
+        self.admits(&import.name, &clients, import.sealed.as_ref())?;
+        let signing = SigningKey::from_pkcs8(import.pkcs8.as_bytes()).map_err(|error| failed("import a key", error))?;
+        // Wiped as soon as it is read.
+        drop(import.pkcs8);
+        policy.allows_key(signing.key_type())?;
+        self.insert(NewKey {
+            signing,
+            name: import.name,
+            usage: import.usage,
+            origin: Origin::Imported,
+            dns_names: import.dns_names,
+            clients,
+            chain: None,
+            sealed: import.sealed,
+        })
+    }
+
+    pub(super) fn provision(&self, mut provision: Provision) -> Result<KeyInfo, ControlError> {
+        provision.clients = once(provision.clients)?;
+        let change = self.provisioner.bundle(provision)?;
+        self.change("installed from a bundle", change)
+    }
+
+    pub(super) fn request(&self, id: &KeyId) -> Result<CertificateRequest, ControlError> {
+        let key = self.state.keys.get(id)?;
+        let request = key.signing().certificate_request(key.dns_names());
+        request.map_err(|error| failed("make a certificate request", error))
+    }
+
+    pub(super) fn install_chain(&self, install: InstallChain) -> Result<KeyInfo, ControlError> {
+        let key = self.state.keys.get(&install.key)?;
+        let now = self.state.platform.clock.now_unix();
+        let spki = key.signing().spki();
+        let chain = chain::validate(&install.chain, spki, key.usage(), key.dns_names(), now)?;
+        let key = install.key;
+        self.change("chain installed", Change::InstallChain { key, chain })
+    }
+
+    pub(super) fn supersede(&self, id: KeyId) -> Result<KeyInfo, ControlError> {
+        self.change("superseded", Change::Supersede(id))
+    }
+
+    pub(super) fn retire(&self, id: KeyId) -> Result<Reply, ControlError> {
+        self.change("retired", Change::Retire(id))?;
+        Ok(Reply::Retired)
+    }
+
+    pub(super) fn narrow(&self, narrow: Narrow) -> Result<KeyInfo, ControlError> {
+        let Narrow { key, usage } = narrow;
+        self.change("narrowed", Change::Narrow { key, usage })
+    }
+
+    /// What is asked before a key is made: another attempt would make another.
+    fn admits(&self, name: &Name, clients: &Listed<Name, 64>, sealed: Option<&Name>) -> Result<(), ControlError> {
+        self.state.keys.admits(name, clients.items(), sealed)?;
+        self.provisioner.can_seal(sealed)
+    }
+
+    fn insert(&self, new: NewKey) -> Result<KeyInfo, ControlError> {
+        self.change("installed", Change::Insert(Box::new(new)))
+    }
+
+    /// Makes a change, logs it, and says what the key is now.
+    fn change(&self, what: &'static str, change: Change) -> Result<KeyInfo, ControlError> {
+        let planned = self.state.keys.plan(change)?;
+        let key = self.provisioner.commit(planned)?;
+        Ok(changed(what, &key))
+    }
+}
+
+fn changed(what: &'static str, key: &Key) -> KeyInfo {
+    let entry = key.entry();
+    tracing::info!(
+        key = %entry.id, name = %entry.name, generation = entry.generation, r#type = %entry.key_type, usage = %entry.usage, "{what}"
+    );
+    key.info()
+}
+
+/// Says why in the log; the agent gets the rule's code.
+fn failed(what: &'static str, error: KeyError) -> ControlError {
+    tracing::warn!(%error, "cannot {what}");
+    error.into()
+}
+
+/// Each client once, in the order in which they were named.
+fn once(clients: Listed<Name, 64>) -> Result<Listed<Name, 64>, ControlError> {
+    let mut unique: Vec<Name> = Vec::new();
+    for client in clients.into_items() {
+        if !unique.contains(&client) {
+            unique.push(client);
+        }
+    }
+    listed(unique)
+}

@@ -1,0 +1,82 @@
+//! What an administrator may do. Each request is answered on a thread that may block: making an RSA key takes seconds, KMS too.
+
+mod keys;
+mod shown;
+
+use enclave_wire::DecodeError;
+use enclave_wire::control::{ControlError, InstallCredential, Listed, Reply, Request};
+
+use super::agent::Agent;
+use crate::provision::Provisioner;
+use crate::serve::State;
+use crate::serve::force::Force;
+
+/// Answers one request.
+pub(super) fn answer(state: &State, agent: &Agent, request: Request) -> Reply {
+    let name = request.name();
+    let answered = state.in_force().ok_or(ControlError::PolicyFirst);
+    let answered = answered.and_then(|force| Administrator::new(state, force, agent).answer(request));
+    answered.unwrap_or_else(|error| {
+        tracing::warn!(request = name, ?error, "a control request was refused");
+        Reply::Error(error)
+    })
+}
+
+struct Administrator<'a> {
+    state: &'a State,
+    force: &'a Force,
+    provisioner: Provisioner<'a>,
+}
+
+impl<'a> Administrator<'a> {
+    fn new(state: &'a State, force: &'a Force, agent: &'a Agent) -> Self {
+        let provisioner = Provisioner {
+            policy: &force.policy,
+            keys: &state.keys,
+            aws: force.aws.calls(agent),
+            data_keys: &force.data_keys,
+            agent,
+            clock: &*state.platform.clock,
+        };
+        Self {
+            state,
+            force,
+            provisioner,
+        }
+    }
+
+    fn answer(&self, request: Request) -> Result<Reply, ControlError> {
+        Ok(match request {
+            // The conversation answers these itself.
+            Request::Ping | Request::Status | Request::Policy(_) | Request::Ready | Request::InstallAws(_) => {
+                return Err(ControlError::Malformed);
+            }
+            Request::InstallCredential(install) => self.install_credential(install)?,
+            Request::Create(create) => Reply::Created(self.create(create)?),
+            Request::Csr(id) => Reply::Csr(self.request(&id)?),
+            Request::InstallChain(install) => Reply::ChainInstalled(self.install_chain(install)?),
+            Request::Import(import) => Reply::Imported(self.import(import)?),
+            Request::Provision(provision) => Reply::Provisioned(self.provision(provision)?),
+            Request::Restore(blob) => Reply::Restored(listed(self.provisioner.restore(blob.as_bytes())?)?),
+            Request::List(cursor) => Reply::Keys(self.list(cursor)?),
+            Request::Supersede(id) => Reply::Superseded(self.supersede(id)?),
+            Request::Retire(id) => self.retire(id)?,
+            Request::Narrow(narrow) => Reply::Narrowed(self.narrow(narrow)?),
+            Request::Statistics => Reply::Statistics(self.counters()?),
+            Request::Attest(attest) => Reply::Attested(self.attest(&attest)?),
+        })
+    }
+
+    fn install_credential(&self, install: InstallCredential) -> Result<Reply, ControlError> {
+        let client = install.client.clone();
+        self.state
+            .keys
+            .install_credential(install.client, install.id, install.verifier)?;
+        tracing::info!(%client, "credential installed");
+        Ok(Reply::CredentialInstalled)
+    }
+}
+
+fn listed<T, const MAX: usize>(items: Vec<T>) -> Result<Listed<T, MAX>, ControlError> {
+    Listed::try_from(items).map_err(|_: DecodeError| ControlError::Failed)
+}

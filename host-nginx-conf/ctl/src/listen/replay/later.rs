@@ -1,0 +1,96 @@
+//! What could not be opened before the service was: tried again in the background, until it can.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use enclave_wire::control::KeyInfo;
+
+use super::opening::{self, Opened};
+use crate::deadline::Deadline;
+use crate::listen::backoff::Backoff;
+use crate::listen::link::{CallError, Link};
+use crate::listen::parent::Parent;
+use crate::listen::say;
+use crate::listen::waiting::Item;
+
+/// What is left to do for a service that is open.
+pub(in crate::listen) struct Later {
+    queue: VecDeque<Item>,
+}
+
+impl Later {
+    pub(super) fn new(left: Vec<Item>) -> Self {
+        Self { queue: left.into() }
+    }
+
+    /// A service that already serves has most of the directory; another connection may have broken off before the rest.
+    pub(super) fn after_reconnecting(items: Vec<Item>, keys: &[KeyInfo], parent: &Parent) -> Self {
+        let sealed: HashSet<_> = keys
+            .iter()
+            .filter(|key| key.sealed.is_some())
+            .map(|key| &key.name)
+            .collect();
+        let ids: HashSet<_> = keys.iter().map(|key| key.id).collect();
+        let (here, missing): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| match item {
+            Item::State(name) => sealed.contains(name),
+            Item::Bundle(id, _) => ids.contains(id),
+        });
+        let mut waiting = parent.waiting.lock();
+        here.iter().for_each(|item| waiting.done(item));
+        Self::new(missing)
+    }
+
+    /// Gives the service what it lacks, for as long as the connection holds.
+    pub(in crate::listen) fn run(mut self, link: &Arc<Link>, parent: &Parent) {
+        // An error is the connection's, whose end is said elsewhere; the next one's greeting begins anew.
+        let _ended = self.open_all(link, parent).is_err();
+    }
+
+    fn open_all(&mut self, link: &Arc<Link>, parent: &Parent) -> Result<(), CallError> {
+        // Newer credentials may have been found while the service was greeted.
+        if let Some(aws) = &parent.aws {
+            aws.install(link)?;
+        }
+        let Some(store) = parent.store.as_ref().filter(|_| !self.queue.is_empty()) else {
+            return Ok(());
+        };
+        let (mut backoff, mut reason, mut opened) = (Backoff::default(), None, 0_u32);
+        while let Some(item) = self.queue.pop_front() {
+            match opening::open(link, store, parent, &item)? {
+                Opened::Done => {
+                    opened = opened.saturating_add(1);
+                    backoff.reset();
+                }
+                Opened::Refused => {}
+                Opened::NotNow(why) => {
+                    if reason.replace(why) != Some(why) {
+                        say(&format!(
+                            "{item} and those like it are tried again: {}",
+                            crate::advice::refused(why)
+                        ));
+                    }
+                    // The next attempt is another's, so that one group's key does not hold up the others.
+                    self.queue.push_back(item);
+                    pause(link, parent, backoff.after_failure());
+                }
+            }
+        }
+        say(&format!("opened {opened} more items; nothing is left to try"));
+        Ok(())
+    }
+}
+
+/// Waits, but not for a connection that has ended, nor once there are new credentials.
+fn pause(link: &Link, parent: &Parent, time: Duration) {
+    let version = || parent.aws.as_ref().map_or(0, |aws| aws.version());
+    let (deadline, before) = (Deadline::after(time), version());
+    while let Some(left) = deadline.left()
+        && !link.has_ended()
+        && version() == before
+    {
+        std::thread::sleep(left.min(LOOK));
+    }
+}
+
+const LOOK: Duration = Duration::from_millis(200);

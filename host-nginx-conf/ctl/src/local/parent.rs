@@ -1,0 +1,302 @@
+//! What `listen` itself knows: its egress, its AWS credentials, and what the service has not been given yet.
+
+use enclave_wire::control::ControlError;
+use enclave_wire::log::Text;
+use enclave_wire::{Decode, DecodeError, DnsName, Encode, Name, Reader, Writer};
+
+/// The parent's side.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Parent {
+    /// With `--egress`.
+    pub(crate) egress: Option<Egress>,
+    /// With `--aws`.
+    pub(crate) aws: Option<Aws>,
+    /// What is in the replay directory, comes through AWS, and is not in the service.
+    pub(crate) waiting: Vec<Waiting>,
+}
+
+/// What went through the egress since `listen` started.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Egress {
+    /// The allow-list, in its order.
+    pub(crate) hosts: Vec<Host>,
+    /// Hosts that were asked for and are not on it: the first of them.
+    pub(crate) strangers: Vec<Stranger>,
+    /// Requests for others still.
+    pub(crate) more_strangers: u64,
+    /// What did not begin with a request.
+    pub(crate) malformed: u64,
+    /// Connections that found no place even to be refused in.
+    pub(crate) dropped: u64,
+}
+
+/// A host of the allow-list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Host {
+    pub(crate) host: DnsName,
+    pub(crate) port: u16,
+    /// Connections now.
+    pub(crate) open: u64,
+    /// Connections made.
+    pub(crate) connections: u64,
+    /// Bytes to the host.
+    pub(crate) up: u64,
+    /// Bytes from it.
+    pub(crate) down: u64,
+    /// Refused: no address that may be used, or no answer.
+    pub(crate) unreachable: u64,
+    /// Refused: too many connections.
+    pub(crate) busy: u64,
+    /// Closed: what came first was no ClientHello.
+    pub(crate) not_tls: u64,
+    /// Closed: a ClientHello for another name, or for none.
+    pub(crate) other_name: u64,
+}
+
+/// A host that is not on the allow-list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stranger {
+    pub(crate) host: DnsName,
+    pub(crate) port: u16,
+    pub(crate) refused: u64,
+}
+
+/// How it stands with the service's AWS credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Aws {
+    /// Whether there are some.
+    pub(crate) loaded: bool,
+    /// When they end, in seconds since 1970, UTC; none: not known.
+    pub(crate) expires: Option<i64>,
+    /// How often the service took some.
+    pub(crate) installed: u64,
+    /// Why the last attempt failed, if it did.
+    pub(crate) failure: Option<Text<4096>>,
+}
+
+/// A name's sealed state, or a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) name: Name,
+    pub(crate) kind: Kind,
+    pub(crate) standing: Standing,
+}
+
+/// How a key comes through AWS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    State,
+    Bundle,
+}
+
+/// Whether it will be tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is its turn soon, or now.
+    Queued,
+    /// It was refused for a reason that may pass, and is tried again.
+    Later(ControlError),
+    /// It was refused.
+    Refused(ControlError),
+    /// Its file cannot be used; the log says why.
+    Unreadable,
+}
+
+impl Encode for Parent {
+    fn encode(&self, writer: &mut Writer) {
+        self.egress.encode(writer);
+        self.aws.encode(writer);
+        writer.list(self.waiting.get(..MAX_WAITING).unwrap_or(&self.waiting));
+    }
+}
+
+impl Decode for Parent {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            egress: Option::decode(reader)?,
+            aws: Option::decode(reader)?,
+            waiting: reader.list(MAX_WAITING)?,
+        })
+    }
+}
+
+/// Both ways, the fields in their order.
+macro_rules! fields {
+    ($($type:ident { $($field:ident),* })*) => {$(
+        impl Encode for $type {
+            fn encode(&self, writer: &mut Writer) {
+                $(self.$field.encode(writer);)*
+            }
+        }
+
+        impl Decode for $type {
+            fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                Ok(Self { $($field: Decode::decode(reader)?),* })
+            }
+        }
+    )*};
+}
+fields! {
+    Host { host, port, open, connections, up, down, unreachable, busy, not_tls, other_name }
+    Stranger { host, port, refused }
+    Waiting { name, kind, standing }
+}
+
+impl Encode for Egress {
+    fn encode(&self, writer: &mut Writer) {
+        writer.list(self.hosts.get(..MAX_HOSTS).unwrap_or(&self.hosts));
+        writer.list(self.strangers.get(..MAX_HOSTS).unwrap_or(&self.strangers));
+        [self.more_strangers, self.malformed, self.dropped]
+            .iter()
+            .for_each(|count| count.encode(writer));
+    }
+}
+
+impl Decode for Egress {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            hosts: reader.list(MAX_HOSTS)?,
+            strangers: reader.list(MAX_HOSTS)?,
+            more_strangers: u64::decode(reader)?,
+            malformed: u64::decode(reader)?,
+            dropped: u64::decode(reader)?,
+        })
+    }
+}
+
+impl Encode for Aws {
+    fn encode(&self, writer: &mut Writer) {
+        super::put_bool(writer, self.loaded);
+        self.expires.encode(writer);
+        self.installed.encode(writer);
+        self.failure.encode(writer);
+    }
+}
+
+impl Decode for Aws {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            loaded: super::get_bool(reader)?,
+            expires: Option::decode(reader)?,
+            installed: u64::decode(reader)?,
+            failure: Option::decode(reader)?,
+        })
+    }
+}
+
+impl Encode for Kind {
+    fn encode(&self, writer: &mut Writer) {
+        super::put_bool(writer, *self == Self::Bundle);
+    }
+}
+
+impl Decode for Kind {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(if super::get_bool(reader)? {
+            Self::Bundle
+        } else {
+            Self::State
+        })
+    }
+}
+
+impl Encode for Standing {
+    fn encode(&self, writer: &mut Writer) {
+        let (tag, why) = match self {
+            Self::Queued => (0, None),
+            Self::Later(why) => (1, Some(why)),
+            Self::Refused(why) => (2, Some(why)),
+            Self::Unreadable => (3, None),
+        };
+        writer.put(&[tag]);
+        if let Some(why) = why {
+            why.encode(writer);
+        }
+    }
+}
+
+impl Decode for Standing {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match u8::decode(reader)? {
+            0 => Ok(Self::Queued),
+            1 => ControlError::decode(reader).map(Self::Later),
+            2 => ControlError::decode(reader).map(Self::Refused),
+            3 => Ok(Self::Unreadable),
+            _ => Err(DecodeError::UnknownTag),
+        }
+    }
+}
+
+/// More than anybody lists by hand.
+const MAX_HOSTS: usize = 1_000;
+/// As many names as the service holds keys. Each has at most 70 bytes.
+const MAX_WAITING: usize = 20_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_it_is_read_as_it_was_written() {
+        let host = Host {
+            host: "kms.us-east-1.amazonaws.com".parse().unwrap(),
+            port: 443,
+            open: 1,
+            connections: 2,
+            up: 3,
+            down: 4,
+            unreachable: 5,
+            busy: 6,
+            not_tls: 7,
+            other_name: 8,
+        };
+        let stranger = Stranger {
+            host: "example.com".parse().unwrap(),
+            port: 80,
+            refused: 9,
+        };
+        let standings = [
+            Standing::Queued,
+            Standing::Later(ControlError::AwsUnavailable),
+            Standing::Refused(ControlError::AwsDenied),
+            Standing::Unreadable,
+        ];
+        let waiting = standings.map(|standing| Waiting {
+            name: "www".parse().unwrap(),
+            kind: if standing == Standing::Queued {
+                Kind::State
+            } else {
+                Kind::Bundle
+            },
+            standing,
+        });
+        let parent = Parent {
+            egress: Some(Egress {
+                hosts: vec![host; 2],
+                strangers: vec![stranger],
+                more_strangers: 10,
+                malformed: 11,
+                dropped: 12,
+            }),
+            aws: Some(Aws {
+                loaded: true,
+                expires: Some(-1),
+                installed: 13,
+                failure: Some(Text::lossy("IMDS")),
+            }),
+            waiting: waiting.to_vec(),
+        };
+        for parent in [parent, Parent::default()] {
+            assert_eq!(Parent::decode_all(&parent.to_bytes()), Ok(parent));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_accepted_has_one_form(bytes in proptest::collection::vec(0u8..4, 0..80)) {
+            if let Ok(parent) = Parent::decode_all(&bytes) {
+                proptest::prop_assert_eq!(parent.to_bytes(), bytes);
+            }
+        }
+    }
+}
