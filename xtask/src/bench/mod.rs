@@ -34,9 +34,26 @@ pub(crate) struct Options {
     /// A third of the rounds: a first look, in minutes
     #[arg(long)]
     quick: bool,
+    /// Only this part; repeat it for more
+    #[arg(long, value_enum, value_name = "NAME")]
+    part: Vec<Part>,
     /// The JSON file; by default below the user's state directory
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+}
+
+/// What can be measured by itself.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    Signatures,
+    Handshakes,
+    Attestation,
+}
+
+impl Options {
+    fn wants(&self, part: Part) -> bool {
+        self.part.is_empty() || self.part.contains(&part)
+    }
 }
 
 /// All that was measured, as it is written to the file.
@@ -48,7 +65,7 @@ struct Results {
     load_after: String,
     signatures: Vec<Measured>,
     handshakes: Vec<Measured>,
-    attestation: Attestation,
+    attestation: Option<Attestation>,
 }
 
 impl Results {
@@ -89,9 +106,18 @@ fn measure(paths: &Paths, lab: &Lab, work: &Path, options: &Options) -> Result<R
     std::fs::create_dir(work)?;
     let runner = Runner::new(paths, lab, work, options.quick)?;
     let load_before = machine::load()?;
-    let signatures = signatures::measure(&runner, lab.description())?;
-    let handshakes = handshakes::measure(&runner, lab.description())?;
-    let attestation = attestation::measure(paths, lab, options.quick)?;
+    let signatures = match options.wants(Part::Signatures) {
+        true => signatures::measure(&runner, lab.description())?,
+        false => Vec::new(),
+    };
+    let handshakes = match options.wants(Part::Handshakes) {
+        true => handshakes::measure(&runner, lab.description())?,
+        false => Vec::new(),
+    };
+    let attestation = match options.wants(Part::Attestation) {
+        true => Some(attestation::measure(paths, lab, options.quick)?),
+        false => None,
+    };
     let results = Results {
         command: env::args()
             .skip(1)
@@ -106,11 +132,17 @@ fn measure(paths: &Paths, lab: &Lab, work: &Path, options: &Options) -> Result<R
     title("The machine");
     results.machine.print();
     println!("  load: {} before, {} after", results.load_before, results.load_after);
-    title(signatures::TITLE);
-    signatures::print(&results.signatures);
-    title(handshakes::TITLE);
-    handshakes::print(&results.handshakes);
-    title(attestation::TITLE);
-    attestation::print(&results.attestation);
+    if options.wants(Part::Signatures) {
+        title(signatures::TITLE);
+        signatures::print(&results.signatures);
+    }
+    if options.wants(Part::Handshakes) {
+        title(handshakes::TITLE);
+        handshakes::print(&results.handshakes);
+    }
+    if let Some(attestation) = &results.attestation {
+        title(attestation::TITLE);
+        attestation::print(attestation);
+    }
     Ok(results)
 }
