@@ -65,10 +65,7 @@ fn gets_nothing(lab: &Lab, options: &Options) -> Result<()> {
         refused.printed()
     );
     let log = second.service_log();
-    ensure!(
-        log.contains("access denied"),
-        "its own log does not say why:\n{log}"
-    );
+    ensure!(log.contains("access denied"), "its own log does not say why:\n{log}");
     Ok(())
 }
 

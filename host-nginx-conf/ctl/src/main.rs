@@ -27,6 +27,7 @@ mod local;
 #[deny(clippy::wildcard_enum_match_arm)]
 mod pem;
 mod printable;
+mod promise;
 mod s3;
 #[deny(clippy::wildcard_enum_match_arm)]
 mod seal;

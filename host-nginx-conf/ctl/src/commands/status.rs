@@ -6,7 +6,7 @@ use sha2::{Digest, Sha384};
 
 use super::{CommandError, Session, stats};
 use crate::client::ClientError;
-use crate::{advice, hex, local, table, time};
+use crate::{advice, hex, local, promise, table, time};
 
 #[derive(Serialize)]
 struct StatusJson {
@@ -114,7 +114,7 @@ fn origins(keys: &[KeyInfo]) -> Vec<OriginJson> {
         OriginJson {
             origin: format!("{origin}{}", if sealed { "-sealed" } else { "" }),
             keys: these.len(),
-            promise: promise(origin, sealed),
+            promise: promise::who_else(origin, sealed),
             freshness_unproven: these.iter().filter(|key| is_unproven(key)).count(),
         }
     };
@@ -130,27 +130,6 @@ pub(super) fn is_unproven(key: &KeyInfo) -> bool {
     key.sealed
         .as_ref()
         .is_some_and(|sealed| sealed.freshness == Freshness::Unproven)
-}
-
-/// Who else may have a key, and no less.
-fn promise(origin: Origin, sealed: bool) -> &'static str {
-    match (origin, sealed) {
-        (Origin::Born, false) => "nobody else has it, ever; it ends with this run of the service",
-        (Origin::Born, true) => "nobody else has it, while nobody can change the policy of the KMS key that seals it",
-        (Origin::Imported, false) => {
-            "whoever had the key before the import, and whoever read it on this machine, may have it too"
-        }
-        (Origin::Imported, true) => {
-            "whoever had the key before the import, whoever read it on this machine, and who can change the policy of the KMS key that \
-             seals it, may have it too"
-        }
-        (Origin::Bundle, false) => {
-            "whoever made or wrapped the key, and who can change the policy of the KMS key that opens it, may have it too"
-        }
-        (Origin::Bundle, true) => {
-            "whoever made or wrapped the key, and who can change the policy of a KMS key that opens or seals it, may have it too"
-        }
-    }
 }
 
 fn egress(egress: &local::Egress) -> EgressJson {
@@ -274,16 +253,6 @@ mod tests {
     fn pcr16_is_the_extension_of_zeros() {
         // (head -c48 /dev/zero; head -c48 /dev/zero) | sha384sum
         assert_eq!(hex::encode(&pcr16(&[0; 48])), OF_ZEROS);
-    }
-
-    #[test]
-    fn what_is_promised_of_a_sealed_key_is_never_more_than_of_one_that_is_not() {
-        for origin in Origin::ALL {
-            assert_ne!(promise(*origin, true), promise(*origin, false));
-        }
-        for sealed in [false, true] {
-            assert!(promise(Origin::Bundle, sealed).contains("whoever made or wrapped"));
-        }
     }
 
     const OF_ZEROS: &str =

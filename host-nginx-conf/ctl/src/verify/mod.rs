@@ -5,8 +5,8 @@
 mod checks;
 mod expected;
 mod host;
+mod limits;
 mod options;
-mod promise;
 mod report;
 
 use std::io;
@@ -106,7 +106,7 @@ fn prove(options: &Options, expected: &Expected) -> Result<Report, VerifyError> 
     if let Some(required) = options.require_usage {
         checks.usage(&keys, required);
     }
-    report.limits = promise::limits(&statement, &keys, expected, nonce.is_some());
+    report.limits = limits::limits(&statement, &keys, expected, nonce.is_some());
     if options.host.is_some() {
         report.shown = keys.into_iter().cloned().collect();
     }

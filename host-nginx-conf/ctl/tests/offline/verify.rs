@@ -18,8 +18,8 @@ fn a_whole_proof_is_one_and_says_what_it_does_not_show() {
         "THE ROOT IS NOT AWS'S",
         "ok      freshness: it answers your nonce",
         "Proven: ",
-        "born-sealed: made in the enclave; nobody else holds it, while nobody can change the policy",
-        "bundle: whoever made or wrapped the key may hold it too",
+        "born-sealed: nobody else has it, while nobody can change the policy of the KMS key that seals it",
+        "bundle: whoever made or wrapped the key, and who can change",
         "root on the parent instance can use the keys",
     ] {
         assert!(text.contains(said), "{said}: {text}");
