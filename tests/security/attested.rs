@@ -2,7 +2,7 @@
 //! `enclave-tlsctl policy generate` writes.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -23,6 +23,7 @@ pub(super) const TESTS: &[Test] = e2e::tests![
     threat_33_another_kms_key_is_refused,
     an_upgrade_with_two_pairs,
     a_proof_fits_every_server_and_nothing_else,
+    threat_19_the_release_program_holds_no_stand_in,
 ];
 
 /// Without this the refusals below would say nothing.
@@ -184,6 +185,21 @@ fn a_proof_fits_every_server_and_nothing_else(lab: &Lab) -> Result<()> {
     let stranger = Stranger::serve(lab)?;
     let said = proof.verify(lab, &["https://stranger.lab.test", "--connect", &stranger.address])?;
     ensure!(said.status.code() == Some(1), "{}", said.printed());
+    Ok(())
+}
+
+/// The stand-in's certificates all carry this text, so a program that can make them holds it.
+fn threat_19_the_release_program_holds_no_stand_in(lab: &Lab) -> Result<()> {
+    let stand_in = lab.program("service")?;
+    let holds = |program: &Path| -> Result<bool> {
+        let bytes = fs::read(program).with_context(|| program.display().to_string())?;
+        Ok(bytes.windows(MARKER.len()).any(|window| window == MARKER.as_bytes()))
+    };
+    ensure!(holds(stand_in)?, "the control: the lab's own program must hold it");
+    ensure!(
+        !holds(&stand_in.with_file_name("enclave-tls"))?,
+        "the release program holds the stand-in"
+    );
     Ok(())
 }
 
@@ -425,3 +441,5 @@ fn try_provision(second: &Second<'_>, lab: &Lab, name: &str, bundle: &str, key: 
 
 const INSTANCE: &str = "arn:aws:iam::111122223333:role/instance";
 const ADMINISTRATOR: &str = "arn:aws:iam::111122223333:role/administrator";
+/// `emulator_nsm::MARKER`.
+const MARKER: &str = "enclave-tls stand-in NSM, not AWS";

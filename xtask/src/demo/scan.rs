@@ -178,6 +178,12 @@ fn places(lab: &Lab) -> Vec<Place> {
         files: vec![lab.place().logs(), "/dev/shm".into()],
         expects: Expects::Nothing,
     });
+    places.push(Place {
+        name: "sealed states, bundles".into(),
+        pids: Vec::new(),
+        files: ["sealed", "bundles"].map(|part| lab.place().replay().join(part)).into(),
+        expects: Expects::Nothing,
+    });
     places.push(place(
         "control: the service".into(),
         process("service").into_iter().collect(),

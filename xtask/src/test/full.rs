@@ -132,7 +132,7 @@ fn sanitized(paths: &Paths, name: &str, flags: &str) -> Result<Command> {
 }
 
 /// Parsers of foreign bytes.
-const DECODERS: [&str; 2] = ["enclave-wire", "enclave-attestation"];
+const DECODERS: [&str; 4] = ["enclave-wire", "enclave-attestation", "enclave-policy", "enclave-kms"];
 
 /// The client takes its script from standard input.
 const VALGRIND: &str = "exec valgrind -q --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9 \
