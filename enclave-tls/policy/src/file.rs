@@ -30,6 +30,8 @@ pub(super) struct File {
     sealing: Sealing,
     #[serde(default)]
     bundles: Bundles,
+    #[serde(default)]
+    clock: Clock,
 }
 
 impl File {
@@ -49,6 +51,7 @@ impl File {
             sealing_keys: lists::any_or(text, &self.sealing.keys)?,
             bundle_keys: lists::any_or(text, &self.bundles.keys)?,
             foreign_bundles: self.bundles.foreign,
+            any_clock_source: self.clock.any_source,
         })
     }
 }
@@ -169,6 +172,12 @@ struct Bundles {
     keys: Vec<Spanned<String>>,
     #[serde(default)]
     foreign: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Clock {
+    any_source: bool,
 }
 
 /// The only version there is: a file of a later one must not be taken for less than it says.

@@ -154,9 +154,10 @@ impl Policy {
     }
 
     /// Whether a bundle's private key may be encrypted under this KMS key. A list that was left open names no key: who
-    /// may encrypt under the key knows the private key, so a measured policy must say whose it is.
+    /// may encrypt under the key knows the private key, so a measured policy must say whose it is. A key that seals too is none: who may
+    /// encrypt bundles under it could make data keys, and so sealed state, of their own.
     pub fn bundle_key(&self, key: &KeyArn) -> Result<(), ControlError> {
-        let named = self.rules.bundle_keys.named().contains(key);
+        let named = self.rules.bundle_keys.named().contains(key) && !self.sealing_keys().contains(key);
         named.then_some(()).ok_or(ControlError::KmsKeyRefused)
     }
 
@@ -164,6 +165,13 @@ impl Policy {
     pub fn allows_foreign_bundles(&self) -> Result<(), ControlError> {
         let allowed = self.rules.foreign_bundles;
         allowed.then_some(()).ok_or(ControlError::ForeignBundleRefused)
+    }
+
+    /// Whether the kernel may count time by another clock source than `kvm-clock`. An enclave that counts by the TSC has been seen to tell
+    /// dates of 1999; a machine without a hypervisor's clock has nothing else.
+    #[must_use]
+    pub fn allows_any_clock_source(&self) -> bool {
+        self.rules.any_clock_source
     }
 
     /// Whether objects may be read from S3 in this region. A list that was left open allows every region: what is read

@@ -26,6 +26,7 @@ pub(crate) struct Rules {
     pub(crate) sealing_keys: AnyOr<KeyArn>,
     pub(crate) bundle_keys: AnyOr<KeyArn>,
     pub(crate) foreign_bundles: bool,
+    pub(crate) any_clock_source: bool,
 }
 
 impl Rules {
@@ -46,6 +47,7 @@ impl Rules {
             sealing_keys: self.sealing_keys.intersect(&other.sealing_keys),
             bundle_keys: self.bundle_keys.intersect(&other.bundle_keys),
             foreign_bundles: self.foreign_bundles && other.foreign_bundles,
+            any_clock_source: self.any_clock_source && other.any_clock_source,
         }
     }
 
@@ -75,6 +77,7 @@ impl Rules {
             "bundles",
             Tree::from([("keys", list(&self.bundle_keys)), ("foreign", foreign)]),
         );
+        put("clock", Tree::from([("any_source", Tree::Bool(self.any_clock_source))]));
         table
     }
 

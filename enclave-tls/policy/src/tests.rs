@@ -29,6 +29,8 @@ keys = ["arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-12345678
 [bundles]
 keys = ["arn:aws:kms:us-east-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab"]
 foreign = true
+[clock]
+any_source = true
 "#;
 
 const RELEASE: &str = include_str!("../../../packaging/eif/policy.toml");
@@ -120,6 +122,7 @@ fn what_is_not_said_is_not_allowed() {
     );
     assert_eq!(policy.bundle_key(&key(1)), Err(ControlError::KmsKeyRefused));
     assert_eq!(policy.allows_foreign_bundles(), Err(ControlError::ForeignBundleRefused));
+    assert!(!policy.allows_any_clock_source());
 }
 
 #[test]

@@ -69,6 +69,11 @@ fn keys_serve_tls_and_are_never_imported() {
     }
 }
 
+#[test]
+fn threat_16_a_release_counts_by_kvm_clock() {
+    assert!(!release().allows_any_clock_source());
+}
+
 fn subject(der: &[u8]) -> String {
     let certificate = Certificate::from_der(der).unwrap();
     certificate.tbs_certificate().subject().to_string()

@@ -1,5 +1,7 @@
 //! Wall time from the NSM, counted on by the monotonic clock. Nothing of the parent's is in it.
 
+pub mod source;
+
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;

@@ -121,7 +121,8 @@ pub(crate) fn refused(error: ControlError) -> &'static str {
              create the keys anew"
         }
         ControlError::StateRollback => {
-            "the service has a newer state of this name already; nothing is lost: remove the older file"
+            "the service has another state of this name, or a newer one; the file stays as it is, and no new state takes its place until \
+             you move it out of the directory"
         }
         ControlError::StateNotStored => {
             "`listen` did not store the sealed state, so nothing was changed; start `listen` with --replay DIR, or look at what it \

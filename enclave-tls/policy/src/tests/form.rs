@@ -45,6 +45,8 @@ fn errors_name_the_line() {
         ("[sealing]\nkeys", "[sealing]\nkey", 19),
         ("foreign = true", "foreign = \"yes\"", 22),
         ("foreign = true", "foriegn = false", 22),
+        ("any_source = true", "any_source = \"tsc\"", 24),
+        ("any_source = true", "source = \"tsc\"", 24),
     ] {
         let text = LAB.replacen(from, to, 1);
         assert_ne!(text, LAB, "{from}");

@@ -15,14 +15,17 @@ fn threat_39_an_open_list_is_closed_by_the_parents_policy() {
     assert_eq!(image.bundle_key(&key(1)), Err(ControlError::KmsKeyRefused));
     assert_eq!(image.allows_region(&region("eu-west-1")), Ok(()));
 
-    let keys = format!("keys = [\"{}\", \"{}\"]", key(2), key(1));
+    let sealing = format!("keys = [\"{}\", \"{}\"]", key(2), key(1));
+    let bundles = format!("keys = [\"{}\", \"{}\"]", key(4), key(1));
     let parent = RELEASE
         .replacen("regions = [\"*\"]", "regions = [\"eu-west-1\"]", 1)
-        .replace("keys = [\"*\"]", &keys);
+        .replacen("keys = [\"*\"]", &sealing, 1)
+        .replacen("keys = [\"*\"]", &bundles, 1);
     let merged = image.intersect(&policy(&parent));
     assert_eq!(merged.sealing_keys(), [key(2), key(1)], "the parent's order");
-    assert_eq!(merged.bundle_key(&key(1)), Ok(()));
+    assert_eq!(merged.bundle_key(&key(4)), Ok(()));
     assert_eq!(merged.bundle_key(&key(3)), Err(ControlError::KmsKeyRefused));
+    assert_eq!(merged.bundle_key(&key(1)), Err(ControlError::KmsKeyRefused), "it seals");
     assert_eq!(merged.allows_region(&region("eu-west-1")), Ok(()));
     assert_eq!(
         merged.allows_region(&region("us-east-1")),
@@ -115,11 +118,11 @@ fn policies() -> impl Strategy<Value = Policy> {
         select(vec![None, Some([0x0a; 32]), Some([0xf1; 32])]),
         any_or(REGIONS.map(region).to_vec()),
         subsequence(roots, 0..=5).prop_shuffle(),
-        (keys(), keys(), any::<bool>()),
+        (keys(), keys(), any::<bool>(), any::<bool>()),
     );
     (own, aws).prop_map(
         |((imports, names, rsa, curves), (attestation_root, aws_regions, aws_roots, keys))| {
-            let (sealing_keys, bundle_keys, foreign_bundles) = keys;
+            let (sealing_keys, bundle_keys, foreign_bundles, any_clock_source) = keys;
             let rules = Rules {
                 imports,
                 names,
@@ -131,6 +134,7 @@ fn policies() -> impl Strategy<Value = Policy> {
                 sealing_keys,
                 bundle_keys,
                 foreign_bundles,
+                any_clock_source,
             };
             let tree = rules.to_tree();
             Policy::new(rules, tree)
@@ -181,6 +185,13 @@ proptest! {
         }
         let both = image.allows_foreign_bundles().is_ok() && parent.allows_foreign_bundles().is_ok();
         prop_assert_eq!(merged.allows_foreign_bundles().is_ok(), both);
+    }
+
+    /// threat_16: a parent may require the clock that an image does not, and never the reverse.
+    #[test]
+    fn threat_16_a_parent_cannot_let_another_clock_pass(image in policies(), parent in policies()) {
+        let both = image.allows_any_clock_source() && parent.allows_any_clock_source();
+        prop_assert_eq!(image.intersect(&parent).allows_any_clock_source(), both);
     }
 
     /// threat_33: the parent's policy does not choose which of the image's keys seals by writing them in another order.

@@ -2,12 +2,18 @@
 //!
 //! Small enough to be read as a whole, in place of a crate: nothing here uses spans or filters. The level is `info`, or what
 //! `ENCLAVE_TLS_LOG` names.
+//!
+//! Nobody waits for whoever reads it. Where standard error is a pipe, as it is in an enclave, a line is written whole or, while the pipe is
+//! full, dropped and counted: the pipe is the queue, and signing never stands behind it.
 
 use std::fmt::{Debug, Write as _};
-use std::io::Write as _;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use enclave_wire::log::Text;
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
+use rustix::io::write;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
@@ -21,6 +27,7 @@ pub(super) fn start(format: LogFormat) {
     let log = Log {
         format,
         level: level.unwrap_or(Level::INFO),
+        out: Out::new(std::io::stderr()),
     };
     // It fails only where there is a log already.
     let _ = tracing::subscriber::set_global_default(log);
@@ -33,6 +40,53 @@ pub(super) fn start(format: LogFormat) {
 struct Log {
     format: LogFormat,
     level: Level,
+    out: Out<std::io::Stderr>,
+}
+
+/// Where lines go.
+struct Out<W> {
+    to: W,
+    is_pipe: bool,
+    dropped: AtomicU32,
+}
+
+impl<W: AsFd> Out<W> {
+    /// A pipe's reader may be slow, and is never waited for. A file or a terminal is a lab's, and takes lines of any length.
+    fn new(to: W) -> Self {
+        let is_pipe = fstat(&to).is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Fifo)
+            && fcntl_getfl(&to).is_ok_and(|flags| fcntl_setfl(&to, flags | OFlags::NONBLOCK).is_ok());
+        Self {
+            to,
+            is_pipe,
+            dropped: AtomicU32::new(0),
+        }
+    }
+
+    /// One write a line, so that lines of several threads do not mix. Where it cannot be written, nobody can be told.
+    fn line(&self, mut line: String) {
+        if !self.is_pipe {
+            let _ = write(&self.to, line.as_bytes());
+            return;
+        }
+        let missing = self.dropped.swap(0, Ordering::Relaxed);
+        if missing > 0 {
+            line.insert_str(0, &format!("{DROPPED}{missing}\n"));
+        }
+        if line.len() > ATOMIC {
+            // Printable ASCII, all of it: it can be cut anywhere.
+            line.truncate(ATOMIC - 1);
+            line.push('\n');
+        }
+        if write(&self.to, line.as_bytes()).is_err() {
+            self.dropped.fetch_add(missing.saturating_add(1), Ordering::Relaxed);
+        }
+    }
+}
+
+/// How many lines are missing, if that is what this line says.
+#[must_use]
+pub fn dropped_lines(line: &str) -> Option<u32> {
+    line.strip_prefix(DROPPED)?.parse().ok()
 }
 
 impl Subscriber for Log {
@@ -52,8 +106,7 @@ impl Subscriber for Log {
             LogFormat::Text => fields.text(metadata.level(), metadata.target()),
             LogFormat::Json => fields.json(metadata.level(), metadata.target()),
         };
-        // One write a line, so that lines of several threads do not mix. Where it cannot be written, nobody can be told.
-        let _ = std::io::stderr().write_all(line.as_bytes());
+        self.out.line(line);
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -123,10 +176,15 @@ impl Visit for Fields {
 
 /// A line stays readable whatever a value holds.
 const MAX_VALUE: usize = 1_024;
+/// Up to so many bytes a pipe takes whole or not at all.
+const ATOMIC: usize = 4_096;
+/// How a line begins that says how many are missing before the next.
+const DROPPED: &str = "DROPPED ";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read as _;
 
     fn fields() -> Fields {
         let others = vec![("name", Text::<16>::lossy("a\"b\\c\n\u{1b}[1m").as_str().to_owned())];
@@ -142,6 +200,31 @@ mod tests {
             fields().text(&Level::WARN, "here"),
             " WARN here: said name=a\"b\\c??[1m\n"
         );
+    }
+
+    /// threat_12: a reader that stopped costs lines, never time, and what is missing is said.
+    #[test]
+    fn threat_12_a_full_pipe_drops_lines_and_counts_them() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let out = Out::new(writer);
+        assert!(out.is_pipe);
+        for number in 0..10_000 {
+            out.line(format!(" INFO a: line {number} {}\n", "x".repeat(5_000)));
+        }
+        let mut bytes = vec![0; 1_000_000];
+        let count = reader.read(&mut bytes).unwrap();
+        let written = bytes[..count].iter().filter(|byte| **byte == b'\n').count();
+        assert!(
+            written > 0 && count == written * ATOMIC,
+            "whole lines of {ATOMIC} bytes"
+        );
+        out.line(" INFO a: again\n".to_owned());
+        let count = reader.read(&mut bytes).unwrap();
+        let text = String::from_utf8(bytes[..count].to_vec()).unwrap();
+        let (first, rest) = text.split_once('\n').unwrap();
+        assert_eq!(dropped_lines(first), Some(u32::try_from(10_000 - written).unwrap()));
+        assert_eq!(rest, " INFO a: again\n");
+        assert_eq!(dropped_lines(rest), None);
     }
 
     #[test]

@@ -15,11 +15,13 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::arguments::{Arguments, Command};
+use crate::clock::source;
 use crate::nsm::Device;
 use crate::platform::Platform;
 use crate::serve::{Config, run};
 
 pub use harden::raise_descriptor_limit;
+pub use log::dropped_lines;
 
 /// Runs the release program, on the enclave's own NSM and on no other, and says how it ended.
 #[must_use]
@@ -50,7 +52,8 @@ fn program(own: Option<&OwnNsm>) -> ExitCode {
         Ok(Command::Run(arguments)) => match serve(arguments, own) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("{name}: {error}");
+                // Not `eprintln!`, which panics where standard error takes no more.
+                let _ = writeln!(std::io::stderr(), "{name}: {error}");
                 ExitCode::FAILURE
             }
         },
@@ -79,6 +82,7 @@ fn serve(arguments: Arguments, own: Option<&OwnNsm>) -> Result<(), String> {
         (Some(own), Some(dir)) => (own.open)(dir)?,
         _ => device()?,
     };
+    let any_source = policy.allows_any_clock_source();
     let platform = Platform::new(nsm, &policy).map_err(|error| format!("cannot tell the time: {error}"))?;
     let config = Config {
         policy,
@@ -95,6 +99,7 @@ fn serve(arguments: Arguments, own: Option<&OwnNsm>) -> Result<(), String> {
             ended = run(config, platform) => match ended {
                 Err(error) => Err(error.to_string()),
             },
+            source = refused_clock_source(own, any_source) => Err(format!("the clock source became {source:?}, and the policy asks for kvm-clock")),
             _ = terminate.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
         }
@@ -103,6 +108,14 @@ fn serve(arguments: Arguments, own: Option<&OwnNsm>) -> Result<(), String> {
     // A key that is being made takes seconds, and nobody will get it.
     runtime.shutdown_background();
     Ok(())
+}
+
+/// An enclave's kernel counts by `kvm-clock`; PID 1 saw to it at boot. A program that brings its own NSM runs on any machine.
+async fn refused_clock_source(own: Option<&OwnNsm>, any: bool) -> String {
+    match own {
+        None => source::refused(Path::new("/"), any).await,
+        Some(_) => std::future::pending().await,
+    }
 }
 
 fn device() -> Result<Arc<dyn Nsm>, String> {

@@ -33,13 +33,15 @@ impl DataKeys {
     /// Keeps a data key that a state was sealed or opened under.
     pub(super) fn keep(&self, data_key: &Arc<DataKey>) -> Result<(), ControlError> {
         let mut groups = self.groups();
-        if groups.values().map(Vec::len).sum::<usize>() >= MAX_DATA_KEYS {
+        let count: usize = groups.values().map(Vec::len).sum();
+        let of_group = groups.entry(data_key.group().clone()).or_default();
+        if of_group.iter().any(|known| Arc::ptr_eq(known, data_key)) {
+            return Ok(());
+        }
+        if count >= MAX_DATA_KEYS {
             return Err(ControlError::LimitReached);
         }
-        let of_group = groups.entry(data_key.group().clone()).or_default();
-        if !of_group.iter().any(|known| Arc::ptr_eq(known, data_key)) {
-            of_group.push(Arc::clone(data_key));
-        }
+        of_group.push(Arc::clone(data_key));
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use enclave_wire::control::{ControlError, Freshness};
+use enclave_wire::control::{ControlError, Freshness, Origin};
 use enclave_wire::{KeyId, Name};
 
 use super::Provisioner;
@@ -54,6 +54,9 @@ impl Provisioner<'_> {
 
     fn accepts(&self, name: &Name, generation: &Generation) -> Result<(), ControlError> {
         self.policy.allows(name, generation.usage)?;
+        if generation.origin == Origin::Imported {
+            self.policy.allows_imports()?;
+        }
         self.policy.allows_key(generation.key.key_type())
     }
 

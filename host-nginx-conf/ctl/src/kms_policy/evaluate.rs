@@ -109,6 +109,20 @@ impl Rules {
         })
     }
 
+    /// Whether a statement allows it because of what is shown: it speaks of no request that shows nothing.
+    pub(crate) fn allows_by_document(&self, question: Question<'_>) -> bool {
+        let bare = Question {
+            shown: &Shown::Nothing,
+            ..question
+        };
+        self.policy.of(Effect::Allow).any(|statement| {
+            statement.is_effective()
+                && is_allowed_principal(statement, question.caller) != Truth::No
+                && self.speaks_of(statement, question) != Truth::No
+                && self.speaks_of(statement, bare) == Truth::No
+        })
+    }
+
     /// Whether the policy certainly denies it. That beats grants and IAM policies.
     pub(crate) fn denies(&self, question: Question<'_>) -> bool {
         self.policy.of(Effect::Deny).any(|statement| {

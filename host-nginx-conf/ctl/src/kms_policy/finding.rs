@@ -108,6 +108,9 @@ names! {
     PolicyCanBeChanged "policy-can-be-changed" Note
         "these may change the policy, and with it everything else that is said here"
         "as long as that is so, sealed keys are yours and theirs; policy generate --immutable ends it, and says at what price";
+    ParentCanChangePolicy "parent-can-change-policy" Error
+        "these ask for the enclave and may change the policy too: root on the parent instance is one of them"
+        "let another role administer the key";
     GrantDecrypt "grant-decrypt" Error
         "a grant lets its grantee decrypt, or derive shared secrets, without attestation"
         "revoke it (aws kms revoke-grant), and deny un-attested kms:Decrypt, which beats grants";

@@ -57,6 +57,7 @@ impl Subject {
         let mut found = Found::default();
         self.attestable(&mut found);
         self.others(&mut found);
+        self.parents(&mut found);
         self.enclaves(&mut found);
         self.grants(&mut found);
         structure(&self.rules.policy, &mut found);
@@ -154,6 +155,25 @@ impl Subject {
                 if let Some(allowed) = self.rules.allows(question) {
                     found.add(*name, said(&caller, &allowed.provided));
                 }
+            }
+        }
+    }
+
+    /// Whoever asks for an enclave is its parent, and must not be able to change what the enclave relies on.
+    fn parents(&self, found: &mut Found) {
+        let shown: Vec<Shown> = self.pairs().iter().map(Shown::from).collect();
+        for caller in self.rules.callers() {
+            let question = |action, shown| Question {
+                caller: &caller,
+                action,
+                shown,
+            };
+            let is_parent = shown
+                .iter()
+                .any(|shown| self.rules.allows_by_document(question("Decrypt", shown)));
+            let changes = self.rules.allows(question("PutKeyPolicy", &Shown::Nothing));
+            if let Some(changes) = changes.filter(|_| is_parent) {
+                found.add(Name::ParentCanChangePolicy, said(&caller, &changes.provided));
             }
         }
     }
@@ -437,4 +457,8 @@ const FORGES: &[Name] = &[
     Name::GrantForge,
     Name::GrantReencrypt,
 ];
-const CHANGES: &[Name] = &[Name::PolicyCanBeChanged, Name::ReplicateAllowed];
+const CHANGES: &[Name] = &[
+    Name::PolicyCanBeChanged,
+    Name::ParentCanChangePolicy,
+    Name::ReplicateAllowed,
+];

@@ -100,6 +100,9 @@ fn generate(options: &Generate) -> Result<(), PolicyError> {
     if options.role == finding::Role::Sealing && !options.sealers.is_empty() {
         wrong_usage("--sealer is for --for bundles: whoever may encrypt under a sealing key can forge sealed state");
     }
+    if let Some(why) = options.gives_it_away() {
+        wrong_usage(&why);
+    }
     let generated = wanted(options).generate();
     let key_policy = serde_json::to_string(&generated.key_policy).unwrap_or_default();
     if key_policy.len() > MAX_KEY_POLICY {

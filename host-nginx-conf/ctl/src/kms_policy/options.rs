@@ -67,6 +67,26 @@ pub(crate) struct Generate {
     pub(crate) immutable: bool,
 }
 
+impl Generate {
+    /// Why this would give the parent instance, where root is the adversary, more than the enclave's own requests.
+    pub(crate) fn gives_it_away(&self) -> Option<String> {
+        let is_parents = |other: &&String| self.roles.contains(other);
+        if let Some(role) = self.roles.iter().find(|role| role.ends_with(":root")) {
+            return Some(format!(
+                "--role {role} is the whole account; name the role of the parent instance"
+            ));
+        }
+        if let Some(admin) = self.admins.iter().find(is_parents) {
+            return Some(format!(
+                "--admin {admin} is the parent instance's role too: root there could change the policy, and read everything"
+            ));
+        }
+        self.sealers.iter().find(is_parents).map(|sealer| {
+            format!("--sealer {sealer} is the parent instance's role too: root there could make bundles of keys that it knows")
+        })
+    }
+}
+
 #[derive(Args)]
 pub(crate) struct Lint {
     /// The key's policy: from `policy generate`, or `aws kms get-key-policy`

@@ -49,6 +49,7 @@ files! {
     threat_38_import_key_material_allowed "import-key-material-allowed";
     threat_38_replicate_allowed "replicate-allowed";
     threat_38_policy_can_be_changed "policy-can-be-changed";
+    threat_38_parent_can_change_policy "parent-can-change-policy";
     threat_38_grant_decrypt "grant-decrypt";
     threat_38_grant_decrypt_under_another_policy "grant-decrypt-under-another-policy";
     threat_38_grant_forge "grant-forge";

@@ -76,6 +76,13 @@ impl Link {
         self.exchange(self.turn.lock(), request, self.patience.with(request))
     }
 
+    /// The same; `begins` is called when it is this request's turn, so that no other is under way.
+    pub(super) fn call_when(&self, request: &Request, begins: impl FnOnce()) -> Result<Reply, CallError> {
+        let turn = self.turn.lock();
+        begins();
+        self.exchange(turn, request, self.patience.with(request))
+    }
+
     /// Asks who dialled where it stands. Somebody who says nothing useful is not waited for.
     pub(super) fn introduce(&self) -> Result<Reply, CallError> {
         self.exchange(self.turn.lock(), &Request::Status, self.patience.introduction)

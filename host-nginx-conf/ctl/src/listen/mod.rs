@@ -14,6 +14,7 @@ mod link;
 mod parent;
 mod record;
 mod replay;
+mod settled;
 mod sockets;
 mod waiting;
 

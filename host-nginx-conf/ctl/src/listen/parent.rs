@@ -8,6 +8,7 @@ use enclave_wire::control::{AgentReply, ControlError, EnclaveRequest, StoreState
 
 use super::aws::Aws;
 use super::egress::Egress;
+use super::settled::Settled;
 use super::waiting::Waiting;
 use super::{Shared, say};
 use crate::local;
@@ -24,6 +25,8 @@ pub(super) struct Parent {
     pub(super) egress: Option<Arc<Egress>>,
     /// What is in the directory and not yet in the service.
     pub(super) waiting: Shared<Waiting>,
+    /// Which of the directory's sealed states are the service's own.
+    pub(super) settled: Shared<Settled>,
     /// So that what is missing is said once.
     said_no_credentials: AtomicBool,
 }
@@ -76,12 +79,16 @@ impl Parent {
         if !in_force() {
             return Err("its connection is no longer in use".to_owned());
         }
-        if self.waiting.lock().keeps_unopened(&state.name) && store.has_state(&state.name) {
+        let found = store.state(&state.name).map_err(|error| error.to_string())?;
+        let mut settled = self.settled.lock();
+        if found.is_some_and(|found| !settled.has(&state.name, &found)) {
             return Err(unopened(&state.name));
         }
         store
             .put_state(&state.name, &state.blob)
-            .map_err(|error| error.to_string())
+            .map_err(|error| error.to_string())?;
+        settled.add(&state.name, &state.blob);
+        Ok(())
     }
 
     fn need_credentials(&self) {
@@ -95,11 +102,11 @@ impl Parent {
     }
 }
 
-/// The one thing that must not happen: keys that AWS does not open today overwritten by new ones of the same name.
+/// The one thing that must not happen: keys that this service has not opened overwritten by others of the same name.
 fn unopened(name: &Name) -> String {
     format!(
-        "sealed/{name}.sealed holds keys that the service has not opened since its start, and they would be lost; wait until it \
-         has, or move that file away"
+        "sealed/{name}.sealed holds keys that the service has not opened, and they would be lost; wait until it has, or move that \
+         file out of the directory"
     )
 }
 

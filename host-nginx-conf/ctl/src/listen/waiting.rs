@@ -22,8 +22,6 @@ pub(super) struct Waiting {
 struct Entry {
     item: Item,
     standing: Standing,
-    /// Whether the service has it in its hands.
-    is_under_way: bool,
 }
 
 impl Waiting {
@@ -32,34 +30,20 @@ impl Waiting {
         let queued = |item| Entry {
             item,
             standing: Standing::Queued,
-            is_under_way: false,
         };
         self.entries = items.into_iter().map(queued).collect();
-    }
-
-    /// The service is about to be given this.
-    pub(super) fn start(&mut self, item: &Item) {
-        if let Some(entry) = self.find(item) {
-            entry.is_under_way = true;
-        }
     }
 
     /// The service has not taken this.
     pub(super) fn stands(&mut self, item: &Item, standing: Standing) {
         if let Some(entry) = self.find(item) {
-            (entry.standing, entry.is_under_way) = (standing, false);
+            entry.standing = standing;
         }
     }
 
     /// The service has this.
     pub(super) fn done(&mut self, item: &Item) {
         self.entries.retain(|entry| entry.item != *item);
-    }
-
-    /// Whether the service has not opened this name's state, and does not do so now.
-    pub(super) fn keeps_unopened(&self, name: &Name) -> bool {
-        let is_it = |entry: &Entry| matches!(&entry.item, Item::State(its) if its == name) && !entry.is_under_way;
-        self.entries.iter().any(is_it)
     }
 
     /// What commands may know of this.
@@ -90,30 +74,5 @@ impl std::fmt::Display for Item {
             Self::State(name) => write!(f, "sealed/{name}.sealed"),
             Self::Bundle(id, _) => write!(f, "bundles/{id}.toml"),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_state_that_was_not_opened_is_kept_from_others_but_while_the_service_opens_it() {
-        let name: Name = "www".parse().unwrap();
-        let item = Item::State(name.clone());
-        let mut waiting = Waiting::default();
-        assert!(!waiting.keeps_unopened(&name));
-        waiting.begin([item.clone(), Item::Bundle(KeyId([1; 32]), name.clone())]);
-        assert!(waiting.keeps_unopened(&name));
-        waiting.start(&item);
-        assert!(
-            !waiting.keeps_unopened(&name),
-            "it may be sealed again under another key"
-        );
-        waiting.stands(&item, Standing::Unreadable);
-        assert!(waiting.keeps_unopened(&name));
-        waiting.done(&item);
-        assert!(!waiting.keeps_unopened(&name), "the bundle is another item");
-        assert_eq!(waiting.report().len(), 1);
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use enclave_wire::KeyId;
+use enclave_wire::{KeyId, Name};
 
 use crate::pem::PemError;
 
@@ -65,6 +65,8 @@ pub(super) enum Problem {
     DocumentTooLong,
     /// A sealed state of more than 120,000 bytes.
     StateTooLong,
+    /// The sealed state of another name.
+    OtherName(Name),
     /// An object of S3 has a bucket, a key and a region.
     Object,
 }
@@ -89,6 +91,7 @@ impl std::fmt::Display for ItemError {
             Problem::DocumentAlone => f.write_str(" a bundle without its .toml; remove it, or provision it again"),
             Problem::DocumentTooLong => f.write_str(" a bundle has at most 64 KiB"),
             Problem::StateTooLong => f.write_str(" a sealed state has at most 120,000 bytes"),
+            Problem::OtherName(name) => write!(f, " it is the sealed state of {name}; rename it to {name}.sealed"),
             Problem::Object => f.write_str(" an object of S3 has both: s3 = \"s3://BUCKET/KEY\" and region"),
             Problem::TooLong => f.write_str(" a policy has at most 64 KiB"),
         }

@@ -1,7 +1,7 @@
 //! Sealed states: what only an enclave can read, kept under its name as it came.
 
-use enclave_wire::Name;
 use enclave_wire::control::SealedState;
+use enclave_wire::{Decode as _, Name, Reader};
 
 use super::error::{ItemError, Problem, item};
 use super::{Store, stem};
@@ -15,13 +15,17 @@ impl Store {
         Ok(())
     }
 
-    /// A name's state, unless its file is gone.
+    /// A name's state, unless its file is gone. One of another name is refused: what is stored next would take its place.
     pub(crate) fn state(&self, name: &Name) -> Result<Option<SealedState>, ItemError> {
         let file = file(name);
         if !self.has_state(name) {
             return Ok(None);
         }
-        SealedState::try_from(self.read(&file)?.to_vec())
+        let bytes = self.read(&file)?;
+        if let Some(other) = name_in(&bytes).filter(|its| its != name) {
+            return Err(item(&file, Problem::OtherName(other)));
+        }
+        SealedState::try_from(bytes.to_vec())
             .map(Some)
             .map_err(|_| item(&file, Problem::StateTooLong))
     }
@@ -41,9 +45,18 @@ impl Store {
     }
 }
 
+/// The name that stands in the clear at the beginning of a state (`SEALED.md`); none in what is no state, which the service refuses.
+fn name_in(state: &[u8]) -> Option<Name> {
+    let mut reader = Reader::new(state);
+    reader.take(HEAD.len()).ok().filter(|head| *head == HEAD)?;
+    Name::decode(&mut reader).ok()
+}
+
 fn file(name: &Name) -> String {
     format!("{SEALED}/{name}{EXTENSION}")
 }
 
 pub(super) const SEALED: &str = "sealed";
+/// The magic and the version of a sealed state.
+const HEAD: &[u8] = b"enclave-tls-sealed\x01";
 const EXTENSION: &str = ".sealed";

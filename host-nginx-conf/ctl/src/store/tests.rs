@@ -369,10 +369,22 @@ fn a_key_that_is_noted_nowhere_is_noted_and_no_other() {
         }),
         ..info(1, "sealed", 1)
     };
+    scratch.write("sealed/sealed.sealed", "its state");
     store.keep_key(&info(2, "kept", 1), &pkcs8(b"k")).unwrap();
     store.note_volatile(&info(3, "noted", 1), BOOT).unwrap();
-    let keys = [sealed, info(2, "kept", 1), info(3, "noted", 1), info(4, "new", 1)];
+    let keys = [
+        sealed.clone(),
+        info(2, "kept", 1),
+        info(3, "noted", 1),
+        info(4, "new", 1),
+    ];
     assert_eq!(store.note_unrecorded(&keys, BOOT).unwrap(), 1);
     assert_eq!(store.note_unrecorded(&keys, BOOT).unwrap(), 0);
     assert_eq!(store.volatile().len(), 2);
+    std::fs::remove_file(scratch.0.join("sealed/sealed.sealed")).unwrap();
+    assert_eq!(
+        store.note_unrecorded(&[sealed], BOOT).unwrap(),
+        1,
+        "its state is not here"
+    );
 }

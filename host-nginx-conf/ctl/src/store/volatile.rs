@@ -32,7 +32,9 @@ impl Store {
     pub(crate) fn note_unrecorded(&self, keys: &[KeyInfo], boot: BootId) -> Result<u32, ItemError> {
         let noted = self.volatile().into_iter().flatten().filter(|old| old.boot == boot);
         let noted: HashSet<_> = noted.map(|old| old.id).collect();
-        let is_unknown = |key: &&KeyInfo| key.sealed.is_none() && !self.is_kept(key.id) && !noted.contains(&key.id);
+        // A sealed key is lost too where this directory has no state of its name: it may be in another.
+        let is_stored = |key: &KeyInfo| key.sealed.is_some() && self.has_state(&key.name);
+        let is_unknown = |key: &&KeyInfo| !is_stored(key) && !self.is_kept(key.id) && !noted.contains(&key.id);
         let mut count = 0_u32;
         for key in keys.iter().filter(is_unknown) {
             self.note_volatile(key, boot)?;

@@ -165,8 +165,10 @@ impl Checks {
                 return None;
             }
         };
-        let keys = statement.keys.len();
-        self.pass("statement", format!("bound by the document; it lists {keys} key(s)"));
+        match statement.keys.len() {
+            0 => self.fail("keys", "the statement lists no key, so nothing is proven of any"),
+            keys => self.pass("statement", format!("bound by the document; it lists {keys} key(s)")),
+        }
         Some(statement)
     }
 

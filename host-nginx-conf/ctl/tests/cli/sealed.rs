@@ -1,6 +1,7 @@
 //! Sealed states: stored before that is said, restored before the service opens, and tried again while AWS is away.
 
 use std::fs;
+use std::time::Duration;
 
 use enclave_wire::control::ControlError;
 use serde_json::json;
@@ -188,11 +189,82 @@ fn a_listen_that_starts_again_restores_only_what_the_service_lacks() {
     stack.wait_for_log("opened 2 more items");
     assert_eq!(fake.world().asked, ["Restore", "Restore"]);
 
+    // The service says of each whether it is its own; nothing is missing.
     stack.stop_listen();
     fake.world().asked.clear();
     stack.listen(true);
     stack.ok(&["list"]);
-    assert!(fake.world().asked.is_empty(), "{:?}", fake.world().asked);
+    assert_eq!(fake.world().asked, ["Restore", "Restore"]);
+    assert_eq!(fake.world().keys.len(), 2);
+    create(&stack, "a", "--sealed");
+}
+
+/// KMS comes back while new keys of the same name are being made: the old ones must not be lost by it.
+#[test]
+fn threat_35_a_state_that_waits_for_its_turn_is_not_overwritten() {
+    let (stack, mut fake) = Stack::serving("sealed-turn");
+    create(&stack, "www", "--sealed");
+    let file = stack.replay().join("sealed/www.sealed");
+    let before = fs::read(&file).unwrap();
+    fake.world().refuse.insert("Restore", ControlError::AwsUnavailable);
+    fake.restart(&stack.control());
+    fake.wait_until_serving();
+    // Longer than the pause between two attempts: one of them comes while this is under way.
+    fake.world().slow = Some(("Create", Duration::from_secs(4)));
+    let args = [
+        "create", "www", "--type", "p-256", "--usage", "tls", "--client", "nginx", "--sealed",
+    ];
+    stack.fails(1, &args);
+    assert_eq!(fs::read(&file).unwrap(), before);
+    stack.wait_for_log("sealed/www.sealed holds keys that the service has not opened");
+}
+
+#[test]
+fn threat_35_states_that_were_swapped_are_refused_and_not_overwritten() {
+    let (stack, mut fake) = Stack::serving("sealed-swapped");
+    create(&stack, "a", "--sealed");
+    create(&stack, "b", "--sealed");
+    let [a, b] = ["a", "b"].map(|name| stack.replay().join(format!("sealed/{name}.sealed")));
+    let between = stack.dir.join("between");
+    fs::rename(&a, &between).unwrap();
+    fs::rename(&b, &a).unwrap();
+    fs::rename(&between, &b).unwrap();
+    let before = [&a, &b].map(|file| fs::read(file).unwrap());
+    fake.restart(&stack.control());
+    fake.wait_until_serving();
+    stack.wait_for_log("replay: sealed/a.sealed: it is the sealed state of b; rename it to b.sealed");
+    assert!(fake.world().keys.is_empty());
+    let args = [
+        "create", "a", "--type", "p-256", "--usage", "tls", "--client", "nginx", "--sealed",
+    ];
+    stack.fails(1, &args);
+    assert_eq!([&a, &b].map(|file| fs::read(file).unwrap()), before);
+}
+
+/// A directory of another enclave, or an older copy of this one's.
+#[test]
+fn threat_35_a_state_that_is_not_the_services_own_is_never_overwritten() {
+    let (mut stack, fake) = Stack::serving("sealed-foreign");
+    create(&stack, "www", "--sealed");
+    let older = fs::read(stack.replay().join("sealed/www.sealed")).unwrap();
+    create(&stack, "www", "--sealed");
+    create(&stack, "api", "--sealed");
+    stack.stop_listen();
+    let file = stack.replay().join("sealed/www.sealed");
+    fs::write(&file, &older).unwrap();
+    fs::remove_file(stack.replay().join("sealed/api.sealed")).unwrap();
+    stack.listen(true);
+    stack.wait_for_log("replay: sealed/www.sealed: the service has another state of this name");
+    stack.wait_for_log("noted 1 keys of the service");
+    let args = [
+        "create", "www", "--type", "p-256", "--usage", "tls", "--client", "nginx", "--sealed",
+    ];
+    assert!(stack.fails(1, &args).contains("nothing was changed"));
+    assert_eq!(fs::read(&file).unwrap(), older);
+    fs::remove_file(&file).unwrap();
+    create(&stack, "www", "--sealed");
+    assert_ne!(fs::read(&file).unwrap(), older);
+    assert_eq!(fake.world().keys.len(), 4);
 }
 
 #[test]

@@ -108,6 +108,20 @@ fn what_would_make_a_policy_worthless_is_wrong_usage() {
         ]
         .concat(),
         [&base(role)[..], &["--measured", &good, "--sealer", role], &ADMIN].concat(),
+        // The parent instance is the adversary.
+        [&base(role)[..], &["--measured", &good, "--admin", role]].concat(),
+        [
+            &base(role)[..],
+            &["--measured", &good, "--for", "bundles", "--sealer", role],
+            &ADMIN,
+        ]
+        .concat(),
+        [
+            &base("arn:aws:iam::111122223333:root")[..],
+            &["--measured", &good],
+            &ADMIN,
+        ]
+        .concat(),
     ] {
         directory.fails(2, &args);
     }

@@ -252,8 +252,14 @@ fn threat_40_a_required_usage_holds_for_every_key() {
         text.contains("digest (weaker)") && text.contains("signs whatever the parent instance sends"),
         "{text}"
     );
+}
+
+#[test]
+fn threat_28_a_statement_without_keys_proves_nothing() {
+    let mut enclave = Enclave::new("no-keys");
     enclave.statement.keys.clear();
-    assert_eq!(judge(&enclave), ["usage"]);
+    enclave.attest();
+    assert_eq!(enclave.failed(&enclave.options()), ["keys"]);
 }
 
 #[test]

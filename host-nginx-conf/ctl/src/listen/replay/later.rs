@@ -24,21 +24,37 @@ impl Later {
         Self { queue: left.into() }
     }
 
-    /// A service that already serves has most of the directory; another connection may have broken off before the rest.
-    pub(super) fn after_reconnecting(items: Vec<Item>, keys: &[KeyInfo], parent: &Parent) -> Self {
+    /// A service that already serves has most of the directory. Its states are given to it all the same: it says which are its own,
+    /// and only those may give way to newer ones. What it cannot open at once is left for later.
+    pub(super) fn after_reconnecting(
+        link: &Link,
+        items: Vec<Item>,
+        keys: &[KeyInfo],
+        parent: &Parent,
+    ) -> Result<Self, CallError> {
         let sealed: HashSet<_> = keys
             .iter()
             .filter(|key| key.sealed.is_some())
             .map(|key| &key.name)
             .collect();
         let ids: HashSet<_> = keys.iter().map(|key| key.id).collect();
-        let (here, missing): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| match item {
-            Item::State(name) => sealed.contains(name),
-            Item::Bundle(id, _) => ids.contains(id),
-        });
-        let mut waiting = parent.waiting.lock();
-        here.iter().for_each(|item| waiting.done(item));
-        Self::new(missing)
+        let mut missing = Vec::new();
+        for item in items {
+            let is_left = match (&item, &parent.store) {
+                (Item::State(name), Some(store)) if sealed.contains(name) => {
+                    matches!(opening::open(link, store, parent, &item)?, Opened::NotNow(_))
+                }
+                (Item::Bundle(id, _), _) if ids.contains(id) => {
+                    parent.waiting.lock().done(&item);
+                    false
+                }
+                _ => true,
+            };
+            if is_left {
+                missing.push(item);
+            }
+        }
+        Ok(Self::new(missing))
     }
 
     /// Gives the service what it lacks, for as long as the connection holds.

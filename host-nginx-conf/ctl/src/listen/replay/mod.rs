@@ -68,6 +68,7 @@ pub(super) fn greet(link: &Arc<Link>, status: &Status, parent: &Parent) -> Resul
     // Before anything else: until the service has opened a state, nothing takes that state's place.
     let items = parent.store.as_ref().map(items).unwrap_or_default();
     parent.waiting.lock().begin(items.clone());
+    parent.settled.lock().begin();
     if status.phase == Phase::AwaitingPolicy && !give_policy(link, parent.store.as_ref())? {
         return Ok(Greeted::PolicyRefused);
     }
@@ -80,7 +81,7 @@ pub(super) fn greet(link: &Arc<Link>, status: &Status, parent: &Parent) -> Resul
         note_unrecorded(link, store, status.boot)?;
     }
     let later = if status.phase == Phase::Serving {
-        Later::after_reconnecting(items, &keys(link)?, parent)
+        Later::after_reconnecting(link, items, &keys(link)?, parent)?
     } else {
         let left = match &parent.store {
             Some(store) => Replay::new(link, store, parent).run(status.boot, items)?,

@@ -1,7 +1,7 @@
 //! One item that AWS has to open: given to the service, and how that ended.
 
-use enclave_wire::KeyId;
 use enclave_wire::control::{ControlError, InstallChain, Reply, Request};
+use enclave_wire::{KeyId, Name};
 
 use crate::advice;
 use crate::listen::link::{CallError, Link};
@@ -24,9 +24,8 @@ pub(super) enum Opened {
 
 /// Gives the service one item.
 pub(super) fn open(link: &Link, store: &Shared<Store>, parent: &Parent, item: &Item) -> Result<Opened, CallError> {
-    parent.waiting.lock().start(item);
     let answered = match item {
-        Item::State(_) => restore(link, store, item),
+        Item::State(name) => restore(link, store, parent, name),
         Item::Bundle(id, _) => provision(link, store, *id),
     }?;
     let mut waiting = parent.waiting.lock();
@@ -70,18 +69,23 @@ pub(super) fn may_pass(error: ControlError) -> bool {
 /// The service's error, if it has one.
 type Answered = Result<Option<ControlError>, ItemError>;
 
-fn restore(link: &Link, store: &Shared<Store>, item: &Item) -> Result<Answered, CallError> {
-    let Item::State(name) = item else { return Ok(Ok(None)) };
+fn restore(link: &Link, store: &Shared<Store>, parent: &Parent, name: &Name) -> Result<Answered, CallError> {
     let state = match store.lock().state(name) {
         Ok(Some(state)) => state,
         Ok(None) => return Ok(Ok(None)), // Somebody moved it away.
         Err(error) => return Ok(Err(error)),
     };
-    Ok(Ok(match link.call(&Request::Restore(state))? {
-        Reply::Restored(_) => None,
-        Reply::Error(error) => Some(error),
-        _ => Some(ControlError::Malformed),
-    }))
+    let request = Request::Restore(state.clone());
+    // From here on, and while no other request is under way: the service may seal it again under another key before it answers.
+    let answer = link.call_when(&request, || parent.settled.lock().add(name, &state))?;
+    if matches!(answer, Reply::Restored(_)) {
+        return Ok(Ok(None));
+    }
+    parent.settled.lock().remove(name);
+    Ok(Ok(Some(match answer {
+        Reply::Error(error) => error,
+        _ => ControlError::Malformed,
+    })))
 }
 
 /// A bundle, its chain if another was installed since, and its state: together, for they may come long after the others.

@@ -62,6 +62,10 @@ impl Line<'_> {
         }
         let request = Request::decode(&header, &body).unwrap();
         let name = request.name();
+        let slow = self.state.lock().unwrap().slow.filter(|(slow, _)| *slow == name);
+        if let Some((_, time)) = slow {
+            std::thread::sleep(time);
+        }
         let mut reply = self.state.lock().unwrap().answer(request);
         let unstored = self.state.lock().unwrap().unstored.take();
         if let Some((state, before)) = unstored

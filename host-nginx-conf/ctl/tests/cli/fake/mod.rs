@@ -38,6 +38,8 @@ pub(crate) struct World {
     pub(crate) refuse: HashMap<&'static str, ControlError>,
     /// After a request of this name the connection ends.
     pub(crate) hang_up_at: Option<&'static str>,
+    /// A request that takes its time, as one does that waits for AWS.
+    pub(crate) slow: Option<(&'static str, Duration)>,
     pub(crate) pongs: u32,
     pub(crate) dials: u32,
     pub(crate) aws: Vec<AwsCredentials>,

@@ -156,10 +156,11 @@ impl World {
         Ok(key)
     }
 
-    /// A state, in the clear: name, number, keys.
+    /// A state: the head that real ones have, and the rest in the clear: number, keys.
     fn seal(&self, name: &Name, number: u64) -> StoreState {
         let keys: Vec<_> = self.keys.iter().filter(|key| key.name == *name).cloned().collect();
         let mut writer = Writer::new();
+        writer.put(HEAD);
         name.encode(&mut writer);
         number.encode(&mut writer);
         writer.list(&keys);
@@ -172,13 +173,21 @@ impl World {
 
     fn restore(&mut self, state: &SealedState) -> Result<Reply, ControlError> {
         let mut reader = Reader::new(state.as_bytes());
+        if reader.take(HEAD.len()) != Ok(HEAD) {
+            return Err(ControlError::StateInvalid);
+        }
         let name = Name::decode(&mut reader).map_err(|_| ControlError::StateInvalid)?;
         let number = u64::decode(&mut reader).map_err(|_| ControlError::StateInvalid)?;
         let keys: Vec<KeyInfo> = reader.list(64).map_err(|_| ControlError::StateInvalid)?;
         let ids: Vec<_> = keys.iter().map(|key| key.id).collect();
         match self.numbers.get(name.as_str()) {
             Some(known) if *known > number => return Err(ControlError::StateRollback),
-            Some(known) if *known == number => {}
+            Some(known) if *known == number => {
+                let has = |id: &KeyId| self.keys.iter().any(|key| key.id == *id);
+                if !ids.iter().all(has) {
+                    return Err(ControlError::StateRollback);
+                }
+            }
             _ => self.keys.extend(keys.into_iter().map(|key| KeyInfo {
                 sealed: key.sealed.map(|sealed| Sealed {
                     freshness: Freshness::Unproven,
@@ -286,3 +295,6 @@ fn key(
         sealed: None,
     }
 }
+
+/// The magic and the version of a sealed state.
+const HEAD: &[u8] = b"enclave-tls-sealed\x01";
