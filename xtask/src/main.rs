@@ -6,6 +6,9 @@
 //! | `demo`  | the main job, shown and checked |
 //! | `lab`   | the same stack in the background, described in `DIR/lab.json` |
 //! | `test`  | all tests, by stage |
+//! | `image` | the enclave's image, with its measurements |
+//! | `kernel` | the image's kernel, built again |
+//! | `machine` | a machine that boots the image without Nitro |
 //! | `bench` | what a signature and a handshake cost |
 //!
 //! It runs as root, or as a user with sudo, who is then asked for it once.
@@ -14,7 +17,9 @@ mod bench;
 mod build;
 mod demo;
 mod elevate;
+mod image;
 mod lab;
+mod machine;
 mod paths;
 mod process;
 mod progress;
@@ -53,6 +58,13 @@ enum Command {
     Lab(LabCommand),
     /// Run the tests, stage by stage
     Test(test::Options),
+    /// Build the enclave's image, and say what it measures
+    Image(image::Options),
+    /// Build the image's kernel again, and compare it with the one in packaging/eif
+    Kernel(image::kernel::Options),
+    /// The emulated machine that boots the image
+    #[command(subcommand)]
+    Machine(MachineCommand),
     /// Measure signatures and handshakes, against SoftHSM2 and a key in a file
     Bench(bench::Options),
 }
@@ -71,6 +83,12 @@ enum LabCommand {
     },
     /// Say which labs run and where
     Status,
+}
+
+#[derive(Subcommand)]
+enum MachineCommand {
+    /// Build QEMU and its vsock device once, into the cache
+    Setup,
 }
 
 fn main() -> ExitCode {
@@ -108,6 +126,11 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Lab(LabCommand::Status) => lab::status(&paths)?,
         Command::Test(options) => return test::run(&paths, &options),
+        Command::Image(options) => image::run(&paths, &options)?,
+        Command::Kernel(options) => return image::kernel::run(&paths, &options),
+        Command::Machine(MachineCommand::Setup) => {
+            machine::set_up(&paths)?;
+        }
         Command::Bench(options) => {
             elevate::to_root(&paths, elevate::Prepare::Build)?;
             setup::run(&paths)?;

@@ -58,7 +58,8 @@ pub(super) fn prepare(place: &Place, binaries: &Binaries) -> Result<Measured> {
     })
 }
 
-/// A lab's policy allows more than a real one should: imports, foreign bundles, and `digest` keys for engines.
+/// A lab's policy allows more than a real one should: imports, foreign bundles, `digest` keys for engines,
+/// and the clock of a machine that has no hypervisor's.
 fn policy(root_sha256: &str, aws_root: &str) -> String {
     format!(
         r#"version = 1
@@ -86,6 +87,9 @@ keys = ["{SEALING_KEY}"]
 [bundles]
 keys = ["{BUNDLE_KEY}"]
 foreign = true
+
+[clock]
+any_source = true
 "#
     )
 }

@@ -19,13 +19,21 @@ pub(super) struct PrivateApt {
 
 impl PrivateApt {
     pub(super) fn prepare(paths: &Paths, codename: &str) -> Result<Self> {
+        Self::prepare_with(paths, codename, &[])
+    }
+
+    /// The same, with the sources of these suites of Debian's too: they are large, so not where nobody needs them.
+    pub(super) fn prepare_with(paths: &Paths, codename: &str, source_suites: &[&str]) -> Result<Self> {
         let entries = sources::of_debian(codename)?;
         let backports = format!("{codename}-backports");
-        let dir = paths.cache(&format!("apt {entries:?} {backports}")).join("apt");
+        let recipe = format!("apt {entries:?} {backports} {source_suites:?}");
+        let dir = paths.cache(&recipe).join("apt");
         for below in ["lists/partial", "archives/partial", "parts"] {
             fs::create_dir_all(dir.join(below)).with_context(|| format!("cannot make {}", dir.display()))?;
         }
-        fs::write(dir.join("sources.list"), source_lines(&dir, &entries, &backports)?)?;
+        let lines = source_lines(&dir, &entries, &backports)?;
+        let sources = suites_of_sources(&lines, source_suites);
+        fs::write(dir.join("sources.list"), lines + &sources)?;
         let configuration = dir.join("apt.conf");
         fs::write(&configuration, configuration_text(&dir))?;
         Ok(Self {
@@ -49,6 +57,17 @@ impl PrivateApt {
                 .args(["install", "--yes", "--no-install-recommends", "--no-remove"])
                 .args(wanted),
         )
+    }
+
+    /// Leaves a package's file, or with `source` its source's files, in `dir`.
+    pub(super) fn download(&self, dir: &Path, name: &str, version: &str, source: bool) -> Result<()> {
+        let mut command = self.apt();
+        command.current_dir(dir);
+        match source {
+            true => command.args(["source", "--download-only", "--only-source"]),
+            false => command.arg("download"),
+        };
+        process::run(command.arg(format!("{name}={version}")))
     }
 
     fn apt(&self) -> Command {
@@ -91,6 +110,20 @@ fn source_lines(dir: &Path, entries: &[Entry], backports: &str) -> Result<String
         }
     }
     Ok(lines)
+}
+
+/// Lines for the sources of these suites, at the mirror and by the key of the first line.
+fn suites_of_sources(lines: &str, suites: &[&str]) -> String {
+    let first = lines.lines().next().unwrap_or_default();
+    // "deb [signed-by=…] URI SUITE main"
+    let Some((mirror, _)) = first.strip_suffix(" main").and_then(|line| line.rsplit_once(' ')) else {
+        return String::new();
+    };
+    let mirror = mirror.strip_prefix("deb ").unwrap_or(mirror);
+    suites
+        .iter()
+        .map(|suite| format!("deb-src {mirror} {suite} main\n"))
+        .collect()
 }
 
 /// Read last, after the system's own, so a proxy set there holds, and its hooks after an update do not run.
@@ -137,5 +170,15 @@ mod tests {
              deb [signed-by=/a.gpg,/b.gpg] http://m/debian bookworm-backports main\n\
              deb http://s bookworm-security main\n"
         );
+    }
+
+    #[test]
+    fn sources_come_from_the_same_mirror() {
+        let lines = "deb [signed-by=/a.gpg] http://m/debian bookworm main\ndeb http://s other main\n";
+        assert_eq!(
+            suites_of_sources(lines, &["trixie"]),
+            "deb-src [signed-by=/a.gpg] http://m/debian trixie main\n"
+        );
+        assert_eq!(suites_of_sources(lines, &[]), "");
     }
 }

@@ -1,6 +1,7 @@
 //! Everything that the other commands need on the machine. It does nothing, quickly, where all is there.
 
 mod apt;
+mod archive;
 pub(crate) mod python;
 mod services;
 mod sources;
@@ -17,6 +18,7 @@ use crate::paths::Paths;
 use crate::process;
 use crate::progress;
 
+pub(crate) use self::archive::{Archive, download, download_source};
 pub(crate) use self::tools::{Tool, cargo_tool};
 
 /// What a set-up changed on the system.
@@ -51,22 +53,27 @@ impl Changes {
 
 /// Installs what is missing, and says what it was.
 pub(crate) fn run(paths: &Paths) -> Result<Changes> {
-    let changes = packages(paths)?;
+    let changes = packages(paths, &[&PACKAGES[..], &BACKPORTS].concat())?;
     python::interpreter(paths)?;
     Ok(changes)
 }
 
-fn packages(paths: &Paths) -> Result<Changes> {
+/// Installs those of these packages that are missing: what only one command needs.
+pub(crate) fn install(paths: &Paths, wanted: &[&str]) -> Result<()> {
+    let changes = packages(paths, wanted)?;
+    if !changes.packages.is_empty() {
+        eprintln!("  installed: {}", changes.packages.join(" "));
+    }
+    Ok(())
+}
+
+fn packages(paths: &Paths, wanted: &[&str]) -> Result<Changes> {
     let mut changes = Changes {
         earlier: recorded(paths),
         ..Changes::default()
     };
     let before = installed()?;
-    let missing: Vec<&str> = PACKAGES
-        .into_iter()
-        .chain(BACKPORTS)
-        .filter(|name| !before.contains(*name))
-        .collect();
+    let missing: Vec<&str> = wanted.iter().copied().filter(|name| !before.contains(*name)).collect();
     if missing.is_empty() {
         return Ok(changes);
     }

@@ -6,6 +6,7 @@ mod deny;
 mod docs;
 mod e2e;
 mod full;
+mod image;
 
 use std::env;
 use std::process::{Command, ExitCode};
@@ -145,7 +146,7 @@ fn xtask(paths: &Paths, arguments: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-const STAGES: [Stage; 15] = [
+const STAGES: [Stage; 17] = [
     quick("setup", "the Debian packages that the rest needs", setup),
     quick("fmt", "every file is formatted", fmt),
     quick("clippy", "no warning, by the lints of the workspace", clippy),
@@ -155,6 +156,8 @@ const STAGES: [Stage; 15] = [
     quick("build", "the release build of what follows", build),
     quick("e2e", "end to end, on a lab", e2e::run),
     quick("demo", "the demo, with its key scan", demo),
+    full("image", "the image: built twice, booted, measured", image::run),
+    full("kernel", "the image's kernel, built again and compared", image::kernel),
     full("asan", "the module's tests with AddressSanitizer", full::asan),
     full("tsan", "the module's tests with ThreadSanitizer", full::tsan),
     full(

@@ -1,0 +1,161 @@
+//! The enclave's image: our kernel, one static program, one policy, a command line. The same inputs give the same bytes.
+
+mod cpio;
+mod eif;
+pub(crate) mod kernel;
+mod program;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use self::kernel::Kernel;
+use crate::paths::Paths;
+use crate::progress;
+
+pub(crate) use self::eif::Pcrs;
+pub(crate) use self::program::{INIT, Program};
+
+/// What to build.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The policy that the image carries; by default a release's
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Where the image goes, by default target/enclave-tls.eif; what it was made of goes beside it, with the ending .json
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// What goes into an image. Tests change one of these by a byte.
+#[derive(Clone)]
+pub(crate) struct Inputs {
+    pub(crate) kernel: Vec<u8>,
+    pub(crate) kernel_version: String,
+    pub(crate) command_line: String,
+    pub(crate) program: Vec<u8>,
+    pub(crate) policy: Vec<u8>,
+}
+
+/// An image on disk, as the JSON beside it says.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Image {
+    pub(crate) pcrs: Pcrs,
+    /// SHA-256 of everything that went in, and of the image.
+    pub(crate) sha256: BTreeMap<String, String>,
+    pub(crate) command_line: String,
+    pub(crate) kernel_version: String,
+    /// Of the whole file.
+    pub(crate) bytes: u64,
+    /// Who built it.
+    pub(crate) tools: BTreeMap<String, String>,
+}
+
+/// `cargo xtask image`.
+pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
+    let inputs = Inputs::collect(paths, INIT, options.policy.as_deref())?;
+    let out = options
+        .out
+        .clone()
+        .unwrap_or_else(|| paths.target().join("enclave-tls.eif"));
+    let image = write(paths, &inputs, &out)?;
+    println!("{}", serde_json::to_string_pretty(&image)?);
+    Ok(())
+}
+
+impl Inputs {
+    /// The kernel of the repository, the program as it is built now, and a policy.
+    pub(crate) fn collect(paths: &Paths, program: Program, policy: Option<&Path>) -> Result<Self> {
+        let policy = match policy {
+            Some(file) => file.to_owned(),
+            None => paths.workspace().join("packaging/eif/policy.toml"),
+        };
+        let kernel = Kernel::pinned(paths)?;
+        let binary = program::build(paths, program)?;
+        Ok(Self {
+            kernel: fs::read(Kernel::path(paths))?,
+            kernel_version: kernel.version,
+            command_line: COMMAND_LINE.to_owned(),
+            program: fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?,
+            policy: fs::read(&policy).with_context(|| format!("cannot read {}", policy.display()))?,
+        })
+    }
+}
+
+/// Writes the image, and beside it what it was made of.
+pub(crate) fn write(paths: &Paths, inputs: &Inputs, out: &Path) -> Result<Image> {
+    let parts = out.with_extension("parts");
+    drop(fs::remove_dir_all(&parts));
+    fs::create_dir_all(&parts).with_context(|| format!("cannot make {}", parts.display()))?;
+    let [program, policy] = ramdisks(inputs)?;
+    let [kernel_file, program_file, policy_file] =
+        ["bzImage", "program.cpio.gz", "policy.cpio.gz"].map(|name| parts.join(name));
+    fs::write(&kernel_file, &inputs.kernel)?;
+    fs::write(&program_file, &program)?;
+    fs::write(&policy_file, &policy)?;
+    let eif = eif::Parts {
+        kernel: &kernel_file,
+        kernel_version: &inputs.kernel_version,
+        command_line: &inputs.command_line,
+        ramdisks: [&program_file, &policy_file],
+    };
+    let pcrs = progress::step(&format!("writing {}", out.display()), || eif::build(paths, &eif, out))?;
+    fs::remove_dir_all(&parts)?;
+    let whole = fs::read(out)?;
+    let image = Image {
+        pcrs,
+        sha256: named([
+            ("image", sha256(&whole)),
+            ("kernel", sha256(&inputs.kernel)),
+            ("command_line", sha256(inputs.command_line.as_bytes())),
+            ("program", sha256(&inputs.program)),
+            ("program_ramdisk", sha256(&program)),
+            ("policy", sha256(&inputs.policy)),
+            ("policy_ramdisk", sha256(&policy)),
+        ]),
+        command_line: inputs.command_line.clone(),
+        kernel_version: inputs.kernel_version.clone(),
+        bytes: u64::try_from(whole.len())?,
+        tools: named([
+            ("rustc", program::compiler()?),
+            (eif::BUILDER.name, eif::BUILDER.version.to_owned()),
+        ]),
+    };
+    let mut json = serde_json::to_string_pretty(&image)?;
+    json.push('\n');
+    fs::write(out.with_extension("json"), json)?;
+    Ok(image)
+}
+
+/// The program in one, the policy in another: PCR1 measures the first and PCR2 the second, so two images that differ in
+/// their policy alone have the same PCR1.
+fn ramdisks(inputs: &Inputs) -> Result<[Vec<u8>; 2]> {
+    let program = cpio::File {
+        name: "init", // the kernel starts it by this name
+        mode: 0o555,
+        content: &inputs.program,
+    };
+    let policy = cpio::File {
+        name: "policy.toml",
+        mode: 0o444,
+        content: &inputs.policy,
+    };
+    Ok([cpio::gzipped(&[program])?, cpio::gzipped(&[policy])?])
+}
+
+fn named<const N: usize>(pairs: [(&str, String); N]) -> BTreeMap<String, String> {
+    pairs.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// Random numbers come from the NSM alone, time from the hypervisor's clock, nothing is printed, and the end of PID 1 ends
+/// the machine.
+const COMMAND_LINE: &str =
+    "random.trust_cpu=off random.trust_bootloader=off clocksource=kvm-clock quiet loglevel=0 reboot=k panic=-1";

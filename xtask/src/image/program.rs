@@ -1,0 +1,92 @@
+//! The one program of an image, linked statically, with nothing in it of the place where it was built.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::build::cargo;
+use crate::paths::Paths;
+use crate::process;
+
+/// Which program an image starts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Program {
+    pub(crate) package: &'static str,
+    pub(crate) binary: &'static str,
+}
+
+/// PID 1, which is the service too.
+pub(crate) const INIT: Program = Program {
+    package: "enclave-init",
+    binary: "init",
+};
+
+/// Builds it in a target directory of its own, as the flags differ from everything else's.
+pub(super) fn build(paths: &Paths, program: Program) -> Result<PathBuf> {
+    let target = paths.target().join("image");
+    let remap = remapped(paths)?;
+    let flags: Vec<String> = ["-Ctarget-feature=+crt-static".to_owned()]
+        .into_iter()
+        .chain(
+            remap
+                .iter()
+                .map(|(from, to)| format!("--remap-path-prefix={from}={to}")),
+        )
+        .collect();
+    let c_flags: Vec<String> = remap
+        .iter()
+        .map(|(from, to)| format!("-ffile-prefix-map={from}={to}"))
+        .collect();
+    let mut command = cargo(paths);
+    command
+        .env("CARGO_TARGET_DIR", &target)
+        // Separated by a byte that no path has.
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        .env_remove("RUSTFLAGS")
+        .env("CFLAGS", c_flags.join(" "))
+        .env("CARGO_INCREMENTAL", "0")
+        .envs(FIXED);
+    command.args(["build", "--locked", "--profile", "image", "--target", TARGET]);
+    process::show(command.args(["-p", program.package, "--bin", program.binary]))?;
+    Ok(target.join(TARGET).join("image").join(program.binary))
+}
+
+/// The compiler, as it names itself.
+pub(super) fn compiler() -> Result<String> {
+    Ok(process::capture(Command::new("rustc").arg("--version"))?
+        .trim()
+        .to_owned())
+}
+
+/// Places whose names would get into the program by messages of panics, and what stands there instead. The later a prefix
+/// stands the sooner it is tried.
+fn remapped(paths: &Paths) -> Result<Vec<(String, String)>> {
+    let sysroot = process::capture(Command::new("rustc").args(["--print", "sysroot"]))?;
+    let cargo_home = match env::var_os("CARGO_HOME") {
+        Some(home) => PathBuf::from(home),
+        None => Path::new(&env::var_os("HOME").context("HOME is not set")?).join(".cargo"),
+    };
+    let places = [
+        (cargo_home.as_path(), "/cargo"),
+        (Path::new(sysroot.trim()), "/rust"),
+        (paths.workspace(), "/enclave-tls"),
+        (&paths.target().join("image"), "/target"),
+    ];
+    Ok(places
+        .into_iter()
+        .map(|(from, to)| (from.display().to_string(), to.to_owned()))
+        .collect())
+}
+
+/// glibc's, linked statically: musl's allocator is slow with threads, and Debian has no other C library for aws-lc.
+pub(super) const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// What compilers and archivers would otherwise take from who builds.
+const FIXED: [(&str, &str); 4] = [
+    ("LC_ALL", "C"),
+    ("TZ", "UTC"),
+    ("SOURCE_DATE_EPOCH", "0"),
+    ("ZERO_AR_DATE", "1"),
+];

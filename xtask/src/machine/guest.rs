@@ -1,0 +1,187 @@
+//! One machine that runs, and its end.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::Machine;
+use crate::process;
+
+/// How to boot an image.
+pub(crate) struct Boot<'a> {
+    pub(crate) image: &'a Path,
+    /// Sockets and the console's log go here; it must be empty.
+    pub(crate) dir: &'a Path,
+    pub(crate) mebibytes: u32,
+    /// What the parent adds to the command line; nothing measures it.
+    pub(crate) append: &'a str,
+    /// The port on which the guest dials its parent once it listens itself. Where the host connected before that, boots were seen in
+    /// which no later connection to the guest came through; why is not known.
+    pub(crate) knock: u32,
+}
+
+/// A running machine; it ends when this is dropped.
+pub(crate) struct Guest {
+    dir: PathBuf,
+    vsock: Child,
+    qemu: Child,
+    knocked: UnixListener,
+}
+
+impl Guest {
+    pub(crate) fn boot(machine: &Machine, boot: &Boot<'_>) -> Result<Self> {
+        let dir = boot.dir.to_owned();
+        let socket = dir.join("vhost.sock");
+        let knocked = UnixListener::bind(dir.join(format!("vsock_{}", boot.knock)))?;
+        knocked.set_nonblocking(true)?;
+        let mut vsock = start(
+            Command::new(&machine.vsock).arg("--vm").arg(format!(
+                "guest-cid={CID},socket={},uds-path={}",
+                socket.display(),
+                dir.join("vsock").display()
+            )),
+            &dir.join("vsock.log"),
+        )?;
+        if !process::wait_until(PATIENCE, || socket.exists()) {
+            end(&mut vsock);
+            bail!("vhost-device-vsock: {}", text(&dir.join("vsock.log")));
+        }
+        let qemu = start(&mut qemu(machine, boot, &socket), &dir.join("console.log"));
+        match qemu {
+            Ok(qemu) => {
+                let mut guest = Self {
+                    dir,
+                    vsock,
+                    qemu,
+                    knocked,
+                };
+                guest.wait_for_knock()?;
+                Ok(guest)
+            }
+            Err(error) => {
+                end(&mut vsock);
+                Err(error)
+            }
+        }
+    }
+
+    fn wait_for_knock(&mut self) -> Result<()> {
+        let (qemu, knocked) = (&mut self.qemu, &self.knocked);
+        let mut ended = false;
+        let came = process::wait_until(PATIENCE, || {
+            ended = !matches!(qemu.try_wait(), Ok(None));
+            ended || knocked.accept().is_ok()
+        });
+        ensure!(came && !ended, "the guest does not come up: {}", self.console());
+        Ok(())
+    }
+
+    /// Connects to a port of the guest; tries again while nobody listens there yet.
+    pub(crate) fn connect(&mut self, port: u32, limit: Duration) -> Result<UnixStream> {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.try_connect(port) {
+                Ok(stream) => {
+                    stream.set_read_timeout(Some(limit))?;
+                    return Ok(stream);
+                }
+                Err(error) if Instant::now() >= deadline => {
+                    return Err(error.context(format!("nobody answers at port {port}: {}", self.console())));
+                }
+                Err(_) => sleep(Duration::from_millis(20)),
+            }
+            if let Some(status) = self.qemu.try_wait()? {
+                bail!("the machine ended ({status}): {}", self.console());
+            }
+        }
+    }
+
+    /// Asks with one line and reads the answer to its end.
+    pub(crate) fn ask(&mut self, port: u32, question: &str) -> Result<Vec<u8>> {
+        let mut stream = self.connect(port, PATIENCE)?;
+        writeln!(stream, "{question}")?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        Ok(answer)
+    }
+
+    /// What the guest, QEMU and the device printed.
+    pub(crate) fn console(&self) -> String {
+        text(&self.dir.join("console.log"))
+    }
+
+    /// Waits until the guest has ended the machine.
+    pub(crate) fn wait(&mut self, limit: Duration) -> Result<()> {
+        let ended = process::wait_until(limit, || !matches!(self.qemu.try_wait(), Ok(None)));
+        ensure!(ended, "the machine does not end: {}", self.console());
+        Ok(())
+    }
+
+    fn try_connect(&self, port: u32) -> Result<UnixStream> {
+        let mut stream = UnixStream::connect(self.dir.join("vsock"))?;
+        // A request that comes while the guest's driver starts is lost: nobody will ever answer it.
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        writeln!(stream, "CONNECT {port}")?;
+        let mut line = String::new();
+        // Not more than that line: what follows is the guest's.
+        BufReader::with_capacity(1, &stream).read_line(&mut line)?;
+        ensure!(line.starts_with("OK "), "refused: {line:?}");
+        Ok(stream)
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        end(&mut self.qemu);
+        end(&mut self.vsock);
+    }
+}
+
+fn qemu(machine: &Machine, boot: &Boot<'_>, socket: &Path) -> Command {
+    let mut command = Command::new(&machine.qemu);
+    command.args(["-M", "nitro-enclave,vsock=vsock,id=lab", "-accel", "tcg", "-cpu", "max"]);
+    command.args(["-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio"]);
+    command.arg("-m").arg(boot.mebibytes.to_string());
+    command.arg("-kernel").arg(boot.image);
+    command.arg("-L").arg(&machine.roms);
+    command
+        .arg("-chardev")
+        .arg(format!("socket,id=vsock,path={}", socket.display()));
+    // The image says reboot=k, which this machine has no keyboard controller for.
+    command
+        .arg("-append")
+        .arg(format!("{} reboot=t", boot.append).trim_start());
+    command
+}
+
+fn start(command: &mut Command, log: &Path) -> Result<Child> {
+    let log = File::create(log)?;
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn();
+    child.with_context(|| format!("cannot start {}", process::line_of(command)))
+}
+
+fn end(child: &mut Child) {
+    // It has ended already where this fails.
+    drop(child.kill());
+    drop(child.wait());
+}
+
+fn text(log: &Path) -> String {
+    process::text(&fs::read(log).unwrap_or_default())
+}
+
+/// The guest's address; each machine has a device process of its own, so all may have the same.
+const CID: u32 = 16;
+
+/// Emulation is slow where other work runs.
+const PATIENCE: Duration = Duration::from_secs(30);
