@@ -100,13 +100,7 @@ fn threat_39_the_inventory_is_not_measured_and_the_policy_is(lab: &Lab) -> Resul
 }
 
 fn threat_34_a_bundle_under_another_name_is_refused(lab: &Lab) -> Result<()> {
-    let second = Second::start(
-        lab,
-        &Options {
-            with_lab_states: false,
-            ..Options::like(lab)?
-        },
-    )?;
+    let second = without_states(lab)?;
     let refused = try_provision(&second, lab, "lab-bundle-p256", "lab-bundle-rsa", "bundles")?;
     ensure!(
         refused.status.code() == Some(1) && refused.stderr.contains("another name"),
@@ -119,20 +113,28 @@ fn threat_34_a_bundle_under_another_name_is_refused(lab: &Lab) -> Result<()> {
 
 /// The inventory can only choose among the keys of the policy.
 fn threat_33_another_kms_key_is_refused(lab: &Lab) -> Result<()> {
-    let second = Second::start(
-        lab,
-        &Options {
-            with_lab_states: false,
-            ..Options::like(lab)?
-        },
-    )?;
+    let second = without_states(lab)?;
     let refused = try_provision(&second, lab, "lab-bundle-p256", "lab-bundle-p256", "sealing")?;
+    // By the service itself: KMS was not asked, which would have refused in other words.
     ensure!(
-        refused.status.code() == Some(1) && refused.stderr.contains("policy"),
+        refused.status.code() == Some(1) && refused.stderr.contains(NOT_IN_THE_POLICY),
         "{}",
         refused.printed()
     );
+    ensure!(
+        !second.service_log().contains("AWS did not decrypt"),
+        "{}",
+        second.service_log()
+    );
     Ok(())
+}
+
+fn without_states(lab: &Lab) -> Result<Second<'_>> {
+    let options = Options {
+        with_lab_states: false,
+        ..Options::like(lab)?
+    };
+    Second::start(lab, &options)
 }
 
 /// As `design.md` has it: KMS allows both pairs; the new image opens and seals again; the old pair is retired.
@@ -443,3 +445,5 @@ const INSTANCE: &str = "arn:aws:iam::111122223333:role/instance";
 const ADMINISTRATOR: &str = "arn:aws:iam::111122223333:role/administrator";
 /// `emulator_nsm::MARKER`.
 const MARKER: &str = "enclave-tls stand-in NSM, not AWS";
+/// What `enclave-tlsctl` says of a KMS key that the service's own policy refuses.
+const NOT_IN_THE_POLICY: &str = "the policy does not allow this KMS key";
