@@ -1,5 +1,6 @@
 //! The proof of which code holds the key behind a live server: a document of the NSM, checked by `enclave-tlsctl verify`.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -19,7 +20,7 @@ pub(super) fn all(lab: &Lab, binaries: &Binaries) -> Result<Table> {
     let served = lab.description().endpoints.iter().filter(|end| end.via == "provider");
     for endpoint in served.clone() {
         let said = proof.verify(endpoint, &proof.expected)?;
-        let origin = said.origin_of(lab, &endpoint.key)?;
+        let origin = said.origin_of(lab, &endpoint.key);
         let url = format!("https://{}", endpoint.name);
         table.row(
             [url, endpoint.key.clone(), origin, said.verdict()],
@@ -27,7 +28,7 @@ pub(super) fn all(lab: &Lab, binaries: &Binaries) -> Result<Table> {
         );
     }
     let endpoint = served.clone().next().context("no server")?;
-    for (what, wrong) in proof.wrong() {
+    for (what, wrong) in proof.wrong()? {
         let said = proof.verify(endpoint, &wrong)?;
         let name = format!("control: {what}");
         table.row(
@@ -103,7 +104,7 @@ impl Proof {
     }
 
     /// What must not pass.
-    fn wrong(&self) -> [(&'static str, Expected); 3] {
+    fn wrong(&self) -> Result<[(&'static str, Expected); 3]> {
         let mut all = [
             ("another image (PCR0)", self.expected.clone()),
             ("another policy (PCR16)", self.expected.clone()),
@@ -111,21 +112,20 @@ impl Proof {
         ];
         let [image, policy, nonce] = &mut all;
         image.1.attestation.pcr0 = "b0".repeat(48);
-        policy.1.attestation.policy = other_policy(&self.expected.attestation.policy, &self.document);
+        policy.1.attestation.policy = other_policy(&self.expected.attestation.policy, &self.document)?;
         nonce.1.nonce = "00".repeat(32);
-        all
+        Ok(all)
     }
 }
 
 /// The lab's policy with one word changed.
-fn other_policy(policy: &Path, beside: &Path) -> PathBuf {
+fn other_policy(policy: &Path, beside: &Path) -> Result<PathBuf> {
     let other = beside.with_extension("policy.toml");
-    let text = std::fs::read_to_string(policy).unwrap_or_default();
-    drop(std::fs::write(
-        &other,
-        text.replacen("imports = true", "imports = false", 1),
-    ));
-    other
+    let text = fs::read_to_string(policy)?;
+    let changed = text.replacen("imports = true", "imports = false", 1);
+    ensure!(changed != text, "the lab's policy has no such word");
+    fs::write(&other, changed)?;
+    Ok(other)
 }
 
 /// What `verify --json` said.
@@ -149,11 +149,11 @@ impl Said {
     }
 
     /// Where the statement says that this key came from.
-    fn origin_of(&self, lab: &Lab, label: &str) -> Result<String> {
+    fn origin_of(&self, lab: &Lab, label: &str) -> String {
         let keys = &lab.description().keys;
         let id = keys.iter().find(|key| key.label == label).map(|key| key.id.as_str());
         let stated = self.json["statement"]["keys"].as_array().into_iter().flatten();
         let key = stated.into_iter().find(|key| key["spki_sha256"].as_str() == id);
-        Ok(key.and_then(|key| key["origin"].as_str()).unwrap_or("-").to_owned())
+        key.and_then(|key| key["origin"].as_str()).unwrap_or("-").to_owned()
     }
 }
