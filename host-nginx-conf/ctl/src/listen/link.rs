@@ -73,7 +73,7 @@ impl Link {
 
     /// Asks the enclave, and waits for its reply.
     pub(super) fn call(&self, request: &Request) -> Result<Reply, CallError> {
-        self.exchange(self.turn.lock(), request, self.patience.with(request))
+        self.call_when(request, || ())
     }
 
     /// The same; `begins` is called when it is this request's turn, so that no other is under way.
