@@ -31,6 +31,14 @@ pub(crate) fn refused(error: ControlError) -> &'static str {
             "the service holds as many keys, clients or generations as it may; retire keys that are no longer used"
         }
         ControlError::Failed => "the service failed; its log says why",
+        ControlError::MemoryFull => {
+            "the enclave has no memory for more keys, and those that it has go on signing; give it more (`memory_mib`, or --memory of \
+             `nitro-cli run-enclave`), or retire keys that are no longer used"
+        }
+        ControlError::ClockSourceRefused => {
+            "the policy asks for kvm-clock, and the enclave's kernel counts time by another source; only in a lab, set any_source = \
+             true under [clock] and restart the service"
+        }
         ControlError::NameRefused => {
             "no name pattern of the policy matches this name; choose another name, or add a pattern and restart the service"
         }
