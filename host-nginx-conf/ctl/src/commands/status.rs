@@ -16,6 +16,8 @@ struct StatusJson {
     uptime_ms: u64,
     /// What the service takes the time to be.
     time: String,
+    /// What counts that time on; by any but kvm-clock, expiry is judged by a clock that may run wrong.
+    clock_source: String,
     policy_sha384: Option<String>,
     /// What PCR16 is under this policy.
     pcr16: Option<String>,
@@ -80,6 +82,7 @@ fn gather(status: &Status, keys: &[KeyInfo], parent: &local::Parent) -> StatusJs
         phase: stats::phase(status.phase),
         uptime_ms: status.uptime_ms,
         time: time::utc(status.now),
+        clock_source: status.clock_source.as_str().to_owned(),
         policy_sha384: status.policy_sha384.map(|hash| hex::encode(&hash)),
         pcr16: status.policy_sha384.map(|hash| hex::encode(&pcr16(&hash))),
         keys: keys.len(),
@@ -181,6 +184,7 @@ fn text(status: &StatusJson) -> String {
         ("phase", status.phase.to_owned()),
         ("uptime", format!("{} s", status.uptime_ms.div_euclid(1000))),
         ("time", status.time.clone()),
+        ("clock source", status.clock_source.clone()),
         ("policy SHA-384", status.policy_sha384.clone().unwrap_or_else(none)),
         ("PCR16", status.pcr16.clone().unwrap_or_else(none)),
         ("egress", egress_text(status.egress.as_ref())),
@@ -188,6 +192,9 @@ fn text(status: &StatusJson) -> String {
         ("keys", status.keys.to_string()),
     ];
     let mut text = table::render(["SERVICE", ""], &rows.map(|(what, value)| [what.to_owned(), value]));
+    if status.clock_source != KVM_CLOCK {
+        text.push_str("\nThe clock source is not kvm-clock: expiry is judged by a clock that may run wrong.\n");
+    }
     for origin in &status.origins {
         text.push_str(&format!("\n{} ({}): {}.\n", origin.origin, origin.keys, origin.promise));
         if origin.freshness_unproven > 0 {
@@ -244,6 +251,9 @@ pub(super) fn waiting_text(waiting: &[WaitingJson]) -> String {
         table::render(["NAME", "KIND", "RETRIED", "WHY"], &rows)
     )
 }
+
+/// The hypervisor's clock, as an enclave's kernel calls it.
+const KVM_CLOCK: &str = "kvm-clock";
 
 #[cfg(test)]
 mod tests {

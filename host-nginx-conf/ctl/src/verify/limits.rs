@@ -33,6 +33,13 @@ pub(crate) fn limits(
             statement.sealed_to.iter().map(|arn| printable(arn)).collect::<Vec<_>>().join(", ")
         ));
     }
+    if let Some(source) = &statement.clock_source {
+        // A note, not a failed check: whether it may be so is for the policy, which is measured.
+        limits.push(format!(
+            "the enclave's clock source is {}, not kvm-clock: expiry is judged by a clock that may run wrong",
+            printable(source)
+        ));
+    }
     if let Some(policy) = &expected.policy {
         if policy.allows_imports().is_ok() {
             limits.push("the policy allows imports: other names may hold keys that were made outside".to_owned());

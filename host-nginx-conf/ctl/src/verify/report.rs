@@ -129,6 +129,8 @@ struct StatementJson {
     sealed_to: Vec<String>,
     boot_id: String,
     policy_sha384: String,
+    /// None: kvm-clock. By any other, expiry is judged by a clock that may run wrong.
+    clock_source: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -186,6 +188,7 @@ impl From<&Report> for ReportJson {
                 sealed_to: statement.sealed_to.clone(),
                 boot_id: hex::encode(&statement.boot_id),
                 policy_sha384: hex::encode(&statement.policy_sha384),
+                clock_source: statement.clock_source.clone(),
             }),
             host: report.host.as_ref().map(|name| HostJson {
                 name: name.clone(),

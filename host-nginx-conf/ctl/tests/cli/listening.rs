@@ -49,6 +49,7 @@ fn a_newer_dial_of_the_same_run_takes_the_place_of_the_older() {
         phase: Phase::Serving,
         uptime_ms: 0,
         now: 0,
+        clock_source: Text::lossy("kvm-clock"),
         policy_sha384: None,
     });
     let mut writer = Writer::new();

@@ -67,10 +67,11 @@ fn threat_35_status_says_what_is_promised_by_origin_and_no_more() {
         "egress           off\n",
         "AWS credentials  off\n",
         "time             2026-01-01T00:00:00Z\n",
+        "clock source     kvm-clock\n",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
-    assert!(!text.contains("unproven"), "{text}");
+    assert!(!text.contains("unproven") && !text.contains("may run wrong"), "{text}");
     let json = stack.json(&["status"]);
     assert_eq!((&json["phase"], &json["keys"]), (&"serving".into(), &3.into()));
     // SHA-384 of 96 zero bytes: the stand-in's policy hash is zeros.
@@ -79,9 +80,23 @@ fn threat_35_status_says_what_is_promised_by_origin_and_no_more() {
         "{json}"
     );
     assert_eq!((&json["egress"], &json["aws"]), (&json!(null), &json!(null)));
+    assert_eq!(json["clock_source"], "kvm-clock");
 
     fake.restart(&stack.control());
     fake.wait_until_serving();
     assert!(stack.ok(&["status"]).contains("freshness: unproven (1)"));
     assert_eq!(stack.json(&["status"])["origins"][0]["freshness_unproven"], 1);
+}
+
+#[test]
+fn threat_16_status_says_where_expiry_is_judged_by_a_clock_that_may_run_wrong() {
+    let (stack, fake) = Stack::serving("clock");
+    fake.world().clock_source = Some("tsc");
+    let text = stack.ok(&["status"]);
+    assert!(text.contains("clock source     tsc\n"), "{text}");
+    assert!(
+        text.contains("\nThe clock source is not kvm-clock: expiry is judged by a clock that may run wrong.\n"),
+        "{text}"
+    );
+    assert_eq!(stack.json(&["status"])["clock_source"], "tsc");
 }

@@ -52,6 +52,7 @@ impl Enclave {
             sealed_to: vec![SEALING_KEY.to_owned()],
             boot_id: [3; 16],
             policy_sha384: policy.sha384(),
+            clock_source: None,
         };
         Self {
             directory,

@@ -28,6 +28,37 @@ fn a_whole_proof_is_one_and_says_what_it_does_not_show() {
 }
 
 #[test]
+fn threat_16_another_clock_source_is_said_and_fails_no_check() {
+    let mut enclave = Enclave::new("clock");
+    enclave.attest();
+    let report = |enclave: &Enclave| {
+        let args = enclave.options();
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        let json = enclave.directory.ok(&[&args[..], &["--json"]].concat());
+        (
+            enclave.directory.ok(&args),
+            serde_json::from_str::<serde_json::Value>(&json).unwrap(),
+        )
+    };
+    let (text, json) = report(&enclave);
+    assert!(!text.contains("clock source"), "{text}");
+    assert_eq!(json["statement"]["clock_source"], serde_json::Value::Null);
+
+    enclave.statement.clock_source = Some("tsc\u{1b}[2J".to_owned());
+    enclave.attest();
+    assert_eq!(enclave.failed(&enclave.options()), [""; 0]);
+    let (text, json) = report(&enclave);
+    let said =
+        "the enclave's clock source is tsc\u{fffd}[2J, not kvm-clock: expiry is judged by a clock that may run wrong";
+    assert!(text.contains(&format!("- {said}\n")), "{text}");
+    assert_eq!(json["statement"]["clock_source"], "tsc\u{1b}[2J");
+    assert!(
+        json["limits"].as_array().unwrap().iter().any(|limit| limit == said),
+        "{json}"
+    );
+}
+
+#[test]
 fn threat_19_another_root_is_refused() {
     let (enclave, other) = (Enclave::new("root"), Enclave::new("root-of-another"));
     enclave.attest();

@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) chains: HashMap<KeyId, Chain>,
     /// The names of the requests since the start, without `Status` and `List`.
     pub(crate) asked: Vec<&'static str>,
+    /// What its kernel counts time by, if not kvm-clock.
+    pub(crate) clock_source: Option<&'static str>,
     /// Requests of this name are refused.
     pub(crate) refuse: HashMap<&'static str, ControlError>,
     /// After a request of this name the connection ends.

@@ -34,6 +34,7 @@ impl World {
                 phase: self.phase.unwrap(),
                 uptime_ms: 61_000,
                 now: 1_767_225_600,
+                clock_source: Text::lossy(self.clock_source.unwrap_or("kvm-clock")),
                 policy_sha384: (self.phase != Some(Phase::AwaitingPolicy)).then_some([0; 48]),
             }),
             Request::Policy(policy) => {
