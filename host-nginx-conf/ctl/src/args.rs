@@ -85,6 +85,9 @@ pub(crate) struct Listen {
     /// A host and port that the enclave may reach, and the address to connect to where that is not the host's own; repeat it for more
     #[arg(long, value_name = "HOST:PORT[=IP:PORT]", requires = "egress")]
     pub(crate) egress_allow: Vec<Allowed>,
+    /// Where the enclave dials to send its log, which goes to standard error: as --control
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) logs: Option<Address>,
     /// Give the enclave AWS credentials as the SDK's default chain finds them, and renew them
     #[arg(long)]
     pub(crate) aws: bool,

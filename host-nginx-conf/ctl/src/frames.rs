@@ -84,6 +84,16 @@ impl From<io::Error> for ReadError {
 
 /// Reads one frame whose length field is at most `limit`, and which begins within `idle`.
 pub(crate) fn read(socket: &mut impl Socket, limit: usize, idle: Duration) -> Result<Frame, ReadError> {
+    read_timed(socket, limit, idle, WHOLE_FRAME)
+}
+
+/// The same; once begun, it must be whole within `whole`.
+pub(crate) fn read_timed(
+    socket: &mut impl Socket,
+    limit: usize,
+    idle: Duration,
+    whole: Duration,
+) -> Result<Frame, ReadError> {
     let mut bytes = [0; HEADER_LEN];
     let (first, rest) = bytes.split_at_mut(1);
     fill(socket, first, Deadline::after(idle)).map_err(|error| match error {
@@ -91,7 +101,7 @@ pub(crate) fn read(socket: &mut impl Socket, limit: usize, idle: Duration) -> Re
         ReadError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => ReadError::Closed,
         other @ (ReadError::Idle | ReadError::Closed | ReadError::Protocol(_) | ReadError::Io(_)) => other,
     })?;
-    let deadline = Deadline::after(WHOLE_FRAME);
+    let deadline = Deadline::after(whole);
     fill(socket, rest, deadline)?;
     let header = Header::decode(&bytes, limit)?;
     let mut body = Zeroizing::new(vec![0; header.body_len()]);

@@ -6,6 +6,7 @@ mod egress;
 mod import;
 mod keys;
 mod list;
+mod logs;
 mod provision;
 mod stats;
 mod status;

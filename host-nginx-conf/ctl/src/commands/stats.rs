@@ -4,6 +4,7 @@ use enclave_wire::control::{Counters, KeyCounters, KeyInfo, Phase, Reply, Reques
 use serde::Serialize;
 
 use super::egress::EgressJson;
+use super::logs::LogsJson;
 use super::{CommandError, Session};
 use crate::client::ClientError;
 use crate::table;
@@ -23,6 +24,8 @@ struct StatsJson {
     keys: Vec<KeyStatsJson>,
     /// What `listen` carried since its own start; none without --egress.
     egress: Option<EgressJson>,
+    /// What came of the enclave's log; none without --logs.
+    logs: Option<LogsJson>,
 }
 
 #[derive(Serialize)]
@@ -44,9 +47,10 @@ pub(super) fn stats(session: &Session) -> Result<(), CommandError> {
         return Err(ClientError::Unexpected.into());
     };
     let keys = session.keys()?;
-    let egress = session.client.parent()?.egress;
+    let parent = session.client.parent()?;
     let json = StatsJson {
-        egress: egress.as_ref().map(EgressJson::from),
+        egress: parent.egress.as_ref().map(EgressJson::from),
+        logs: parent.logs.as_ref().map(LogsJson::from),
         ..gather(&status, &counters, &keys)
     };
     session.show(|| text(&json), &json)
@@ -66,6 +70,7 @@ fn gather(status: &Status, counters: &Counters, keys: &[KeyInfo]) -> StatsJson {
         deadlines: counters.deadlines,
         keys: counters.keys.items().iter().map(|count| of_key(count, keys)).collect(),
         egress: None,
+        logs: None,
     }
 }
 
@@ -115,6 +120,7 @@ fn text(stats: &StatsJson) -> String {
         ));
     }
     text + &stats.egress.as_ref().map_or(String::new(), EgressJson::text)
+        + &stats.logs.as_ref().map_or(String::new(), LogsJson::text)
 }
 
 fn key_row(key: &KeyStatsJson) -> [String; 6] {

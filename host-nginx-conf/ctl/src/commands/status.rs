@@ -4,8 +4,10 @@ use enclave_wire::control::{Freshness, KeyInfo, Origin, Reply, Request, Status};
 use serde::Serialize;
 use sha2::{Digest, Sha384};
 
+use super::logs::LogsJson;
 use super::{CommandError, Session, stats};
 use crate::client::ClientError;
+use crate::local::Unable;
 use crate::{advice, hex, local, promise, table, time};
 
 #[derive(Serialize)]
@@ -26,6 +28,7 @@ struct StatusJson {
     origins: Vec<OriginJson>,
     egress: Option<EgressJson>,
     aws: Option<AwsJson>,
+    logs: Option<LogsJson>,
     /// What is in the replay directory and AWS has not opened.
     waiting: Vec<WaitingJson>,
 }
@@ -66,13 +69,26 @@ pub(super) struct WaitingJson {
 }
 
 pub(super) fn status(session: &Session) -> Result<(), CommandError> {
-    let (Reply::Status(status), _) = session.client.ask(Request::Status)? else {
+    let (Reply::Status(status), _) = session.client.ask(Request::Status).inspect_err(|why| {
+        if matches!(why, ClientError::Unable(Unable::Away)) {
+            last_words(session);
+        }
+    })?
+    else {
         return Err(ClientError::Unexpected.into());
     };
     let keys = session.keys()?;
     let parent = session.client.parent()?;
     let json = gather(&status, &keys, &parent);
     session.show(|| text(&json), &json)
+}
+
+/// Why the service is away, where its log said so.
+fn last_words(session: &Session) {
+    let logs = session.client.parent().ok().and_then(|parent| parent.logs);
+    if let Some(last) = logs.and_then(|logs| logs.last_error) {
+        eprintln!("the enclave's last error: {}", last.as_str());
+    }
 }
 
 fn gather(status: &Status, keys: &[KeyInfo], parent: &local::Parent) -> StatusJson {
@@ -94,6 +110,7 @@ fn gather(status: &Status, keys: &[KeyInfo], parent: &local::Parent) -> StatusJs
             installed: aws.installed,
             failure: aws.failure.as_ref().map(|why| why.as_str().to_owned()),
         }),
+        logs: parent.logs.as_ref().map(LogsJson::from),
         waiting: parent.waiting.iter().map(WaitingJson::from).collect(),
     }
 }
@@ -189,11 +206,15 @@ fn text(status: &StatusJson) -> String {
         ("PCR16", status.pcr16.clone().unwrap_or_else(none)),
         ("egress", egress_text(status.egress.as_ref())),
         ("AWS credentials", aws_text(status.aws.as_ref())),
+        ("logs", status.logs.as_ref().map_or("off".to_owned(), LogsJson::counted)),
         ("keys", status.keys.to_string()),
     ];
     let mut text = table::render(["SERVICE", ""], &rows.map(|(what, value)| [what.to_owned(), value]));
     if status.clock_source != KVM_CLOCK {
         text.push_str("\nThe clock source is not kvm-clock: expiry is judged by a clock that may run wrong.\n");
+    }
+    if let Some(logs) = &status.logs {
+        text.push_str(&logs.last());
     }
     for origin in &status.origins {
         text.push_str(&format!("\n{} ({}): {}.\n", origin.origin, origin.keys, origin.promise));

@@ -2,8 +2,8 @@
 //!
 //! Threads, no runtime: one accepts the enclave's dials, one reads each control connection, one greets a new one ([`replay`]) and then
 //! opens what AWS did not open at once, one serves each command ([`front`]), one finds AWS credentials ([`aws`]), one accepts the
-//! enclave's connections to AWS, and two carry each of these ([`egress`]). One request is under way at a time. The agent of a later
-//! release takes this command's place.
+//! enclave's connections to AWS, and two carry each of these ([`egress`]); one accepts the connections of the enclave's log, and one
+//! reads the newest ([`logs`]). One request is under way at a time. The agent of a later release takes this command's place.
 
 mod aws;
 mod backoff;
@@ -11,6 +11,7 @@ mod control;
 mod egress;
 mod front;
 mod link;
+mod logs;
 mod parent;
 mod record;
 mod replay;
@@ -33,6 +34,7 @@ use control::Control;
 pub(crate) use egress::Allowed;
 use egress::Egress;
 use front::Front;
+use logs::Logs;
 use parent::Parent;
 use sockets::{BindError, EnclaveListener, Plane};
 pub(crate) use sockets::{is_trusted, peer_uid};
@@ -40,7 +42,7 @@ pub(crate) use sockets::{is_trusted, peer_uid};
 /// Why `listen` did not start.
 #[derive(Debug)]
 pub(crate) enum ListenError {
-    /// One of its two sockets.
+    /// One of its sockets.
     Bind(BindError),
     /// The replay directory.
     Store(OpenError),
@@ -85,6 +87,11 @@ pub(crate) fn run(options: &args::Listen, socket: PathBuf, json: bool) -> Result
         .as_ref()
         .map(|address| bind(Plane::Egress, address))
         .transpose()?;
+    let log_dials = options
+        .logs
+        .as_ref()
+        .map(|address| bind(Plane::Logs, address))
+        .transpose()?;
     announce(options, socket, json).map_err(ListenError::Output)?;
 
     let aws = options
@@ -96,7 +103,14 @@ pub(crate) fn run(options: &args::Listen, socket: PathBuf, json: bool) -> Result
         std::thread::spawn(move || egress::accept(&dials, &serving));
         egress
     });
-    let (parent, control) = (Arc::new(Parent::new(store, aws, egress)), Arc::new(Control::default()));
+    let logs = log_dials.map(|dials| {
+        let logs = Arc::new(Logs::new());
+        let serving = Arc::clone(&logs);
+        std::thread::spawn(move || logs::accept(&dials, &serving));
+        logs
+    });
+    let parent = Arc::new(Parent::new(store, aws, egress, logs));
+    let control = Arc::new(Control::default());
     let shared = || (Arc::clone(&parent), Arc::clone(&control));
     if parent.aws.is_some() {
         let (parent, control) = shared();
@@ -136,14 +150,19 @@ fn announce(options: &args::Listen, socket: PathBuf, json: bool) -> io::Result<(
     struct Listening {
         control: String,
         egress: Option<String>,
+        logs: Option<String>,
         socket: PathBuf,
     }
-    let (control, egress) = (
+    let (control, egress, logs) = (
         options.control.to_string(),
         options.egress.as_ref().map(Address::to_string),
+        options.logs.as_ref().map(Address::to_string),
     );
     if let Some(egress) = &egress {
         say(&format!("the service may reach the allow-list through {egress}"));
+    }
+    if let Some(logs) = &logs {
+        say(&format!("the enclave may send its log to {logs}"));
     }
     say(&format!(
         "the service may dial {control}; commands are taken on {}",
@@ -153,6 +172,7 @@ fn announce(options: &args::Listen, socket: PathBuf, json: bool) -> io::Result<(
         show::json(&Listening {
             control,
             egress,
+            logs,
             socket,
         })?;
     }

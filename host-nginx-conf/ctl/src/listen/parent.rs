@@ -8,13 +8,14 @@ use enclave_wire::control::{AgentReply, ControlError, EnclaveRequest, StoreState
 
 use super::aws::Aws;
 use super::egress::Egress;
+use super::logs::Logs;
 use super::settled::Settled;
 use super::waiting::Waiting;
 use super::{Shared, say};
 use crate::local;
 use crate::store::Store;
 
-/// The parent's side of an enclave: its directory, its AWS credentials, its way out.
+/// The parent's side of an enclave: its directory, its AWS credentials, its way out, its log.
 #[derive(Default)]
 pub(super) struct Parent {
     /// The replay directory, if there is one.
@@ -23,6 +24,8 @@ pub(super) struct Parent {
     pub(super) aws: Option<Aws>,
     /// With `--egress`.
     pub(super) egress: Option<Arc<Egress>>,
+    /// With `--logs`.
+    pub(super) logs: Option<Arc<Logs>>,
     /// What is in the directory and not yet in the service.
     pub(super) waiting: Shared<Waiting>,
     /// Which of the directory's sealed states are the service's own.
@@ -32,11 +35,17 @@ pub(super) struct Parent {
 }
 
 impl Parent {
-    pub(super) fn new(store: Option<Store>, aws: Option<Aws>, egress: Option<Arc<Egress>>) -> Self {
+    pub(super) fn new(
+        store: Option<Store>,
+        aws: Option<Aws>,
+        egress: Option<Arc<Egress>>,
+        logs: Option<Arc<Logs>>,
+    ) -> Self {
         Self {
             store: store.map(Shared::new),
             aws,
             egress,
+            logs,
             ..Self::default()
         }
     }
@@ -64,6 +73,7 @@ impl Parent {
         local::Parent {
             egress: self.egress.as_deref().map(Egress::counters),
             aws: self.aws.as_ref().map(Aws::report),
+            logs: self.logs.as_deref().map(Logs::report),
             waiting: self.waiting.lock().report(),
         }
     }
@@ -133,7 +143,7 @@ mod tests {
     fn threat_35_a_state_over_a_connection_that_another_replaced_does_not_overwrite_the_newer() {
         let path = directory();
         let store = Store::open(&path).map_err(|error| error.to_string()).unwrap();
-        let parent = Parent::new(Some(store), None, None);
+        let parent = Parent::new(Some(store), None, None, None);
         assert_eq!(parent.answer(state(b"newer"), || true), AgentReply::Stored);
         let late = parent.answer(state(b"older"), || false);
         assert_eq!(late, AgentReply::Error(ControlError::StateNotStored));

@@ -30,6 +30,7 @@ enum Listener {
 pub(crate) enum Plane {
     Control,
     Egress,
+    Logs,
 }
 
 impl std::fmt::Display for Plane {
@@ -37,6 +38,7 @@ impl std::fmt::Display for Plane {
         f.write_str(match self {
             Self::Control => "control",
             Self::Egress => "egress",
+            Self::Logs => "logs",
         })
     }
 }

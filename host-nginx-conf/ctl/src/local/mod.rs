@@ -27,7 +27,7 @@ use enclave_wire::{Decode, DecodeError, Encode, KeyId, Name, Reader, Usage, Writ
 use zeroize::Zeroizing;
 
 use crate::frames::Frame;
-pub(crate) use parent::{Aws, Egress, Host, Kind, Parent, Standing, Stranger, Waiting};
+pub(crate) use parent::{Aws, Egress, Host, Kind, Logs, Parent, Standing, Stranger, Waiting};
 
 /// What a command asks of `listen`. It has no `Debug`: it may carry a private key.
 pub(crate) enum Question {

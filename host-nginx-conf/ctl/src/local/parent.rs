@@ -1,4 +1,4 @@
-//! What `listen` itself knows: its egress, its AWS credentials, and what the service has not been given yet.
+//! What `listen` itself knows: its egress, its AWS credentials, the enclave's log, and what the service has not been given yet.
 
 use enclave_wire::control::ControlError;
 use enclave_wire::log::Text;
@@ -11,6 +11,8 @@ pub(crate) struct Parent {
     pub(crate) egress: Option<Egress>,
     /// With `--aws`.
     pub(crate) aws: Option<Aws>,
+    /// With `--logs`.
+    pub(crate) logs: Option<Logs>,
     /// What is in the replay directory, comes through AWS, and is not in the service.
     pub(crate) waiting: Vec<Waiting>,
 }
@@ -74,6 +76,19 @@ pub(crate) struct Aws {
     pub(crate) failure: Option<Text<4096>>,
 }
 
+/// What came of the enclave's log since `listen` started.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Logs {
+    /// Records that were printed.
+    pub(crate) records: u64,
+    /// Records that were not: the enclave dropped them, a connection lost them, or there were too many to print.
+    pub(crate) dropped: u64,
+    /// Connections that were closed, for what came was no record.
+    pub(crate) malformed: u64,
+    /// The last record of level error. The last of a boot is one, and says why that ended.
+    pub(crate) last_error: Option<Text<4096>>,
+}
+
 /// A name's sealed state, or a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Waiting {
@@ -106,6 +121,7 @@ impl Encode for Parent {
     fn encode(&self, writer: &mut Writer) {
         self.egress.encode(writer);
         self.aws.encode(writer);
+        self.logs.encode(writer);
         writer.list(self.waiting.get(..MAX_WAITING).unwrap_or(&self.waiting));
     }
 }
@@ -115,6 +131,7 @@ impl Decode for Parent {
         Ok(Self {
             egress: Option::decode(reader)?,
             aws: Option::decode(reader)?,
+            logs: Option::decode(reader)?,
             waiting: reader.list(MAX_WAITING)?,
         })
     }
@@ -139,6 +156,7 @@ macro_rules! fields {
 fields! {
     Host { host, port, open, connections, up, down, unreachable, busy, not_tls, other_name }
     Stranger { host, port, refused }
+    Logs { records, dropped, malformed, last_error }
     Waiting { name, kind, standing }
 }
 
@@ -283,6 +301,12 @@ mod tests {
                 expires: Some(-1),
                 installed: 13,
                 failure: Some(Text::lossy("IMDS")),
+            }),
+            logs: Some(Logs {
+                records: 14,
+                dropped: 15,
+                malformed: 16,
+                last_error: Some(Text::lossy("init: the service ended with code 1")),
             }),
             waiting: waiting.to_vec(),
         };

@@ -13,6 +13,7 @@ mod commands;
 mod egress;
 mod fake;
 mod listening;
+mod logs;
 mod proofs;
 mod refusals;
 mod replay;

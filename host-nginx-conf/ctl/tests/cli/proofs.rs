@@ -68,6 +68,7 @@ fn threat_35_status_says_what_is_promised_by_origin_and_no_more() {
         "AWS credentials  off\n",
         "time             2026-01-01T00:00:00Z\n",
         "clock source     kvm-clock\n",
+        "logs             off\n",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
@@ -80,7 +81,10 @@ fn threat_35_status_says_what_is_promised_by_origin_and_no_more() {
         "{json}"
     );
     assert_eq!((&json["egress"], &json["aws"]), (&json!(null), &json!(null)));
-    assert_eq!(json["clock_source"], "kvm-clock");
+    assert_eq!(
+        (&json["logs"], &json["clock_source"]),
+        (&json!(null), &json!("kvm-clock"))
+    );
 
     fake.restart(&stack.control());
     fake.wait_until_serving();
