@@ -11,7 +11,7 @@ use toml::Spanned;
 use crate::PolicyError;
 use crate::lists;
 use crate::pattern::Pattern;
-use crate::rules::{NameRule, RsaRange, Rules};
+use crate::rules::{NameRule, NsmTrust, RsaRange, Rules};
 
 /// A policy file as it is written.
 #[derive(Deserialize)]
@@ -45,7 +45,7 @@ impl File {
                 max: range.max,
             }),
             curves: self.keys.curves.into_iter().map(|curve| curve.0).collect(),
-            attestation_root: self.attestation.map(|attestation| attestation.root_sha256.0),
+            attestation: self.attestation.map(|attestation| attestation.0),
             aws_regions: lists::any_or(text, &self.aws.regions)?,
             aws_roots: lists::roots(text, &self.aws.roots)?,
             sealing_keys: lists::any_or(text, &self.sealing.keys)?,
@@ -125,9 +125,26 @@ impl TryFrom<String> for Curve {
 }
 
 #[derive(Deserialize)]
+#[serde(try_from = "AttestationForm")]
+struct Attestation(NsmTrust);
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Attestation {
-    root_sha256: Sha256,
+struct AttestationForm {
+    root_sha256: Option<Sha256>,
+    unsigned: Option<bool>,
+}
+
+impl TryFrom<AttestationForm> for Attestation {
+    type Error = &'static str;
+
+    fn try_from(form: AttestationForm) -> Result<Self, &'static str> {
+        match (form.root_sha256, form.unsigned) {
+            (Some(root), None) => Ok(Self(NsmTrust::Root(root.0))),
+            (None, Some(true)) => Ok(Self(NsmTrust::Unsigned)),
+            _ => Err("[attestation] has root_sha256, or unsigned = true in a lab, and never both"),
+        }
+    }
 }
 
 #[derive(Deserialize)]

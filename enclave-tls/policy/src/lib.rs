@@ -29,6 +29,7 @@ use enclave_wire::{KeyType, Name, Usage};
 use aws::{KeyArn, Region};
 pub use error::PolicyError;
 pub use pattern::{InvalidPattern, Pattern};
+pub use rules::NsmTrust;
 use rules::Rules;
 
 /// A policy. Its decisions are final for a boot.
@@ -132,11 +133,10 @@ impl Policy {
         self.rules.imports.then_some(()).ok_or(ControlError::ImportsRefused)
     }
 
-    /// The SHA-256 of the DER of the NSM's root certificate. Where there is none, nothing can be attested, and so nothing
-    /// sealed or decrypted by KMS.
+    /// How the NSM's documents are known. Where nothing says so nothing can be attested, and so nothing sealed or decrypted by KMS.
     #[must_use]
-    pub fn attestation_root(&self) -> Option<[u8; 32]> {
-        self.rules.attestation_root
+    pub fn attestation(&self) -> Option<NsmTrust> {
+        self.rules.attestation
     }
 
     /// The DER of the certificates that an AWS host's chain must end in. Where there are none, no host is AWS's.

@@ -19,7 +19,7 @@ pub(crate) struct Rules {
     pub(crate) names: Vec<NameRule>,
     pub(crate) rsa: Option<RsaRange>,
     pub(crate) curves: BTreeSet<KeyType>,
-    pub(crate) attestation_root: Option<[u8; 32]>,
+    pub(crate) attestation: Option<NsmTrust>,
     pub(crate) aws_regions: AnyOr<Region>,
     /// DER: two PEM texts of one certificate are the same root.
     pub(crate) aws_roots: Vec<Vec<u8>>,
@@ -32,16 +32,14 @@ pub(crate) struct Rules {
 impl Rules {
     /// What both allow, field by field. Where order matters it is this policy's.
     pub(crate) fn intersect(&self, other: &Self) -> Self {
-        let same_root = self
-            .attestation_root
-            .filter(|root| other.attestation_root == Some(*root));
+        let same_trust = self.attestation.filter(|trust| other.attestation == Some(*trust));
         let roots = self.aws_roots.iter().filter(|root| other.aws_roots.contains(root));
         Self {
             imports: self.imports && other.imports,
             names: intersect_names(&self.names, &other.names),
             rsa: self.rsa.zip(other.rsa).and_then(|(a, b)| a.intersect(b)),
             curves: self.curves.intersection(&other.curves).copied().collect(),
-            attestation_root: same_root,
+            attestation: same_trust,
             aws_regions: self.aws_regions.intersect(&other.aws_regions),
             aws_roots: roots.cloned().collect(),
             sealing_keys: self.sealing_keys.intersect(&other.sealing_keys),
@@ -59,8 +57,8 @@ impl Rules {
         put("imports", Tree::Bool(self.imports));
         put("names", self.names.iter().map(NameRule::to_tree).collect());
         put("keys", self.keys());
-        if let Some(root) = self.attestation_root {
-            put("attestation", Tree::from([("root_sha256", Tree::Text(hex(&root)))]));
+        if let Some(trust) = self.attestation {
+            put("attestation", trust.to_tree());
         }
         let roots = self
             .aws_roots
@@ -86,6 +84,24 @@ impl Rules {
         match self.rsa {
             Some(range) => Tree::from([("rsa", range.to_tree()), ("curves", curves)]),
             None => Tree::from([("curves", curves)]),
+        }
+    }
+}
+
+/// Whose attestation documents are taken for the NSM's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NsmTrust {
+    /// Those whose chain begins with the root of this SHA-256, over its DER.
+    Root([u8; 32]),
+    /// Documents that nobody signed, as an emulated machine makes them: a lab's. They prove nothing, and each verifier refuses them.
+    Unsigned,
+}
+
+impl NsmTrust {
+    fn to_tree(self) -> Tree {
+        match self {
+            Self::Root(root) => Tree::from([("root_sha256", Tree::Text(hex(&root)))]),
+            Self::Unsigned => Tree::from([("unsigned", Tree::Bool(true))]),
         }
     }
 }

@@ -114,7 +114,7 @@ fn what_is_not_said_is_not_allowed() {
         Err(ControlError::KeyTypeRefused)
     );
     assert_eq!(policy.allows_imports(), Err(ControlError::ImportsRefused));
-    assert_eq!(policy.attestation_root(), None);
+    assert_eq!(policy.attestation(), None);
     assert!(policy.aws_roots().is_empty() && policy.sealing_keys().is_empty());
     assert_eq!(
         policy.allows_region(&region("us-east-1")),

@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 use aws_lc_rs::digest::{SHA256, digest};
-use enclave_policy::Policy;
 use enclave_policy::aws::{KeyArn, Region};
+use enclave_policy::{NsmTrust, Policy};
 use enclave_wire::control::ControlError;
 use enclave_wire::{KeyType, Name, Usage};
 use x509_cert::Certificate;
@@ -17,7 +17,8 @@ fn release() -> Policy {
 
 #[test]
 fn threat_19_documents_of_aws_alone_are_true() {
-    assert_eq!(release().attestation_root(), Some(enclave_attestation::AWS_ROOT_SHA256));
+    let amazon = NsmTrust::Root(enclave_attestation::AWS_ROOT_SHA256);
+    assert_eq!(release().attestation(), Some(amazon));
 }
 
 #[test]

@@ -76,6 +76,29 @@ fn errors_say_what_is_wrong() {
 }
 
 #[test]
+fn documents_are_signed_under_a_root_or_by_nobody() {
+    let with = |attestation: &str| {
+        let text = format!("version = 1\nimports = true\n[keys]\n[attestation]\n{attestation}\n");
+        Policy::parse(text.as_bytes())
+    };
+    let root = format!("root_sha256 = \"{}\"", "0a".repeat(32));
+    assert_eq!(with(&root).unwrap().attestation(), Some(NsmTrust::Root([0x0a; 32])));
+    assert_eq!(with("unsigned = true").unwrap().attestation(), Some(NsmTrust::Unsigned));
+    for neither in [
+        "",
+        "unsigned = false",
+        &format!("{root}\nunsigned = true"),
+        &format!("{root}\nunsigned = false"),
+    ] {
+        let refused = with(neither).unwrap_err().to_string();
+        assert!(
+            refused.ends_with("[attestation] has root_sha256, or unsigned = true in a lab, and never both"),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
 fn lists_are_bounded() {
     let many = "[[names]]\npattern = \"a\"\nusages = []\n".repeat(257);
     let many = format!("version = 1\nimports = true\n{many}[keys]\n");

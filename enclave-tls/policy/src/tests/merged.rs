@@ -6,7 +6,7 @@ use enclave_wire::identity::RsaBits;
 
 use super::*;
 use crate::any_or::AnyOr;
-use crate::rules::{NameRule, RsaRange, Rules};
+use crate::rules::{NameRule, NsmTrust, RsaRange, Rules};
 
 #[test]
 fn threat_39_an_open_list_is_closed_by_the_parents_policy() {
@@ -51,8 +51,24 @@ fn threat_31_a_parent_cannot_add_a_root() {
     let merged = only(&[0, 1, 2]).intersect(&only(&[4, 2, 1]));
     assert_eq!(merged.aws_roots(), [roots[1].clone(), roots[2].clone()]);
     let other = RELEASE.replacen("641a", "641b", 1);
-    assert_eq!(policy(RELEASE).intersect(&policy(&other)).attestation_root(), None);
-    assert_eq!(policy(LAB).intersect(&policy(RELEASE)).attestation_root(), None);
+    assert_eq!(policy(RELEASE).intersect(&policy(&other)).attestation(), None);
+    assert_eq!(policy(LAB).intersect(&policy(RELEASE)).attestation(), None);
+    let root = policy(RELEASE).to_toml();
+    let unsigned: String = root
+        .lines()
+        .map(|line| match line.starts_with("root_sha256") {
+            true => "unsigned = true\n".to_owned(),
+            false => format!("{line}\n"),
+        })
+        .collect();
+    let unsigned = policy(&unsigned);
+    assert_eq!(unsigned.attestation(), Some(NsmTrust::Unsigned));
+    assert_eq!(
+        policy(RELEASE).intersect(&unsigned).attestation(),
+        None,
+        "no parent takes the signature away"
+    );
+    assert_eq!(unsigned.intersect(&policy(RELEASE)).attestation(), None);
 }
 
 #[test]
@@ -115,20 +131,25 @@ fn policies() -> impl Strategy<Value = Policy> {
     let keys = || any_or((0..4).map(key).collect());
     let own = (any::<bool>(), names(), sizes(), curves());
     let aws = (
-        select(vec![None, Some([0x0a; 32]), Some([0xf1; 32])]),
+        select(vec![
+            None,
+            Some(NsmTrust::Root([0x0a; 32])),
+            Some(NsmTrust::Root([0xf1; 32])),
+            Some(NsmTrust::Unsigned),
+        ]),
         any_or(REGIONS.map(region).to_vec()),
         subsequence(roots, 0..=5).prop_shuffle(),
         (keys(), keys(), any::<bool>(), any::<bool>()),
     );
     (own, aws).prop_map(
-        |((imports, names, rsa, curves), (attestation_root, aws_regions, aws_roots, keys))| {
+        |((imports, names, rsa, curves), (attestation, aws_regions, aws_roots, keys))| {
             let (sealing_keys, bundle_keys, foreign_bundles, any_clock_source) = keys;
             let rules = Rules {
                 imports,
                 names,
                 rsa,
                 curves,
-                attestation_root,
+                attestation,
                 aws_regions,
                 aws_roots,
                 sealing_keys,
@@ -167,8 +188,8 @@ proptest! {
     #[test]
     fn threat_39_merged_trusts_no_more_than_the_image(image in policies(), parent in policies()) {
         let merged = image.intersect(&parent);
-        let same_root = image.attestation_root().filter(|_| image.attestation_root() == parent.attestation_root());
-        prop_assert_eq!(merged.attestation_root(), same_root);
+        let same = image.attestation().filter(|_| image.attestation() == parent.attestation());
+        prop_assert_eq!(merged.attestation(), same);
         let both_roots = image.aws_roots().iter().filter(|root| parent.aws_roots().contains(root));
         prop_assert_eq!(merged.aws_roots().iter().collect::<Vec<_>>(), both_roots.collect::<Vec<_>>());
         for text in REGIONS {
