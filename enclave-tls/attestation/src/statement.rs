@@ -22,6 +22,8 @@ pub struct Statement {
     pub boot_id: [u8; 16],
     /// SHA-384 of the measured policy's canonical JSON.
     pub policy_sha384: [u8; 48],
+    /// What counts time in this enclave, where it is not `kvm-clock`: expiry is then judged by a clock that may run wrong.
+    pub clock_source: Option<String>,
 }
 
 /// What a statement may be used for. One of another purpose is refused.
@@ -136,7 +138,12 @@ impl Statement {
         &self,
         e: &mut Encoder<&mut Vec<u8>>,
     ) -> Result<(), minicbor::encode::Error<core::convert::Infallible>> {
-        e.map(7)?.str("v")?.u8(1)?.str("purpose")?.str(self.purpose.text())?;
+        let fields = if self.clock_source.is_some() { 8 } else { 7 };
+        e.map(fields)?
+            .str("v")?
+            .u8(1)?
+            .str("purpose")?
+            .str(self.purpose.text())?;
         e.str("nonce")?
             .bytes(&self.nonce)?
             .str("keys")?
@@ -160,13 +167,17 @@ impl Statement {
             .bytes(&self.boot_id)?
             .str("policy_sha384")?
             .bytes(&self.policy_sha384)?;
+        if let Some(source) = &self.clock_source {
+            e.str("clock_source")?.str(source)?;
+        }
         Ok(())
     }
 
     /// Reads a statement: fields in the order in which they are written, nothing else.
     pub fn decode(bytes: &[u8]) -> Result<Self, StatementError> {
         let mut cbor = Strict::new(bytes);
-        if cbor.map()? != 7 || field(&mut cbor, "v")?.uint()? != 1 {
+        let fields = cbor.map()?;
+        if !matches!(fields, 7 | 8) || field(&mut cbor, "v")?.uint()? != 1 {
             return Err(StatementError::Form);
         }
         let purpose = Purpose::from_text(field(&mut cbor, "purpose")?.text()?).ok_or(StatementError::Form)?;
@@ -179,6 +190,14 @@ impl Statement {
             .collect::<Result<_, _>>()?;
         let boot_id = fixed(field(&mut cbor, "boot_id")?)?;
         let policy_sha384 = fixed(field(&mut cbor, "policy_sha384")?)?;
+        let clock_source = match fields {
+            8 => Some(field(&mut cbor, "clock_source")?.text()?).filter(|source| *source != KVM_CLOCK),
+            _ => None,
+        };
+        // The good source is said by saying nothing, and in no second way.
+        if clock_source.is_none() && fields == 8 {
+            return Err(StatementError::Form);
+        }
         cbor.finish()?;
         Ok(Self {
             purpose,
@@ -187,6 +206,7 @@ impl Statement {
             sealed_to,
             boot_id,
             policy_sha384,
+            clock_source: clock_source.map(str::to_owned),
         })
     }
 }
@@ -214,3 +234,6 @@ fn field<'c, 'b>(cbor: &'c mut Strict<'b>, name: &str) -> Result<&'c mut Strict<
 fn fixed<const N: usize>(cbor: &mut Strict<'_>) -> Result<[u8; N], StatementError> {
     cbor.bytes()?.try_into().map_err(|_| StatementError::Form)
 }
+
+/// The hypervisor's clock, as the kernel calls it.
+const KVM_CLOCK: &str = "kvm-clock";

@@ -386,7 +386,31 @@ fn statement(purpose: Purpose) -> Statement {
         sealed_to,
         boot_id: [2; 16],
         policy_sha384: [3; 48],
+        clock_source: None,
     }
+}
+
+#[test]
+fn threat_16_a_clock_that_is_not_kvm_clock_is_flagged_in_one_way() {
+    let plain = statement(Purpose::Keys);
+    let flagged = Statement {
+        clock_source: Some("tsc".to_owned()),
+        ..plain.clone()
+    };
+    assert_ne!(plain.encode(), flagged.encode());
+    assert_eq!(Statement::decode(&flagged.encode()), Ok(flagged.clone()));
+    // Seven fields have no place for it, and eight need it.
+    let mut cut = flagged.encode();
+    cut[0] -= 1;
+    assert_eq!(Statement::decode(&cut), Err(StatementError::Form));
+    let mut grown = plain.encode();
+    grown[0] += 1;
+    assert_eq!(Statement::decode(&grown), Err(StatementError::Form));
+    let said = Statement {
+        clock_source: Some("kvm-clock".to_owned()),
+        ..plain
+    };
+    assert_eq!(Statement::decode(&said.encode()), Err(StatementError::Form));
 }
 
 #[test]

@@ -23,6 +23,10 @@ byte_enum! {
         LimitReached = 0x08,
         /// The service failed; its log says why.
         Failed = 0x09,
+        /// The machine has no memory for more keys; those that are there stay.
+        MemoryFull = 0x0a,
+        /// The policy asks for `kvm-clock`, and the kernel counts time by another source.
+        ClockSourceRefused = 0x0b,
 
         /// No pattern of the policy matches the name.
         NameRefused = 0x10,

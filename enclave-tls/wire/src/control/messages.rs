@@ -21,6 +21,8 @@ message! {
         uptime_ms: u64,
         /// What it takes the time to be, in seconds since 1970, UTC.
         now: i64,
+        /// The kernel's clock source, which counts that time on; an enclave has `kvm-clock`.
+        clock_source: Text<32>,
         /// SHA-384 of the policy in force, which PCR16 measures; none before there is one.
         policy_sha384: Option<[u8; 48]>,
     }

@@ -205,16 +205,20 @@ pub(crate) fn control_reply() -> impl Strategy<Value = ControlReply> {
         "[ -~]{0,32}",
         select(Phase::ALL),
         any::<(u64, i64)>(),
+        "[ -~]{0,32}",
         policy,
     )
-        .prop_map(|(boot, version, phase, (uptime_ms, now), policy_sha384)| Status {
-            boot: BootId(boot),
-            version: Text::lossy(&version),
-            phase,
-            uptime_ms,
-            now,
-            policy_sha384,
-        });
+        .prop_map(
+            |(boot, version, phase, (uptime_ms, now), source, policy_sha384)| Status {
+                boot: BootId(boot),
+                version: Text::lossy(&version),
+                phase,
+                uptime_ms,
+                now,
+                clock_source: Text::lossy(&source),
+                policy_sha384,
+            },
+        );
     let attestation = (vec(any::<u8>(), 0..900), vec(any::<u8>(), 0..900)).prop_map(|(document, statement)| {
         ControlReply::Attested(Attestation {
             document: document.try_into().unwrap(),

@@ -61,6 +61,7 @@ fn statement() -> Statement {
         sealed_to: vec!["arn:aws:kms:us-east-1:111122223333:key/2b9c4f2e-6d0b-4a4b-8c3e-0f5a5f1f0d11".to_owned()],
         boot_id: [4; 16],
         policy_sha384: [5; 48],
+        clock_source: Some("tsc".to_owned()),
     }
 }
 
@@ -129,6 +130,7 @@ fn python_verifies_a_document_and_its_statement() {
         "sealed_to": ["arn:aws:kms:us-east-1:111122223333:key/2b9c4f2e-6d0b-4a4b-8c3e-0f5a5f1f0d11"],
         "boot_id": "04".repeat(16),
         "policy_sha384": "05".repeat(48),
+        "clock_source": "tsc",
     });
     assert_eq!(said["statement"], expected);
 }
