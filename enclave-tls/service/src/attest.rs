@@ -14,18 +14,22 @@ use enclave_policy::Policy;
 use enclave_wire::BootId;
 use enclave_wire::control::{Attestation, ControlError, KeyInfo};
 
+use crate::machine::Machine;
+
 /// Makes the statements of one run under its policy, and the documents that bind them.
 pub(crate) struct Attestor {
     nsm: Arc<dyn Nsm>,
     boot: BootId,
     sealed_to: Vec<String>,
     policy_sha384: [u8; 48],
+    machine: Machine,
 }
 
 impl Attestor {
-    pub(crate) fn new(nsm: Arc<dyn Nsm>, boot: BootId, policy: &Policy) -> Self {
+    pub(crate) fn new(nsm: Arc<dyn Nsm>, machine: Machine, boot: BootId, policy: &Policy) -> Self {
         Self {
             nsm,
+            machine,
             boot,
             sealed_to: policy.sealing_keys().iter().map(ToString::to_string).collect(),
             policy_sha384: policy.sha384(),
@@ -66,6 +70,7 @@ impl Attestor {
             sealed_to: self.sealed_to.clone(),
             boot_id: self.boot.0,
             policy_sha384: self.policy_sha384,
+            clock_source: self.machine.flagged_clock_source(),
         }
     }
 }
@@ -101,8 +106,8 @@ mod tests {
 
     use super::*;
 
-    fn attestor() -> Attestor {
-        let dir = std::env::temp_dir().join(format!("enclave-tls-attest-{}", std::process::id()));
+    fn attestor(test: &str) -> Attestor {
+        let dir = std::env::temp_dir().join(format!("enclave-tls-attest-{}-{test}", std::process::id()));
         let nsm = StandIn::start(Options {
             dir: dir.clone(),
             pcrs: BTreeMap::new(),
@@ -111,13 +116,20 @@ mod tests {
         // Its PKI is in memory by now.
         std::fs::remove_dir_all(dir).unwrap();
         let policy = Policy::parse(b"version = 1\nimports = false\nnames = []\nkeys = { curves = [] }\n").unwrap();
-        Attestor::new(Arc::new(nsm.unwrap()), BootId([7; 16]), &policy)
+        let machine = Machine::below(std::path::Path::new("/no/such/machine"));
+        Attestor::new(Arc::new(nsm.unwrap()), machine, BootId([7; 16]), &policy)
+    }
+
+    #[test]
+    fn threat_16_a_clock_source_that_is_not_known_to_be_the_hypervisors_is_flagged() {
+        let flagged = attestor("clock").recipient().unwrap().clock_source;
+        assert!(flagged.is_some_and(|source| source.contains("No such file")));
     }
 
     /// threat_28: what goes to KMS is of another purpose than a proof of keys, names none, and answers nobody's nonce.
     #[test]
     fn threat_28_a_recipients_document_proves_no_keys() {
-        let attestor = attestor();
+        let attestor = attestor("recipient");
         let (one, other) = (attestor.recipient().unwrap(), attestor.recipient().unwrap());
         assert_eq!(
             (one.purpose, one.keys.len(), one.nonce.len()),

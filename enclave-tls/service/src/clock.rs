@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use enclave_attestation::{Bound, Document, Nsm, NsmError, SignedDocument, VerifyError, decode_unsigned};
+use enclave_policy::NsmTrust;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::platform::Clock;
@@ -32,12 +33,22 @@ impl NsmClock {
     /// Asks the NSM for the time, and from now on again each hour, for as long as the clock is held.
     ///
     /// Where no root is trusted, documents are taken as they are: nothing can be attested then, so nothing hangs on them but the time.
-    pub fn start(nsm: Arc<dyn Nsm>, root: Option<[u8; 32]>) -> Result<Arc<Self>, ClockError> {
-        if root.is_none() {
-            tracing::warn!(
-                "the policy trusts no NSM: nothing will be attested, and the time is what the NSM says without proof"
-            );
-        }
+    pub fn start(nsm: Arc<dyn Nsm>, trust: Option<NsmTrust>) -> Result<Arc<Self>, ClockError> {
+        let root = match trust {
+            Some(NsmTrust::Root(root)) => Some(root),
+            Some(NsmTrust::Unsigned) => {
+                tracing::warn!(
+                    "the policy takes documents of the NSM that nobody signed: what is attested here proves nothing"
+                );
+                None
+            }
+            None => {
+                tracing::warn!(
+                    "the policy trusts no NSM: nothing will be attested, and the time is what the NSM says without proof"
+                );
+                None
+            }
+        };
         Self::start_every(EVERY, nsm, root)
     }
 

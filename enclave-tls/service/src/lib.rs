@@ -11,6 +11,7 @@ pub mod chain;
 pub mod clock;
 mod egress;
 pub mod keystore;
+pub mod machine;
 pub mod measure;
 pub mod nsm;
 pub mod platform;

@@ -7,6 +7,7 @@ use enclave_attestation::Nsm;
 use enclave_policy::Policy;
 
 use crate::clock::{ClockError, NsmClock};
+use crate::machine::Machine;
 
 /// The outside, as one run of the service sees it.
 #[derive(Clone)]
@@ -17,16 +18,19 @@ pub struct Platform {
     pub limits: Limits,
     /// What measures and attests.
     pub nsm: Arc<dyn Nsm>,
+    /// What the kernel says of the machine.
+    pub machine: Machine,
 }
 
 impl Platform {
     /// An enclave with this NSM, which tells the time too. The image's policy says whose documents are the NSM's.
-    pub fn new(nsm: Arc<dyn Nsm>, image: &Policy) -> Result<Self, ClockError> {
-        let clock = NsmClock::start(Arc::clone(&nsm), image.attestation_root())?;
+    pub fn new(nsm: Arc<dyn Nsm>, image: &Policy, machine: Machine) -> Result<Self, ClockError> {
+        let clock = NsmClock::start(Arc::clone(&nsm), image.attestation())?;
         Ok(Self {
             clock,
             limits: Limits::default(),
             nsm,
+            machine,
         })
     }
 }

@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::arguments::{Arguments, Command};
-use crate::clock::source;
+use crate::machine::Machine;
 use crate::nsm::Device;
 use crate::platform::Platform;
 use crate::serve::{Config, run};
@@ -78,12 +78,11 @@ fn serve(arguments: Arguments, own: Option<&OwnNsm>) -> Result<(), String> {
         tracing::warn!(%error, "cannot raise the limit of open files; fewer connections will be served");
     }
     let policy = read_policy(&arguments.policy)?;
-    let nsm = match (own, &arguments.nsm) {
-        (Some(own), Some(dir)) => (own.open)(dir)?,
-        _ => device()?,
+    let (nsm, machine) = match (own, &arguments.nsm) {
+        (Some(own), Some(dir)) => ((own.open)(dir)?, Machine::lab()),
+        _ => (device()?, Machine::enclave()),
     };
-    let any_source = policy.allows_any_clock_source();
-    let platform = Platform::new(nsm, &policy).map_err(|error| format!("cannot tell the time: {error}"))?;
+    let platform = Platform::new(nsm, &policy, machine).map_err(|error| format!("cannot tell the time: {error}"))?;
     let config = Config {
         policy,
         signing: arguments.signing,
@@ -99,7 +98,6 @@ fn serve(arguments: Arguments, own: Option<&OwnNsm>) -> Result<(), String> {
             ended = run(config, platform) => match ended {
                 Err(error) => Err(error.to_string()),
             },
-            source = refused_clock_source(own, any_source) => Err(format!("the clock source became {source:?}, and the policy asks for kvm-clock")),
             _ = terminate.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
         }
@@ -108,14 +106,6 @@ fn serve(arguments: Arguments, own: Option<&OwnNsm>) -> Result<(), String> {
     // A key that is being made takes seconds, and nobody will get it.
     runtime.shutdown_background();
     Ok(())
-}
-
-/// An enclave's kernel counts by `kvm-clock`; PID 1 saw to it at boot. A program that brings its own NSM runs on any machine.
-async fn refused_clock_source(own: Option<&OwnNsm>, any: bool) -> String {
-    match own {
-        None => source::refused(Path::new("/"), any).await,
-        Some(_) => std::future::pending().await,
-    }
 }
 
 fn device() -> Result<Arc<dyn Nsm>, String> {

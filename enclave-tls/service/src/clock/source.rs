@@ -19,15 +19,15 @@ pub fn is_stable(source: &str) -> bool {
     source == STABLE
 }
 
-/// Looks each hour, and returns the source that is refused. Where any may be, it never does, and only says what it sees.
-pub async fn refused(root: &Path, any: bool) -> String {
+/// Looks each hour, and returns the source that is refused. While any may be, it never does, and only says what it sees.
+pub async fn refused(root: &Path, any: impl Fn() -> bool) -> String {
     loop {
         tokio::time::sleep(EVERY).await;
         let source = current(root).unwrap_or_else(|error| error.to_string());
         if is_stable(&source) {
             continue;
         }
-        if !any {
+        if !any() {
             return source;
         }
         tracing::warn!(source, "the clock source is not kvm-clock; the policy lets it pass");
@@ -91,7 +91,7 @@ mod tests {
             std::future::pending::<()>().await;
         };
         let found = tokio::select! {
-            found = refused(&tree.0, false) => found,
+            found = refused(&tree.0, || false) => found,
             () = change => unreachable!(),
         };
         assert_eq!(found, "tsc");
@@ -101,7 +101,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn threat_16_a_policy_may_let_it_pass() {
         let tree = Tree::new("passes", "tsc");
-        let watched = tokio::time::timeout(Duration::from_secs(86_400), refused(&tree.0, true));
+        let watched = tokio::time::timeout(Duration::from_secs(86_400), refused(&tree.0, || true));
         assert!(watched.await.is_err());
     }
 }

@@ -85,7 +85,7 @@ fn threat_17_the_parents_clock_changes_nothing() {
 #[test]
 fn threat_17_a_started_clock_is_the_nsms() {
     let lab = Lab::new(TEN_YEARS_OFF);
-    let clock = NsmClock::start(lab.nsm.clone(), Some(lab.nsm.pki().root_sha256())).unwrap();
+    let clock = NsmClock::start(lab.nsm.clone(), Some(NsmTrust::Root(lab.nsm.pki().root_sha256()))).unwrap();
     assert!((2_114_294_400..2_114_294_400 + 60).contains(&clock.now_unix()));
 }
 

@@ -15,7 +15,7 @@ use crate::provision::{Aws, DataKeys, NoAws};
 /// A policy that has been measured: nothing changes it in this run.
 pub(super) struct Force {
     pub(super) policy: Policy,
-    /// None where the policy names no root for the NSM.
+    /// None where the policy does not say whose the NSM's documents are.
     pub(super) attestor: Option<Arc<Attestor>>,
     pub(super) aws: Aws,
     pub(super) data_keys: DataKeys,
@@ -44,6 +44,8 @@ impl State {
                 return Err(ControlError::PolicyInvalid);
             }
         };
+        // Before the one attempt to measure: a parent may come again with another policy.
+        self.platform.machine.check_clock_source(&merged)?;
         let force = match measure::policy(&*self.platform.nsm, &merged) {
             Ok(()) => Some(self.put_in_force(merged)),
             Err(error) => {
@@ -60,6 +62,12 @@ impl State {
         Ok(())
     }
 
+    /// Whether time may be counted by another source than `kvm-clock`: the policy in force says so, and until there is one the image's.
+    pub(super) fn allows_any_clock_source(&self) -> bool {
+        let policy = self.in_force().map_or(&self.config.policy, |force| &force.policy);
+        policy.allows_any_clock_source()
+    }
+
     /// Takes credentials of the parent's role.
     pub(super) fn install_aws(&self, install: InstallAws) -> Result<(), ControlError> {
         self.in_force().ok_or(ControlError::PolicyFirst)?.aws.install(install)
@@ -73,8 +81,16 @@ impl State {
 
     fn put_in_force(&self, policy: Policy) -> Force {
         let attestor = policy
-            .attestation_root()
-            .map(|_| Arc::new(Attestor::new(Arc::clone(&self.platform.nsm), self.boot, &policy)));
+            .attestation()
+            .map(|_| {
+                Attestor::new(
+                    Arc::clone(&self.platform.nsm),
+                    self.platform.machine.clone(),
+                    self.boot,
+                    &policy,
+                )
+            })
+            .map(Arc::new);
         Force {
             aws: Aws::new(self.aws_client(&policy, attestor.as_ref())),
             data_keys: DataKeys::default(),

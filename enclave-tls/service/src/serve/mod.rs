@@ -80,13 +80,15 @@ pub async fn run(config: Config, platform: Platform) -> Result<Infallible, Start
     Service::new(config, platform)?.run().await
 }
 
-/// Why a service did not start.
+/// Why a service did not start, or ended.
 #[derive(Debug)]
 pub enum StartError {
     /// The system gave no random numbers.
     Random,
     /// The threads that sign could not be started.
     Threads(std::io::Error),
+    /// The kernel counts time by this source now, and the policy asks for `kvm-clock`.
+    ClockSource(String),
 }
 
 impl std::fmt::Display for StartError {
@@ -94,6 +96,10 @@ impl std::fmt::Display for StartError {
         match self {
             Self::Random => f.write_str("the system gave no random numbers"),
             Self::Threads(error) => write!(f, "cannot start the threads that sign: {error}"),
+            Self::ClockSource(source) => write!(
+                f,
+                "the clock source became {source:?}, and the policy asks for kvm-clock"
+            ),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use emulator_nsm::{Options, Pki, StandIn};
 use enclave_attestation::Pcr;
 use enclave_policy::Policy;
+use enclave_tls::machine::Machine;
 use enclave_tls::platform::{Clock, Limits, Platform};
 use enclave_tls::statistics::Statistics;
 use enclave_tls::{Config, Service};
@@ -67,6 +68,8 @@ pub(crate) struct Setup {
     pub(crate) egress: Option<String>,
     /// What the agent kept of earlier runs.
     pub(crate) kept: Arc<Kept>,
+    /// The machine that it finds itself on.
+    pub(crate) machine: Machine,
 }
 
 impl Default for Setup {
@@ -77,6 +80,7 @@ impl Default for Setup {
             pcrs: (0..3).map(|index| (index, [index + 1; 48])).collect(),
             egress: None,
             kept: Arc::default(),
+            machine: Machine::lab(),
         }
     }
 }
@@ -133,6 +137,7 @@ impl Lab {
             clock: clock.clone(),
             limits: setup.limits,
             nsm: nsm.clone(),
+            machine: setup.machine,
         };
         let service = Service::new(config, platform).unwrap();
         let statistics = service.statistics();

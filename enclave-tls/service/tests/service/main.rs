@@ -17,6 +17,7 @@ mod hostile;
 mod kept;
 mod lab;
 mod listing;
+mod machine;
 mod program;
 mod provision;
 mod sealed;

@@ -188,6 +188,7 @@ impl<'a> Conversation<'a> {
             phase,
             uptime_ms: u64::try_from(self.state.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             now: self.state.platform.clock.now_unix(),
+            clock_source: Text::lossy(&self.state.platform.machine.clock_source()),
             policy_sha384: self.state.in_force().map(|force| force.policy.sha384()),
         }
     }

@@ -19,8 +19,17 @@ use self::conversation::Conversation;
 
 pub(crate) use self::agent::Agent;
 
-/// Runs the service: control for ever, and the signing plane once control has opened it. Dropping the future ends both.
+/// Runs the service: control for ever, and the signing plane once control has opened it. Dropping the future ends both. A clock source
+/// that is refused ends it.
 pub(super) async fn run(state: Arc<State>) -> Result<Infallible, StartError> {
+    let machine = state.platform.machine.clone();
+    tokio::select! {
+        ended = serve(Arc::clone(&state)) => ended,
+        source = machine.refused_clock_source(|| state.allows_any_clock_source()) => Err(StartError::ClockSource(source)),
+    }
+}
+
+async fn serve(state: Arc<State>) -> Result<Infallible, StartError> {
     let mut signing = Signing {
         plane: Arc::new(Plane::new(Arc::clone(&state))?),
         tasks: JoinSet::new(),

@@ -46,6 +46,9 @@ impl<'a> Administrator<'a> {
     }
 
     fn answer(&self, request: Request) -> Result<Reply, ControlError> {
+        if takes_memory(&request) {
+            self.state.platform.machine.has_room()?;
+        }
         Ok(match request {
             // The conversation answers these itself.
             Request::Ping | Request::Status | Request::Policy(_) | Request::Ready | Request::InstallAws(_) => {
@@ -74,6 +77,30 @@ impl<'a> Administrator<'a> {
             .install_credential(install.client, install.id, install.verifier)?;
         tracing::info!(%client, "credential installed");
         Ok(Reply::CredentialInstalled)
+    }
+}
+
+/// Whether a request leaves something here that was not here before.
+fn takes_memory(request: &Request) -> bool {
+    match request {
+        Request::Create(_)
+        | Request::InstallChain(_)
+        | Request::Import(_)
+        | Request::Provision(_)
+        | Request::Restore(_) => true,
+        Request::Ping
+        | Request::Status
+        | Request::Policy(_)
+        | Request::Ready
+        | Request::InstallCredential(_)
+        | Request::InstallAws(_)
+        | Request::Csr(_)
+        | Request::List(_)
+        | Request::Supersede(_)
+        | Request::Retire(_)
+        | Request::Narrow(_)
+        | Request::Statistics
+        | Request::Attest(_) => false,
     }
 }
 
