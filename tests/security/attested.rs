@@ -253,9 +253,9 @@ impl Proof {
             .arg(&self.document)
             .arg("--statement")
             .arg(&self.statement);
-        command.args(["--nonce", &self.nonce, "--root-sha256", &expected.root_sha256]);
+        command.args(["--nonce", &self.nonce, "--root-sha256", expected.root_sha256()?]);
         command
-            .args(["--pcr", &format!("0={}", expected.pcr0), "--policy"])
+            .args(["--pcr", &format!("0={}", expected.pcrs[0]), "--policy"])
             .arg(&expected.policy);
         command.args(more);
         Ok(command)
@@ -418,14 +418,7 @@ fn provision(second: &Second<'_>, lab: &Lab, name: &str, bundle: &str, key: &str
 
 /// Gives a second service a bundle of the lab's.
 fn try_provision(second: &Second<'_>, lab: &Lab, name: &str, bundle: &str, key: &str) -> Result<Ran> {
-    let file = lab
-        .attestation
-        .nsm
-        .parent()
-        .context("no lab")?
-        .join(format!("aws/{bundle}.json"))
-        .display()
-        .to_string();
+    let file = lab.dir()?.join(format!("aws/{bundle}.json")).display().to_string();
     let arn = &lab.kms_keys[key];
     second.try_ctl(&[
         "provision",

@@ -20,9 +20,13 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use self::suite::Skipped;
+
 /// `lab.json`, as far as the tests use it.
 #[derive(Debug, Deserialize)]
 pub struct Lab {
+    /// Where the service runs.
+    pub enclave: Enclave,
     /// The PKCS#11 module.
     pub module: PathBuf,
     /// What a PKCS#11 client must set.
@@ -65,14 +69,42 @@ pub struct Lab {
 /// What a proof of a lab's service must say.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Attestation {
-    /// SHA-256 of the root of the stand-in's PKI.
-    pub root_sha256: String,
-    /// PCR0, in hexadecimal.
-    pub pcr0: String,
+    /// SHA-256 of the root of the stand-in's PKI; an emulated machine signs nothing.
+    root_sha256: Option<String>,
+    /// PCR0, 1 and 2, in hexadecimal.
+    pub pcrs: [String; 3],
     /// The service's policy, which PCR16 measures.
     pub policy: PathBuf,
-    /// The stand-in's directory.
-    pub nsm: PathBuf,
+    /// PCR16 under it.
+    pub pcr16: String,
+    /// The stand-in's directory, where there is one.
+    nsm: Option<PathBuf>,
+}
+
+impl Attestation {
+    /// The root of the stand-in's PKI; without one the test is skipped.
+    pub fn root_sha256(&self) -> Result<&str> {
+        let root = self.root_sha256.as_deref();
+        root.ok_or_else(|| {
+            Skipped("the emulated machine's NSM signs nothing, so nothing can be verified".to_owned()).into()
+        })
+    }
+
+    /// The stand-in's directory; without one the test is skipped.
+    pub fn nsm(&self) -> Result<&Path> {
+        let dir = self.nsm.as_deref();
+        dir.ok_or_else(|| Skipped("it brings an NSM of its own, and an emulated machine has one".to_owned()).into())
+    }
+}
+
+/// Where a lab's service runs.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Enclave {
+    /// A process of this machine.
+    Process,
+    /// An image that an emulated machine booted: QEMU is what the lab calls its service.
+    Emulated,
 }
 
 /// One port on which a server shows one key's certificate.
@@ -164,6 +196,21 @@ impl Lab {
     pub fn credential(&self) -> Result<PathBuf> {
         let directory = self.module_config()?.parent().context("no directory")?.to_owned();
         Ok(directory.join("www-data.credential"))
+    }
+
+    /// Skips a test that looks into the service's process, where that is QEMU's.
+    pub fn needs_a_process(&self, what: &str) -> Result<()> {
+        match self.enclave {
+            Enclave::Process => Ok(()),
+            Enclave::Emulated => {
+                Err(Skipped(format!("{what}, and here the service runs inside an emulated machine")).into())
+            }
+        }
+    }
+
+    /// The sealing key and the other directories of the lab lie in this one.
+    pub fn dir(&self) -> Result<&Path> {
+        self.logs.parent().context("no directory")
     }
 
     /// A key by its label.

@@ -3,6 +3,7 @@
 //! handshakes cost. Nothing in a release build depends on this.
 #![warn(missing_docs)]
 
+pub mod bridge;
 pub mod keyscan;
 pub mod lab;
 pub mod signbench;

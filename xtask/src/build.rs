@@ -20,6 +20,7 @@ pub(crate) struct Binaries {
     pub(crate) ctl: PathBuf,
     pub(crate) module: PathBuf,
     pub(crate) keyscan: PathBuf,
+    pub(crate) bridge: PathBuf,
 }
 
 impl Binaries {
@@ -32,6 +33,7 @@ impl Binaries {
             ctl: release.join("enclave-tlsctl"),
             module: paths.target().join("module/libenclave_tls_pkcs11.so"),
             keyscan: release.join("keyscan"),
+            bridge: release.join("vsock-bridge"),
         }
     }
 }

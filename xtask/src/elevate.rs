@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::paths::Paths;
-use crate::{build, process};
+use crate::{build, image, machine, process};
 
 /// What to do as the user, before root takes over.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(crate) enum Prepare {
     Nothing,
     /// Build: so that no file below `target/` or `~/.cargo` comes to belong to root.
     Build,
+    /// Also the emulated machine and the image.
+    BuildMachine,
 }
 
 /// Goes on as root: returns where it is root already, else begins this command again through sudo.
@@ -25,10 +27,19 @@ pub(crate) fn to_root(paths: &Paths, prepare: Prepare) -> Result<()> {
     }
     fs::create_dir_all(paths.state())?;
     fs::create_dir_all(paths.cache("").parent().unwrap_or(paths.state()))?;
-    if prepare == Prepare::Build {
-        // The compiler is among the packages.
-        process::show(sudo(paths)?.arg("setup"))?;
-        build::lab(paths)?;
+    // The compiler is among the packages.
+    match prepare {
+        Prepare::Nothing => {}
+        Prepare::Build => {
+            process::show(sudo(paths)?.arg("setup"))?;
+            build::lab(paths)?;
+        }
+        Prepare::BuildMachine => {
+            process::show(sudo(paths)?.args(["setup", "--machine"]))?;
+            build::lab(paths)?;
+            machine::set_up(paths)?;
+            image::prepare(paths)?;
+        }
     }
     let failed = sudo(paths)?.args(env::args_os().skip(1)).exec();
     Err(failed).context("root is needed, and sudo cannot be run")

@@ -33,6 +33,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::lab::Enclave;
 use crate::paths::Paths;
 
 /// Builds, demonstrates and tests enclave-tls.
@@ -46,12 +47,19 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Install the Debian packages that the other commands need (they do it by themselves)
-    Setup,
+    Setup {
+        /// Also those that the emulated machine is built with
+        #[arg(long)]
+        machine: bool,
+    },
     /// Show the main job: HTTPS from NGINX whose private keys only a separate service holds
     Demo {
         /// Leave everything running and say how to look at it and how to stop it
         #[arg(long)]
         keep: bool,
+        /// Where the service runs
+        #[arg(long, value_enum, default_value_t)]
+        enclave: Enclave,
     },
     /// The demo's servers in the background, for tests and for looking around
     #[command(subcommand)]
@@ -75,6 +83,9 @@ enum LabCommand {
     Up {
         #[arg(long)]
         dir: PathBuf,
+        /// Where the service runs
+        #[arg(long, value_enum, default_value_t)]
+        enclave: Enclave,
     },
     /// End the lab in DIR and remove what it made there
     Down {
@@ -105,19 +116,22 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     let paths = Paths::find()?;
     match command {
-        Command::Setup => {
+        Command::Setup { machine } => {
             elevate::to_root(&paths, elevate::Prepare::Nothing)?;
             setup::run(&paths)?.print();
+            if machine {
+                machine::install(&paths)?;
+            }
         }
-        Command::Demo { keep } => {
-            elevate::to_root(&paths, elevate::Prepare::Build)?;
-            return demo::run(&paths, keep);
+        Command::Demo { keep, enclave } => {
+            elevate::to_root(&paths, enclave.prepare())?;
+            return demo::run(&paths, keep, enclave);
         }
-        Command::Lab(LabCommand::Up { dir }) => {
-            elevate::to_root(&paths, elevate::Prepare::Build)?;
+        Command::Lab(LabCommand::Up { dir, enclave }) => {
+            elevate::to_root(&paths, enclave.prepare())?;
             setup::run(&paths)?;
             build::lab(&paths)?;
-            let lab = lab::up(&paths, &dir)?;
+            let lab = lab::up(&paths, &dir, enclave)?;
             println!("{}", lab.place().description().display());
         }
         Command::Lab(LabCommand::Down { dir }) => {

@@ -29,7 +29,7 @@ impl Options {
     /// The same image and policy as the lab's.
     pub fn like(lab: &Lab) -> Result<Self> {
         Ok(Self {
-            pcr0: lab.attestation.pcr0.clone(),
+            pcr0: lab.attestation.pcrs[0].clone(),
             policy: fs::read_to_string(&lab.attestation.policy)?,
             with_lab_states: true,
         })
@@ -50,11 +50,11 @@ impl<'a> Second<'a> {
         let dir = Scratch::new()?;
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700))?;
         let nsm = dir.file("nsm");
-        copy(&lab.attestation.nsm, &nsm)?;
+        copy(lab.attestation.nsm()?, &nsm)?;
         let registers = fs::read_to_string(nsm.join("nsm.toml"))?;
         fs::write(
             nsm.join("nsm.toml"),
-            registers.replace(&lab.attestation.pcr0, &options.pcr0),
+            registers.replace(&lab.attestation.pcrs[0], &options.pcr0),
         )?;
         dir.write("policy.toml", &options.policy)?;
         let replay = dir.file("replay");

@@ -23,7 +23,7 @@ use self::attestation::Attestation;
 use self::machine::Machine;
 use self::runner::{Measured, Runner};
 use crate::build;
-use crate::lab::{self, Lab};
+use crate::lab::{self, Enclave, Lab};
 use crate::paths::Paths;
 use crate::process;
 use crate::progress::title;
@@ -81,7 +81,7 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     let mut random = [0_u8; 4];
     getrandom::fill(&mut random)?;
     let dir = env::temp_dir().join(format!("enclave-tls-bench-{}", hex::encode(random)));
-    let lab = lab::up(paths, &dir)?;
+    let lab = lab::up(paths, &dir, Enclave::Process)?;
     let measured = measure(paths, &lab, &dir.join("bench"), options);
     if measured.as_ref().map_or(true, Results::lack_something) {
         let kept = dir.with_extension("logs");

@@ -40,10 +40,10 @@ pub(super) fn all(lab: &Lab, binaries: &Binaries) -> Result<Table> {
 }
 
 /// A proof, as `enclave-tlsctl attest` wrote it.
-struct Proof {
+pub(super) struct Proof {
     ctl: PathBuf,
-    document: PathBuf,
-    statement: PathBuf,
+    pub(super) document: PathBuf,
+    pub(super) statement: PathBuf,
     expected: Expected,
 }
 
@@ -55,7 +55,7 @@ struct Expected {
 }
 
 impl Proof {
-    fn fetch(lab: &Lab, binaries: &Binaries) -> Result<Self> {
+    pub(super) fn fetch(lab: &Lab, binaries: &Binaries) -> Result<Self> {
         let [document, statement] = ["document.cose", "statement.cbor"].map(|name| lab.place().root().join(name));
         let mut nonce = [0_u8; 32];
         getrandom::fill(&mut nonce)?;
@@ -83,9 +83,14 @@ impl Proof {
             .arg("--statement")
             .arg(&self.statement)
             .args(["--nonce", &expected.nonce]);
-        verify.args(["--root-sha256", &attestation.root_sha256]);
+        let root = attestation
+            .root_sha256
+            .as_deref()
+            .context("the lab's NSM signs nothing")?;
+        verify.args(["--root-sha256", root]);
+        let [pcr0, ..] = &attestation.pcrs;
         verify
-            .args(["--pcr", &format!("0={}", attestation.pcr0), "--policy"])
+            .args(["--pcr", &format!("0={pcr0}"), "--policy"])
             .arg(&attestation.policy);
         verify.arg(format!("https://{}", endpoint.name));
         verify.args(["--connect", &format!("{}:{}", endpoint.host, endpoint.port)]);
@@ -103,6 +108,11 @@ impl Proof {
         Ok(said)
     }
 
+    /// The nonce that was asked for, in hexadecimal.
+    pub(super) fn nonce(&self) -> &str {
+        &self.expected.nonce
+    }
+
     /// What must not pass.
     fn wrong(&self) -> Result<[(&'static str, Expected); 3]> {
         let mut all = [
@@ -111,7 +121,7 @@ impl Proof {
             ("another nonce", self.expected.clone()),
         ];
         let [image, policy, nonce] = &mut all;
-        image.1.attestation.pcr0 = "b0".repeat(48);
+        image.1.attestation.pcrs = ["b0"; 3].map(|byte| byte.repeat(48));
         policy.1.attestation.policy = other_policy(&self.expected.attestation.policy, &self.document)?;
         nonce.1.nonce = "00".repeat(32);
         Ok(all)

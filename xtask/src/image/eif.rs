@@ -1,7 +1,7 @@
 //! AWS's own builder puts the parts together and measures them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::paths::Paths;
 use crate::process;
-use crate::setup::{Tool, cargo_tool};
+use crate::setup::{Build, Tool, cargo_tool};
 
 /// The registers of an image, in hexadecimal.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -37,7 +37,7 @@ pub(super) struct Parts<'a> {
 /// Writes the image. Nothing of the place and the time gets in: its metadata, which nothing measures and nobody may trust,
 /// are fixed too, so that the whole file is the same.
 pub(super) fn build(paths: &Paths, parts: &Parts<'_>, out: &Path) -> Result<Pcrs> {
-    let mut command = Command::new(cargo_tool(paths, &BUILDER)?);
+    let mut command = Command::new(builder(paths)?);
     command.arg("--kernel").arg(parts.kernel);
     command.args(["--img-kernel", parts.kernel_version, "--img-os", "none"]);
     command.args(["--cmdline", parts.command_line]);
@@ -52,10 +52,16 @@ pub(super) fn build(paths: &Paths, parts: &Parts<'_>, out: &Path) -> Result<Pcrs
     Ok(pcrs)
 }
 
+/// AWS's program, in the cache.
+pub(super) fn builder(paths: &Paths) -> Result<PathBuf> {
+    cargo_tool(paths, &BUILDER)
+}
+
 /// By AWS.
 pub(super) const BUILDER: Tool = Tool {
     name: "eif_build",
     version: "0.2.1",
+    build: Build::Quick,
 };
 
 const BUILD_TIME: &str = "1970-01-01T00:00:00+00:00";

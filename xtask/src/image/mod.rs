@@ -55,6 +55,13 @@ pub(crate) struct Image {
     pub(crate) tools: BTreeMap<String, String>,
 }
 
+/// Builds what every image needs, so that afterwards one is written in a second.
+pub(crate) fn prepare(paths: &Paths) -> Result<()> {
+    program::build(paths, INIT)?;
+    eif::builder(paths)?;
+    Ok(())
+}
+
 /// `cargo xtask image`.
 pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     let inputs = Inputs::collect(paths, INIT, options.policy.as_deref())?;

@@ -11,8 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::ca;
-use super::measure::{self, Measured};
+use super::measure::Measured;
 use super::place::Place;
 use super::ports::Ports;
 use super::service::Starter;
@@ -40,18 +39,21 @@ pub(super) struct Aws {
 
 impl Aws {
     /// Starts all of it. The KMS keys open for what the lab's service will be measured as, and nothing else.
-    pub(super) fn start(starter: &mut Starter<'_>, binaries: &Binaries, paths: &Paths) -> Result<(Measured, Self)> {
+    pub(super) fn start(
+        starter: &mut Starter<'_>,
+        binaries: &Binaries,
+        paths: &Paths,
+        measured: &Measured,
+    ) -> Result<Self> {
         let place = starter.place;
         let python = python::interpreter(paths)?;
-        ca::create_aws(place, &[KMS_HOST, S3_HOST])?;
-        let measured = measure::prepare(place, binaries)?;
-        let announced = start_kms(starter, binaries, &measured)?;
+        let announced = start_kms(starter, binaries, measured)?;
         let mut ports = Ports::find(2)?;
         let (s3, imds) = (ports.take()?, ports.take()?);
         drop(ports);
         start_s3(starter, &python, s3)?;
         start_imds(starter, paths, &python, imds)?;
-        let aws = Self {
+        Ok(Self {
             egress: vec![
                 format!("{KMS_HOST}:443={}", announced.address),
                 format!("{S3_HOST}:443=127.0.0.1:{s3}"),
@@ -62,8 +64,7 @@ impl Aws {
             s3: format!("https://127.0.0.1:{s3}"),
             root: place.ca("aws.pem"),
             python,
-        };
-        Ok((measured, aws))
+        })
     }
 
     /// What `listen` has in its environment.
@@ -102,10 +103,11 @@ impl Aws {
 /// A KMS that knows nobody but these, with the key policies that `enclave-tlsctl policy generate` writes for this service.
 fn start_kms(starter: &mut Starter<'_>, binaries: &Binaries, measured: &Measured) -> Result<Announced> {
     let place = starter.place;
-    let mut config = format!(
-        "region = \"{REGION}\"\naccount = \"{ACCOUNT}\"\nattestation_root_sha256 = \"{}\"\n",
-        measured.root_sha256
-    );
+    let mut config = format!("region = \"{REGION}\"\naccount = \"{ACCOUNT}\"\n");
+    config += &match &measured.root_sha256 {
+        Some(root) => format!("attestation_root_sha256 = \"{root}\"\n"),
+        None => "allow_unsigned_documents = true\n".to_owned(),
+    };
     for principal in [ADMINISTRATOR, INSTANCE] {
         config += &principal.to_toml();
     }
@@ -257,6 +259,8 @@ pub(super) const REGION: &str = "us-east-1";
 pub(super) const SEALING_KEY: &str = "arn:aws:kms:us-east-1:111122223333:key/5ea11116-0000-4000-8000-000000000001";
 pub(super) const BUNDLE_KEY: &str = "arn:aws:kms:us-east-1:111122223333:key/b0d1e000-0000-4000-8000-000000000002";
 pub(super) const BUCKET: &str = "lab-bundles";
+/// What has a certificate of the root that the lab's policy trusts for AWS.
+pub(super) const HOSTS: [&str; 2] = [KMS_HOST, S3_HOST];
 const KMS_HOST: &str = "kms.us-east-1.amazonaws.com";
 const S3_HOST: &str = "s3.us-east-1.amazonaws.com";
 

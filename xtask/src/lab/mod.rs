@@ -2,6 +2,7 @@
 
 mod aws;
 mod ca;
+mod enclave;
 mod keys;
 mod measure;
 mod nginx;
@@ -30,6 +31,7 @@ use crate::paths::Paths;
 use crate::process::{self, Identity};
 use crate::progress;
 
+pub(crate) use self::enclave::Enclave;
 pub(crate) use self::place::Place;
 pub(crate) use self::service::Ctl;
 pub(crate) use self::state::{Attestation, Description, Endpoint, Key};
@@ -51,10 +53,10 @@ impl Lab {
 }
 
 /// Starts a lab in `dir`; if something fails, ends what it had started.
-pub(crate) fn up(paths: &Paths, dir: &Path) -> Result<Lab> {
+pub(crate) fn up(paths: &Paths, dir: &Path, enclave: Enclave) -> Result<Lab> {
     let place = Place::claim(dir)?;
     state::register(paths, &place)?;
-    let started = bring_up(paths, &place);
+    let started = bring_up(paths, &place, enclave);
     if let Err(error) = &started {
         let kept = keep_logs(&place);
         down(paths, dir).with_context(|| format!("after: {error:#}"))?;
@@ -118,7 +120,7 @@ pub(crate) fn status(paths: &Paths) -> Result<()> {
     Ok(())
 }
 
-fn bring_up(paths: &Paths, place: &Place) -> Result<Description> {
+fn bring_up(paths: &Paths, place: &Place, enclave: Enclave) -> Result<Description> {
     let binaries = Binaries::of(paths);
     let signing = signing_address()?;
     let mut starter = Starter {
@@ -126,9 +128,14 @@ fn bring_up(paths: &Paths, place: &Place) -> Result<Description> {
         processes: Processes::default(),
     };
     let ctl = Ctl::new(place, &binaries);
-    let (measured, aws) = progress::step("starting KMS and S3", || Aws::start(&mut starter, &binaries, paths))?;
+    ca::create_aws(place, &aws::HOSTS)?;
+    let measured = enclave.measure(paths, place, &binaries)?;
+    let aws = progress::step("starting KMS and S3", || {
+        Aws::start(&mut starter, &binaries, paths, &measured)
+    })?;
+    let command = enclave.prepare_start(&mut starter, paths, &binaries, &signing)?;
     progress::step("starting the service", || {
-        service::start(&mut starter, &binaries, &signing, &aws)
+        service::start(&mut starter, &binaries, command, enclave, &aws)
     })?;
     service::configure_module(place, &binaries, &signing)?;
     // A home that only its user enters would keep the module from the workers' user.
@@ -140,6 +147,7 @@ fn bring_up(paths: &Paths, place: &Place) -> Result<Description> {
     let processes = &starter.processes;
     let description = Description {
         version: 1,
+        enclave,
         module: place.module(),
         env: BTreeMap::from([(MODULE_CONFIG.to_owned(), place.module_config().display().to_string())]),
         token: TOKEN.into(),
@@ -161,12 +169,7 @@ fn bring_up(paths: &Paths, place: &Place) -> Result<Description> {
         ctl_socket: place.ctl_socket(),
         signing,
         logs: place.logs(),
-        attestation: Attestation {
-            root_sha256: measured.root_sha256,
-            pcr0: measured.pcr0,
-            policy: place.policy(),
-            nsm: place.nsm(),
-        },
+        attestation: measured.attestation(place),
         aws_env: aws.instance().map(|(name, value)| (name.to_owned(), value)).into(),
         admin_env: aws.administrator().map(|(name, value)| (name.to_owned(), value)).into(),
         kms_keys: aws::key_arns(),

@@ -105,6 +105,21 @@ impl Place {
         format!("unix:{}/control/egress.sock", self.root.display())
     }
 
+    /// Where PID 1 of an enclave sends its log.
+    pub(super) fn logs_address(&self) -> String {
+        format!("unix:{}/control/logs.sock", self.root.display())
+    }
+
+    /// The directory of everything that the enclave dials.
+    pub(super) fn control(&self) -> PathBuf {
+        self.root.join("control")
+    }
+
+    /// The image that an emulated machine boots.
+    pub(super) fn image(&self) -> PathBuf {
+        self.root.join("enclave-tls.eif")
+    }
+
     /// Where `enclave-tlsctl listen` takes other commands.
     pub(crate) fn ctl_socket(&self) -> PathBuf {
         self.root.join("control/ctl.sock")

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::aws::Aws;
+use super::enclave::Enclave;
 use super::place::{Place, WORKERS, give_to_group};
 use super::state::{Processes, write_json};
 use crate::build::Binaries;
@@ -83,12 +84,18 @@ impl Starter<'_> {
 }
 
 /// Starts the service and `enclave-tlsctl listen`, and waits until the service answers.
-pub(super) fn start(starter: &mut Starter<'_>, binaries: &Binaries, signing: &str, aws: &Aws) -> Result<()> {
+pub(super) fn start(
+    starter: &mut Starter<'_>,
+    binaries: &Binaries,
+    command: Vec<String>,
+    enclave: Enclave,
+    aws: &Aws,
+) -> Result<()> {
     let place = starter.place;
-    starter.start_with("ctl", ctl_command(place, binaries, aws), &aws.instance())?;
-    starter.start("service", service_command(place, binaries, signing))?;
+    starter.start_with("ctl", ctl_command(place, binaries, enclave, aws), &aws.instance())?;
+    starter.start("service", command)?;
     let answers = || Ctl::new(place, binaries).run(&["stats"]).is_ok();
-    if !process::wait_until(Duration::from_secs(10), || !alive(starter) || answers()) || !alive(starter) {
+    if !process::wait_until(Duration::from_secs(30), || !alive(starter) || answers()) || !alive(starter) {
         bail!(
             "no service{}{}",
             starter.last_words("service"),
@@ -136,7 +143,7 @@ impl Ctl {
     pub(super) fn run_as(&self, arguments: &[&str], variables: &[(&str, String)]) -> Result<serde_json::Value> {
         // It waits for the service, which may never answer.
         let mut command = Command::new("timeout");
-        command.arg("20").arg(&self.program).envs(variables.iter().cloned());
+        command.arg(PATIENCE).arg(&self.program).envs(variables.iter().cloned());
         let json = process::capture(command.arg("--socket").arg(&self.socket).arg("--json").args(arguments))?;
         serde_json::from_str(&json).with_context(|| format!("{} printed no JSON", process::line_of(&command)))
     }
@@ -151,9 +158,9 @@ fn alive(starter: &Starter<'_>) -> bool {
     starter.is_alive("service") && starter.is_alive("ctl")
 }
 
-fn ctl_command(place: &Place, binaries: &Binaries, aws: &Aws) -> Vec<String> {
+fn ctl_command(place: &Place, binaries: &Binaries, enclave: Enclave, aws: &Aws) -> Vec<String> {
     let text = |path: &Path| path.display().to_string();
-    let words = [
+    let mut words = [
         "--socket",
         &text(&place.ctl_socket()),
         "listen",
@@ -162,10 +169,14 @@ fn ctl_command(place: &Place, binaries: &Binaries, aws: &Aws) -> Vec<String> {
         "--replay",
         &text(&place.replay()),
         "--egress",
-        &place.egress_address(),
+        &enclave.egress_address(place),
         "--aws",
     ]
-    .map(str::to_owned);
+    .map(str::to_owned)
+    .to_vec();
+    if enclave == Enclave::Emulated {
+        words.extend(["--logs".to_owned(), place.logs_address()]);
+    }
     let allowed = aws
         .egress
         .iter()
@@ -174,7 +185,7 @@ fn ctl_command(place: &Place, binaries: &Binaries, aws: &Aws) -> Vec<String> {
     program.chain(words).chain(allowed).collect()
 }
 
-fn service_command(place: &Place, binaries: &Binaries, signing: &str) -> Vec<String> {
+pub(super) fn process_command(place: &Place, binaries: &Binaries, signing: &str) -> Vec<String> {
     let policy = place.policy().display().to_string();
     let nsm = place.nsm().display().to_string();
     let words = [
@@ -193,3 +204,6 @@ fn service_command(place: &Place, binaries: &Binaries, signing: &str) -> Vec<Str
         .chain(words.map(str::to_owned))
         .collect()
 }
+
+/// In seconds. An emulated machine takes its time for an RSA key.
+const PATIENCE: &str = "120";

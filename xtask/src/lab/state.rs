@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::enclave::Enclave;
 use super::place::Place;
 use crate::paths::Paths;
 use crate::process::Identity;
@@ -17,6 +18,8 @@ use crate::process::Identity;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Description {
     pub(crate) version: u32,
+    /// Where the service runs.
+    pub(crate) enclave: Enclave,
     /// The PKCS#11 module.
     pub(crate) module: PathBuf,
     /// What a PKCS#11 client must set.
@@ -55,14 +58,21 @@ pub(crate) struct Description {
 /// What a proof of this lab's service must say.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Attestation {
-    /// SHA-256 of the root of the stand-in's PKI.
-    pub(crate) root_sha256: String,
-    /// PCR0, in hexadecimal.
-    pub(crate) pcr0: String,
+    /// SHA-256 of the root of the stand-in's PKI; an emulated machine signs nothing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) root_sha256: Option<String>,
+    /// PCR0, 1 and 2, in hexadecimal.
+    pub(crate) pcrs: [String; 3],
     /// The service's policy, which PCR16 measures.
     pub(crate) policy: PathBuf,
-    /// The stand-in's directory.
-    pub(crate) nsm: PathBuf,
+    /// PCR16 under it.
+    pub(crate) pcr16: String,
+    /// The stand-in's directory, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) nsm: Option<PathBuf>,
+    /// The image that was booted, where one was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) image: Option<PathBuf>,
 }
 
 /// One port on which a server shows one key's certificate.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::Machine;
+use super::{Machine, VM, device_socket};
 use crate::process;
 
 /// How to boot an image.
@@ -19,10 +19,11 @@ pub(crate) struct Boot<'a> {
     /// Sockets and the console's log go here; it must be empty.
     pub(crate) dir: &'a Path,
     pub(crate) mebibytes: u32,
+    pub(crate) cpus: u32,
     /// What the parent adds to the command line; nothing measures it.
     pub(crate) append: &'a str,
-    /// The port on which the guest dials its parent once it listens itself. Where the host connected before that, boots were seen in
-    /// which no later connection to the guest came through; why is not known.
+    /// The port on which the guest dials its parent. Where the host connects before the guest's driver is up, its device ends the one
+    /// thread that it has, and no later connection comes through.
     pub(crate) knock: u32,
 }
 
@@ -37,22 +38,14 @@ pub(crate) struct Guest {
 impl Guest {
     pub(crate) fn boot(machine: &Machine, boot: &Boot<'_>) -> Result<Self> {
         let dir = boot.dir.to_owned();
-        let socket = dir.join("vhost.sock");
-        let knocked = UnixListener::bind(dir.join(format!("vsock_{}", boot.knock)))?;
+        let knocked = UnixListener::bind(dir.join(format!("{VM}_{}", boot.knock)))?;
         knocked.set_nonblocking(true)?;
-        let mut vsock = start(
-            Command::new(&machine.vsock).arg("--vm").arg(format!(
-                "guest-cid={CID},socket={},uds-path={}",
-                socket.display(),
-                dir.join("vsock").display()
-            )),
-            &dir.join("vsock.log"),
-        )?;
-        if !process::wait_until(PATIENCE, || socket.exists()) {
+        let mut vsock = start(&machine.vsock_words(&dir), &dir.join("vsock.log"))?;
+        if !process::wait_until(PATIENCE, || device_socket(&dir).exists()) {
             end(&mut vsock);
             bail!("vhost-device-vsock: {}", text(&dir.join("vsock.log")));
         }
-        let qemu = start(&mut qemu(machine, boot, &socket), &dir.join("console.log"));
+        let qemu = start(&machine.qemu_words(boot), &dir.join("console.log"));
         match qemu {
             Ok(qemu) => {
                 let mut guest = Self {
@@ -124,7 +117,7 @@ impl Guest {
     }
 
     fn try_connect(&self, port: u32) -> Result<UnixStream> {
-        let mut stream = UnixStream::connect(self.dir.join("vsock"))?;
+        let mut stream = UnixStream::connect(self.dir.join(VM))?;
         // A request that comes while the guest's driver starts is lost: nobody will ever answer it.
         stream.set_read_timeout(Some(Duration::from_secs(1)))?;
         writeln!(stream, "CONNECT {port}")?;
@@ -143,31 +136,16 @@ impl Drop for Guest {
     }
 }
 
-fn qemu(machine: &Machine, boot: &Boot<'_>, socket: &Path) -> Command {
-    let mut command = Command::new(&machine.qemu);
-    command.args(["-M", "nitro-enclave,vsock=vsock,id=lab", "-accel", "tcg", "-cpu", "max"]);
-    command.args(["-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio"]);
-    command.arg("-m").arg(boot.mebibytes.to_string());
-    command.arg("-kernel").arg(boot.image);
-    command.arg("-L").arg(&machine.roms);
-    command
-        .arg("-chardev")
-        .arg(format!("socket,id=vsock,path={}", socket.display()));
-    // The image says reboot=k, which this machine has no keyboard controller for.
-    command
-        .arg("-append")
-        .arg(format!("{} reboot=t", boot.append).trim_start());
-    command
-}
-
-fn start(command: &mut Command, log: &Path) -> Result<Child> {
+fn start(words: &[String], log: &Path) -> Result<Child> {
+    let (program, arguments) = words.split_first().context("no command")?;
     let log = File::create(log)?;
-    let child = command
+    let child = Command::new(program)
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         .spawn();
-    child.with_context(|| format!("cannot start {}", process::line_of(command)))
+    child.with_context(|| format!("cannot start {program}"))
 }
 
 fn end(child: &mut Child) {
@@ -179,9 +157,6 @@ fn end(child: &mut Child) {
 fn text(log: &Path) -> String {
     process::text(&fs::read(log).unwrap_or_default())
 }
-
-/// The guest's address; each machine has a device process of its own, so all may have the same.
-const CID: u32 = 16;
 
 /// Emulation is slow where other work runs.
 const PATIENCE: Duration = Duration::from_secs(30);

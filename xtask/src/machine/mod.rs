@@ -1,16 +1,18 @@
 //! A machine that boots an enclave's image without Nitro: QEMU's `nitro-enclave` board, emulated, with vsock by
 //! vhost-user. Its NSM has real registers and signs nothing.
 
+mod document;
 mod guest;
 mod qemu;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
 use crate::paths::Paths;
-use crate::setup::{Tool, cargo_tool};
+use crate::setup::{self, Build, Tool, cargo_tool};
 
+pub(crate) use self::document::Document;
 pub(crate) use self::guest::{Boot, Guest};
 
 /// The programs of the machine, in the cache.
@@ -20,6 +22,57 @@ pub(crate) struct Machine {
     /// Where QEMU finds its ROMs.
     roms: PathBuf,
     vsock: PathBuf,
+}
+
+impl Machine {
+    /// The command of the guest's vsock device: its sockets lie in `dir`, the one for the host is `vm.vsock`.
+    pub(crate) fn vsock_words(&self, dir: &Path) -> Vec<String> {
+        vec![
+            self.vsock.display().to_string(),
+            "--vm".into(),
+            format!(
+                "guest-cid={CID},socket={},uds-path={}",
+                device_socket(dir).display(),
+                dir.join(VM).display()
+            ),
+        ]
+    }
+
+    /// The command of QEMU, with that device. The console is its standard output.
+    pub(crate) fn qemu_words(&self, boot: &Boot<'_>) -> Vec<String> {
+        let mut words = vec![self.qemu.display().to_string()];
+        let fixed =
+            "-M nitro-enclave,vsock=vsock,id=lab -accel tcg -cpu max -nographic -no-reboot -nodefaults -serial stdio";
+        words.extend(fixed.split(' ').map(str::to_owned));
+        let options = [
+            ("-smp", boot.cpus.to_string()),
+            ("-m", boot.mebibytes.to_string()),
+            ("-kernel", boot.image.display().to_string()),
+            ("-L", self.roms.display().to_string()),
+            (
+                "-chardev",
+                format!("socket,id=vsock,path={}", device_socket(boot.dir).display()),
+            ),
+            // The image says reboot=k, which this machine has no keyboard controller for.
+            ("-append", format!("{} reboot=t", boot.append).trim_start().to_owned()),
+        ];
+        words.extend(
+            options
+                .into_iter()
+                .flat_map(|(option, value)| [option.to_owned(), value]),
+        );
+        words
+    }
+}
+
+/// Where QEMU reaches the guest's vsock device.
+pub(crate) fn device_socket(dir: &Path) -> PathBuf {
+    dir.join("vhost.sock")
+}
+
+/// What must be installed to build it.
+pub(crate) fn install(paths: &Paths) -> Result<()> {
+    setup::install(paths, &qemu::PACKAGES)
 }
 
 /// Builds what the cache has not: a few minutes the first time.
@@ -36,4 +89,11 @@ pub(crate) fn set_up(paths: &Paths) -> Result<Machine> {
 const VSOCK: Tool = Tool {
     name: "vhost-device-vsock",
     version: "0.3.0",
+    build: Build::Optimised, // every byte of the guest's goes through it
 };
+
+/// The guest's address; each machine has a device process of its own, so all may have the same.
+const CID: u32 = 16;
+
+/// The device's socket for the host; what the guest dials has the port's number behind it.
+pub(crate) const VM: &str = "vm.vsock";

@@ -139,7 +139,7 @@ const CONFIGURE: [&str; 13] = [
 
 const PYTHON: [&str; 2] = ["meson==1.5.0", "pycotap==1.3.1"];
 
-const PACKAGES: [&str; 10] = [
+pub(super) const PACKAGES: [&str; 10] = [
     "build-essential",
     "libcbor-dev",
     "libfdt-dev",

@@ -14,13 +14,25 @@ use crate::progress;
 pub(crate) struct Tool {
     pub(crate) name: &'static str,
     pub(crate) version: &'static str,
+    pub(crate) build: Build,
+}
+
+/// How much work a tool's own speed is worth.
+#[derive(Clone, Copy)]
+pub(crate) enum Build {
+    /// It runs for a second, and would build for minutes longer.
+    Quick,
+    Optimised,
 }
 
 /// The tool's program; it is built if the cache has none by this recipe.
 pub(crate) fn cargo_tool(paths: &Paths, tool: &Tool) -> Result<PathBuf> {
-    let Tool { name, version } = tool;
-    // Unoptimised: it runs for a second and would build for minutes longer.
-    let recipe = format!("cargo install --locked --debug {name}@{version}");
+    let Tool { name, version, build } = tool;
+    let profile = match build {
+        Build::Quick => "--profile=dev",
+        Build::Optimised => "--profile=release",
+    };
+    let recipe = format!("cargo install --locked {profile} {name}@{version}");
     let root = paths.cache(&recipe);
     let program = root.join("bin").join(name);
     if !program.exists() {
@@ -29,7 +41,7 @@ pub(crate) fn cargo_tool(paths: &Paths, tool: &Tool) -> Result<PathBuf> {
             let work = root.join("build");
             let mut cargo = build::cargo(paths);
             cargo
-                .args(["install", "--locked", "--debug", "--root"])
+                .args(["install", "--locked", profile, "--root"])
                 .arg(&root)
                 .arg("--target-dir")
                 .arg(&work);

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::count::Counts;
 use crate::build;
 use crate::paths::Paths;
-use crate::setup::{Tool, cargo_tool};
+use crate::setup::{Build, Tool, cargo_tool};
 
 pub(super) fn run(paths: &Paths) -> Result<Counts> {
     let program = cargo_tool(paths, &CARGO_DENY)?;
@@ -38,6 +38,7 @@ fn deny(paths: &Paths, program: &Path, manifest: &str) -> Command {
 }
 
 const CARGO_DENY: Tool = Tool {
+    build: Build::Quick,
     name: "cargo-deny",
     version: "0.20.2",
 };

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::count::Counts;
 use crate::image::{self, Image, Inputs, Pcrs, Program};
-use crate::machine::{self, Boot, Guest, Machine};
+use crate::machine::{self, Boot, Document, Guest, Machine};
 use crate::paths::Paths;
 use crate::process;
 
@@ -91,6 +91,7 @@ impl Stage<'_> {
                 image,
                 dir: &dir,
                 mebibytes: 64,
+                cpus: 1,
                 append: "parent_cid=2",
                 knock: KNOCK,
             },
@@ -202,29 +203,15 @@ fn metadata(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// PCR0 to 2 of a document: COSE_Sign1, whose payload is a map with the map `pcrs`.
+/// PCR0 to 2 of a document.
 fn registers(document: &[u8]) -> Result<Pcrs> {
-    let mut cose = minicbor::Decoder::new(document);
-    ensure!(cose.array()? == Some(4), "no COSE_Sign1");
-    cose.bytes()?;
-    cose.skip()?;
-    let mut payload = minicbor::Decoder::new(cose.bytes()?);
-    let fields = payload.map()?.context("a map without its length")?;
-    for _ in 0..fields {
-        if payload.str()? != "pcrs" {
-            payload.skip()?;
-            continue;
-        }
-        payload.map()?;
-        let mut found = Vec::new();
-        for wanted in 0..3 {
-            ensure!(payload.u8()? == wanted, "the registers are not in order");
-            found.push(hex::encode(payload.bytes()?));
-        }
-        let [pcr0, pcr1, pcr2] = <[String; 3]>::try_from(found).ok().context("three")?;
-        return Ok(Pcrs { pcr0, pcr1, pcr2 });
-    }
-    bail!("a document without registers")
+    let document = Document::read(document)?;
+    let pcr = |index| document.pcr(index).map(str::to_owned);
+    Ok(Pcrs {
+        pcr0: pcr(0)?,
+        pcr1: pcr(1)?,
+        pcr2: pcr(2)?,
+    })
 }
 
 fn flip(bytes: &mut [u8], place: usize) -> Result<()> {

@@ -1,0 +1,111 @@
+//! Where the lab's service runs: as a process on a stand-in for the NSM, or in an image that an emulated machine boots.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::measure::{self, Measured};
+use super::place::Place;
+use super::service::{self, Starter};
+use crate::build::Binaries;
+use crate::elevate::Prepare;
+use crate::machine::{self, Boot, VM};
+use crate::paths::Paths;
+use crate::process;
+use crate::progress;
+
+/// Where the service runs.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Enclave {
+    /// A process of this machine, on a stand-in for the NSM
+    #[default]
+    Process,
+    /// The real image, booted by an emulated machine whose NSM has real registers and signs nothing
+    Emulated,
+}
+
+impl Enclave {
+    /// What must be built for it.
+    pub(crate) fn prepare(self) -> Prepare {
+        match self {
+            Self::Process => Prepare::Build,
+            Self::Emulated => Prepare::BuildMachine,
+        }
+    }
+
+    /// What the service will be measured as: the stand-in is told, the image is built.
+    pub(super) fn measure(self, paths: &Paths, place: &Place, binaries: &Binaries) -> Result<Measured> {
+        match self {
+            Self::Process => measure::stand_in(place, binaries),
+            Self::Emulated => progress::step("writing the image with the lab's policy", || {
+                measure::image(paths, place, binaries)
+            }),
+        }
+    }
+
+    /// Starts what stands around the service, and says by which words that starts.
+    pub(super) fn prepare_start(
+        self,
+        starter: &mut Starter<'_>,
+        paths: &Paths,
+        binaries: &Binaries,
+        signing: &str,
+    ) -> Result<Vec<String>> {
+        match self {
+            Self::Process => Ok(service::process_command(starter.place, binaries, signing)),
+            Self::Emulated => machine(starter, paths, binaries, signing),
+        }
+    }
+
+    /// Where `listen` waits for what the service dials hosts outside by.
+    pub(super) fn egress_address(self, place: &Place) -> String {
+        match self {
+            Self::Process => place.egress_address(),
+            Self::Emulated => format!("unix:{}_441", place.control().join(VM).display()),
+        }
+    }
+}
+
+/// The guest's vsock device and the bridge to it; QEMU comes last.
+fn machine(starter: &mut Starter<'_>, paths: &Paths, binaries: &Binaries, signing: &str) -> Result<Vec<String>> {
+    let machine = machine::set_up(paths)?;
+    let place = starter.place;
+    let dir = place.control();
+    starter.start("vsock", machine.vsock_words(&dir))?;
+    let path = |address: String| address.trim_start_matches("unix:").to_owned();
+    let bridge = [
+        binaries.bridge.display().to_string(),
+        "--vm".into(),
+        dir.join(VM).display().to_string(),
+        "--signing".into(),
+        signing.to_owned(),
+        "--control".into(),
+        path(place.control_address()),
+        "--logs".into(),
+        path(place.logs_address()),
+    ];
+    starter.start("bridge", bridge.into())?;
+    let socket = machine::device_socket(&dir);
+    ensure!(
+        process::wait_until(Duration::from_secs(10), || socket.exists()),
+        "the vsock device did not start; see {}",
+        place.log("vsock").display()
+    );
+    Ok(machine.qemu_words(&Boot {
+        image: &place.image(),
+        dir: &dir,
+        mebibytes: MEBIBYTES,
+        cpus: CPUS,
+        append: "parent_cid=2",
+        knock: LOGS,
+    }))
+}
+
+/// Of the guest. A real enclave has 64 MiB at the least.
+const MEBIBYTES: u32 = 256;
+/// A real enclave has whole cores, of two threads each.
+const CPUS: u32 = 2;
+/// Where PID 1 dials first of all.
+const LOGS: u32 = 442;
