@@ -51,6 +51,7 @@ pub(super) const ALLOWED: &[Call] = &[
     any(libc::SYS_getpid),
     any(libc::SYS_sched_yield),
     any(libc::SYS_sched_getaffinity), // how many threads sign
+    Call(libc::SYS_setpriority, Arguments::OneOf(0, &[PRIO_PROCESS])), // the thread that makes RSA keys for KMS steps back
     any(libc::SYS_exit),
     any(libc::SYS_exit_group),
     any(libc::SYS_restart_syscall), // the kernel's own, after a signal
@@ -114,6 +115,8 @@ const PRCTL: &[u64] = &[
     PR_GET_AUXV,
 ];
 const PR_GET_AUXV: u64 = 0x4155_5856;
+/// Of one thread, the caller's; without capabilities it can only step back.
+const PRIO_PROCESS: u64 = 0;
 
 const FCNTL: &[u64] = &[
     bits(libc::F_GETFD),
