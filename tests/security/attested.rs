@@ -192,7 +192,7 @@ fn a_proof_fits_every_server_and_nothing_else(lab: &Lab) -> Result<()> {
 
 /// The stand-in's certificates all carry this text, so a program that can make them holds it.
 fn threat_19_the_release_program_holds_no_stand_in(lab: &Lab) -> Result<()> {
-    let stand_in = lab.program("service")?;
+    let stand_in = &lab.program("ctl")?.with_file_name("lab-service");
     let holds = |program: &Path| -> Result<bool> {
         let bytes = fs::read(program).with_context(|| program.display().to_string())?;
         Ok(bytes.windows(MARKER.len()).any(|window| window == MARKER.as_bytes()))

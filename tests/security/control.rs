@@ -78,8 +78,8 @@ fn threat_10_a_disturbed_control_socket_leaves_the_service_alone(lab: &Lab) -> R
 fn service_socket(lab: &Lab) -> Result<PathBuf> {
     let words = lab
         .commands
-        .get("service")
-        .context("the lab does not say how its service was started")?;
+        .get("ctl")
+        .context("the lab does not say how `listen` was started")?;
     let control = words
         .iter()
         .skip_while(|word| *word != "--control")

@@ -60,6 +60,14 @@ impl Paths {
     }
 }
 
+/// Where cargo keeps what it fetched.
+pub(crate) fn cargo_home() -> Result<PathBuf> {
+    match env::var_os("CARGO_HOME") {
+        Some(home) => Ok(home.into()),
+        None => Ok(Path::new(&env::var_os("HOME").context("HOME is not set")?).join(".cargo")),
+    }
+}
+
 fn home(variable: &str, below_home: &str) -> Result<PathBuf> {
     let base = match env::var_os(variable)
         .map(PathBuf::from)

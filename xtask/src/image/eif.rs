@@ -62,6 +62,7 @@ pub(super) const BUILDER: Tool = Tool {
     name: "eif_build",
     version: "0.2.1",
     build: Build::Quick,
+    mends: &[],
 };
 
 const BUILD_TIME: &str = "1970-01-01T00:00:00+00:00";

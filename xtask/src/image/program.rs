@@ -1,14 +1,13 @@
 //! The one program of an image, linked statically, with nothing in it of the place where it was built.
 
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::build::cargo;
 use crate::elevate;
-use crate::paths::Paths;
+use crate::paths::{Paths, cargo_home};
 use crate::process;
 
 /// Which program an image starts.
@@ -72,10 +71,7 @@ pub(super) fn compiler() -> Result<String> {
 /// stands the sooner it is tried.
 fn remapped(paths: &Paths) -> Result<Vec<(String, String)>> {
     let sysroot = process::capture(Command::new("rustc").args(["--print", "sysroot"]))?;
-    let cargo_home = match env::var_os("CARGO_HOME") {
-        Some(home) => PathBuf::from(home),
-        None => Path::new(&env::var_os("HOME").context("HOME is not set")?).join(".cargo"),
-    };
+    let cargo_home = cargo_home()?;
     let places = [
         (cargo_home.as_path(), "/cargo"),
         (Path::new(sysroot.trim()), "/rust"),

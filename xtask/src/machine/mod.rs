@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::paths::Paths;
-use crate::setup::{self, Build, Tool, cargo_tool};
+use crate::setup::{self, Build, Mend, Tool, cargo_tool};
 
 pub(crate) use self::document::Document;
 pub(crate) use self::guest::{Boot, Guest};
@@ -90,6 +90,21 @@ const VSOCK: Tool = Tool {
     name: "vhost-device-vsock",
     version: "0.3.0",
     build: Build::Optimised, // every byte of the guest's goes through it
+    mends: &[
+        // It numbers the host's connections from 0 on, and refuses all that follow the first number in use: that of a port that the guest
+        // dialled, so 440.
+        Mend {
+            file: "src/vhu_vsock_thread.rs",
+            from: "local_port: Wrapping(0),",
+            to: "local_port: Wrapping(1 << 30),",
+        },
+        // It panics where the guest accepts a connection that the host has given up.
+        Mend {
+            file: "src/vsock_conn.rs",
+            from: "self.stream.write_all(response.as_bytes()).unwrap();",
+            to: "self.stream.write_all(response.as_bytes()).ok();",
+        },
+    ],
 };
 
 /// The guest's address; each machine has a device process of its own, so all may have the same.

@@ -19,7 +19,7 @@ use crate::process;
 use crate::progress;
 
 pub(crate) use self::archive::{Archive, download, download_source};
-pub(crate) use self::tools::{Build, Tool, cargo_tool};
+pub(crate) use self::tools::{Build, Mend, Tool, cargo_tool};
 
 /// What a set-up changed on the system.
 #[derive(Debug, Default)]

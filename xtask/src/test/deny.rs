@@ -39,6 +39,7 @@ fn deny(paths: &Paths, program: &Path, manifest: &str) -> Command {
 
 const CARGO_DENY: Tool = Tool {
     build: Build::Quick,
+    mends: &[],
     name: "cargo-deny",
     version: "0.20.2",
 };
