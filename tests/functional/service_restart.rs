@@ -4,15 +4,15 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::lab::Lab;
 use e2e::lab::load::{Load, RECOVERY};
 use e2e::lab::program::succeed;
 use e2e::lab::server::Server;
-use e2e::lab::service;
+use e2e::lab::service::{self, Stalled};
 use e2e::lab::suite::{self, Needs, Test};
+use e2e::lab::{Enclave, Lab};
 
 fn main() -> ExitCode {
     suite::main(Needs::ALab, &[TESTS])
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
 
 const TESTS: &[Test] = e2e::tests![
     threat_11_killed_and_restarted_under_load,
+    threat_11_killed_and_paused_again_and_again_under_load,
     born_keys_are_gone_after_a_restart_and_list_says_so,
 ];
 
@@ -56,6 +57,41 @@ fn threat_11_killed_and_restarted_under_load(lab: &Lab) -> Result<()> {
         );
     }
     ensure!(processes()? == before, "NGINX's processes changed");
+    Ok(())
+}
+
+/// Where the service runs in an emulated machine it is the whole machine that is killed and paused: NGINX recovers by itself each time.
+fn threat_11_killed_and_paused_again_and_again_under_load(lab: &Lab) -> Result<()> {
+    let server = Server::of(lab, "provider");
+    let before = (server.master()?, server.workers()?);
+    let endpoint = lab.lasting_endpoint("provider", "P-256")?;
+    let rounds = match lab.enclave {
+        _ if lab.full => 50,
+        Enclave::Emulated => 5,
+        Enclave::Process => 1,
+    };
+    for round in 1..=rounds {
+        let outage = |what: &str, during: &dyn Fn() -> Result<(Instant, Instant)>| -> Result<()> {
+            let load = Load::start(lab, endpoint, LOAD)?;
+            sleep(Duration::from_millis(700));
+            let (from, to) = during()?;
+            sleep(RECOVERY + Duration::from_secs(2));
+            let outcome = load.finish()?;
+            let bounded = outcome.expect_bounded(from, to);
+            bounded.with_context(|| format!("{what}, round {round} of {rounds}"))
+        };
+        outage("killed", &|| Ok((service::kill(lab)?, service::start(lab)?)))?;
+        outage("paused", &|| {
+            let stalled = Stalled::stop(lab)?;
+            let since = stalled.since;
+            sleep(PAUSE);
+            Ok((since, stalled.resume()))
+        })?;
+    }
+    ensure!(
+        (server.master()?, server.workers()?) == before,
+        "NGINX's processes changed"
+    );
     Ok(())
 }
 
@@ -96,3 +132,5 @@ fn born_keys_are_gone_after_a_restart_and_list_says_so(lab: &Lab) -> Result<()> 
 /// Handshakes a second at each endpoint.
 const LOAD: f64 = 50.0;
 const OUTAGE: Duration = Duration::from_secs(2);
+/// Long enough for the agent to give the enclave up and for the enclave to dial again.
+const PAUSE: Duration = Duration::from_secs(10);

@@ -7,17 +7,16 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::lab::Enclave;
 use crate::paths::Paths;
-use crate::{build, image, machine, process};
+use crate::process;
 
 /// What to do as the user, before root takes over.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Prepare {
     Nothing,
     /// Build: so that no file below `target/` or `~/.cargo` comes to belong to root.
-    Build,
-    /// Also the emulated machine and the image.
-    BuildMachine,
+    Build(Enclave),
 }
 
 /// Goes on as root: returns where it is root already, else begins this command again through sudo.
@@ -30,15 +29,14 @@ pub(crate) fn to_root(paths: &Paths, prepare: Prepare) -> Result<()> {
     // The compiler is among the packages.
     match prepare {
         Prepare::Nothing => {}
-        Prepare::Build => {
-            process::show(sudo(paths)?.arg("setup"))?;
-            build::lab(paths)?;
-        }
-        Prepare::BuildMachine => {
-            process::show(sudo(paths)?.args(["setup", "--machine"]))?;
-            build::lab(paths)?;
-            machine::set_up(paths)?;
-            image::prepare(paths)?;
+        Prepare::Build(enclave) => {
+            let machine: &[&str] = if enclave == Enclave::Emulated {
+                &["--machine"]
+            } else {
+                &[]
+            };
+            process::show(sudo(paths)?.arg("setup").args(machine))?;
+            enclave.build(paths)?;
         }
     }
     let failed = sudo(paths)?.args(env::args_os().skip(1)).exec();

@@ -124,13 +124,13 @@ fn run(command: Command) -> Result<ExitCode> {
             }
         }
         Command::Demo { keep, enclave } => {
-            elevate::to_root(&paths, enclave.prepare())?;
+            elevate::to_root(&paths, elevate::Prepare::Build(enclave))?;
             return demo::run(&paths, keep, enclave);
         }
         Command::Lab(LabCommand::Up { dir, enclave }) => {
-            elevate::to_root(&paths, enclave.prepare())?;
+            elevate::to_root(&paths, elevate::Prepare::Build(enclave))?;
             setup::run(&paths)?;
-            build::lab(&paths)?;
+            enclave.build(&paths)?;
             let lab = lab::up(&paths, &dir, enclave)?;
             println!("{}", lab.place().description().display());
         }
@@ -146,7 +146,7 @@ fn run(command: Command) -> Result<ExitCode> {
             machine::set_up(&paths)?;
         }
         Command::Bench(options) => {
-            elevate::to_root(&paths, elevate::Prepare::Build)?;
+            elevate::to_root(&paths, elevate::Prepare::Build(Enclave::Process))?;
             setup::run(&paths)?;
             bench::run(&paths, &options)?;
         }

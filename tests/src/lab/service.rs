@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::Lab;
 use super::process::{self, Signal};
 use super::signing::Connection;
+use super::{Enclave, Lab};
 
 /// Kills the service and waits until it is gone. Returns when the signal was sent.
 pub fn kill(lab: &Lab) -> Result<Instant> {
@@ -42,8 +42,14 @@ pub fn start(lab: &Lab) -> Result<Instant> {
         .stdout(log.try_clone()?)
         .stderr(log)
         .process_group(0);
-    command.spawn().context("the service does not start")?;
-    process::wait_until(LIMIT, "its signing listener", || Connection::open(&lab.signing).is_ok())?;
+    let mut child = command.spawn().context("the service does not start")?;
+    process::wait_until(LIMIT, "its signing listener", || {
+        // QEMU ends at once where its vsock device, which begins anew after each machine, is not ready for it.
+        if lab.enclave == Enclave::Emulated && matches!(child.try_wait(), Ok(Some(_))) {
+            command.spawn().into_iter().for_each(|again| child = again);
+        }
+        Connection::open(&lab.signing).is_ok()
+    })?;
     Ok(Instant::now())
 }
 

@@ -23,7 +23,8 @@ use crate::table::Table;
 pub(crate) fn run(paths: &Paths, keep: bool, enclave: Enclave) -> Result<ExitCode> {
     title("Set-up");
     let changes = setup::run(paths)?;
-    let binaries = build::lab(paths)?;
+    enclave.build(paths)?;
+    let binaries = build::Binaries::of(paths);
     let mut random = [0_u8; 4];
     getrandom::fill(&mut random)?;
     let dir = env::temp_dir().join(format!("enclave-tls-demo-{}", hex::encode(random)));

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::measure::{self, Measured};
 use super::place::Place;
 use super::service::{self, Starter};
-use crate::build::Binaries;
-use crate::elevate::Prepare;
+use crate::build::{self, Binaries};
+use crate::image;
 use crate::machine::{self, Boot, VM};
 use crate::paths::Paths;
 use crate::process;
@@ -27,11 +27,21 @@ pub(crate) enum Enclave {
 }
 
 impl Enclave {
-    /// What must be built for it.
-    pub(crate) fn prepare(self) -> Prepare {
+    /// Builds all that a lab of this kind runs, as this user: what needs root was installed before.
+    pub(crate) fn build(self, paths: &Paths) -> Result<()> {
+        build::lab(paths)?;
+        if self == Self::Emulated {
+            machine::set_up(paths)?;
+            image::prepare(paths)?;
+        }
+        Ok(())
+    }
+
+    /// As it stands on a command line.
+    pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Process => Prepare::Build,
-            Self::Emulated => Prepare::BuildMachine,
+            Self::Process => "process",
+            Self::Emulated => "emulated",
         }
     }
 

@@ -9,14 +9,25 @@ use anyhow::{Context, Result};
 
 use super::count::Counts;
 use super::xtask;
-use crate::build::{self, cargo};
+use crate::build::cargo;
 use crate::elevate;
+use crate::lab::Enclave;
 use crate::paths::Paths;
 use crate::process;
 use crate::setup::python;
 
 pub(super) fn run(paths: &Paths) -> Result<Counts> {
-    on_a_lab(paths, |lab| Counts::of_tests(&mut tests(paths, lab, Length::Quick)?))
+    on_a_lab(paths, Enclave::Process, |lab| {
+        Counts::of_tests(&mut tests(paths, lab, Length::Quick)?)
+    })
+}
+
+/// The same tests, on a service in a booted image. Those of the tools need no lab and have run.
+pub(super) fn emulated(paths: &Paths) -> Result<Counts> {
+    on_a_lab(paths, Enclave::Emulated, |lab| {
+        let mut tests = tests(paths, lab, Length::Quick)?;
+        Counts::of_tests(tests.args(["--test=functional", "--test=security", "--test=service_restart"]))
+    })
 }
 
 /// Whether tests take their time.
@@ -61,12 +72,15 @@ pub(super) fn as_root(variables: &BTreeMap<String, String>) -> Command {
 }
 
 /// Starts a lab, and ends it whatever happens on it.
-pub(super) fn on_a_lab(paths: &Paths, work: impl FnOnce(&Path) -> Result<Counts>) -> Result<Counts> {
-    build::lab(paths)?; // as this user, not as root
+pub(super) fn on_a_lab(paths: &Paths, enclave: Enclave, work: impl FnOnce(&Path) -> Result<Counts>) -> Result<Counts> {
+    if enclave == Enclave::Emulated {
+        process::show(&mut xtask(paths, &["setup", "--machine"])?)?;
+    }
+    enclave.build(paths)?; // as this user, not as root
     let mut random = [0_u8; 4];
     getrandom::fill(&mut random)?;
     let dir = env::temp_dir().join(format!("enclave-tls-test-{}", hex::encode(random)));
-    process::show(xtask(paths, &["lab", "up", "--dir"])?.arg(&dir))?;
+    process::show(xtask(paths, &["lab", "up", "--enclave", enclave.name(), "--dir"])?.arg(&dir))?;
     let counts = work(&dir.join("lab.json"));
     process::show(xtask(paths, &["lab", "down", "--dir"])?.arg(&dir))?;
     counts

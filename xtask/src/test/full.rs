@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::count::Counts;
 use super::e2e;
 use crate::build::{self, cargo};
-use crate::lab;
+use crate::lab::{self, Enclave};
 use crate::paths::Paths;
 use crate::process;
 
@@ -49,7 +49,7 @@ pub(super) fn memcheck(paths: &Paths) -> Result<Counts> {
             .args(["-ldl", "-o"])
             .arg(&client),
     )?;
-    e2e::on_a_lab(paths, |description| {
+    e2e::on_a_lab(paths, Enclave::Process, |description| {
         let lab = lab::describe(description)?;
         let key = lab
             .keys
@@ -87,13 +87,19 @@ pub(super) fn fuzz(paths: &Paths) -> Result<Counts> {
 
 /// A hundred reloads of each server under load.
 pub(super) fn reloads(paths: &Paths) -> Result<Counts> {
-    thorough(paths, &["--test", "functional", "--", "reloads"])
+    thorough(paths, Enclave::Process, &["--test", "functional", "--", "reloads"])
+}
+
+/// The emulated machine, killed and paused again and again under load.
+pub(super) fn outages(paths: &Paths) -> Result<Counts> {
+    thorough(paths, Enclave::Emulated, &["--test", "service_restart"])
 }
 
 /// Every end-to-end test with its long repeats.
 pub(super) fn soak(paths: &Paths) -> Result<Counts> {
     thorough(
         paths,
+        Enclave::Process,
         &[
             "--test",
             "functional",
@@ -105,8 +111,8 @@ pub(super) fn soak(paths: &Paths) -> Result<Counts> {
     )
 }
 
-fn thorough(paths: &Paths, arguments: &[&str]) -> Result<Counts> {
-    e2e::on_a_lab(paths, |lab: &Path| {
+fn thorough(paths: &Paths, enclave: Enclave, arguments: &[&str]) -> Result<Counts> {
+    e2e::on_a_lab(paths, enclave, |lab: &Path| {
         Counts::of_tests(e2e::tests(paths, lab, e2e::Length::Full)?.args(arguments))
     })
 }

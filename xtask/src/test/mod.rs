@@ -17,7 +17,9 @@ use anyhow::{Result, ensure};
 use self::count::Counts;
 use crate::build::cargo;
 use crate::elevate;
+use crate::lab::Enclave;
 use crate::paths::Paths;
+use crate::process;
 use crate::progress::title;
 use crate::setup::python;
 use crate::table::{Table, Verdict};
@@ -132,8 +134,15 @@ fn build(paths: &Paths) -> Result<Counts> {
 }
 
 fn demo(paths: &Paths) -> Result<Counts> {
-    crate::build::lab(paths)?; // as this user, not as root
-    Counts::of_one(&mut xtask(paths, &["demo"])?)
+    let mut counts = Counts::default();
+    for enclave in [Enclave::Process, Enclave::Emulated] {
+        if enclave == Enclave::Emulated {
+            process::show(&mut xtask(paths, &["setup", "--machine"])?)?;
+        }
+        enclave.build(paths)?; // as this user, not as root
+        counts = counts + Counts::of_one(&mut xtask(paths, &["demo", "--enclave", enclave.name()])?)?;
+    }
+    Ok(counts)
 }
 
 /// This program again, as root.
@@ -146,7 +155,7 @@ fn xtask(paths: &Paths, arguments: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-const STAGES: [Stage; 17] = [
+const STAGES: &[Stage] = &[
     quick("setup", "the Debian packages that the rest needs", setup),
     quick("fmt", "every file is formatted", fmt),
     quick("clippy", "no warning, by the lints of the workspace", clippy),
@@ -155,7 +164,12 @@ const STAGES: [Stage; 17] = [
     quick("unit", "the tests of every crate", unit),
     quick("build", "the release build of what follows", build),
     quick("e2e", "end to end, on a lab", e2e::run),
-    quick("demo", "the demo, with its key scan", demo),
+    quick(
+        "emulated",
+        "end to end, on the image booted by an emulated machine",
+        e2e::emulated,
+    ),
+    quick("demo", "the demo, with its key scan, and on the emulated machine", demo),
     full("image", "the image: built twice, booted, measured", image::run),
     full("kernel", "the image's kernel, built again and compared", image::kernel),
     full("asan", "the module's tests with AddressSanitizer", full::asan),
@@ -168,6 +182,11 @@ const STAGES: [Stage; 17] = [
     full("fuzz", "the property tests, 200,000 cases each", full::fuzz),
     full("reloads", "100 reloads of NGINX under load", full::reloads),
     full("soak", "every end-to-end test, with its long repeats", full::soak),
+    full(
+        "outages",
+        "the emulated machine killed and paused 50 times under load",
+        full::outages,
+    ),
 ];
 
 const fn quick(name: &'static str, about: &'static str, run: fn(&Paths) -> Result<Counts>) -> Stage {
