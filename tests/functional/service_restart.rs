@@ -7,6 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use e2e::lab::kms::KeyPolicy;
 use e2e::lab::load::{Load, RECOVERY};
 use e2e::lab::program::succeed;
 use e2e::lab::server::Server;
@@ -22,6 +23,7 @@ const TESTS: &[Test] = e2e::tests![
     threat_11_killed_and_restarted_under_load,
     threat_11_killed_and_paused_again_and_again_under_load,
     born_keys_are_gone_after_a_restart_and_list_says_so,
+    threat_26_kms_releases_to_the_registers_of_this_image_alone,
 ];
 
 fn threat_11_killed_and_restarted_under_load(lab: &Lab) -> Result<()> {
@@ -125,6 +127,43 @@ fn born_keys_are_gone_after_a_restart_and_list_says_so(lab: &Lab) -> Result<()> 
     ensure!(
         text.contains("Lost when the service restarted"),
         "nothing is said of born keys: {text}"
+    );
+    Ok(())
+}
+
+/// The key policy is what `policy generate` writes; on an emulated machine the registers are those of the image that was booted.
+fn threat_26_kms_releases_to_the_registers_of_this_image_alone(lab: &Lab) -> Result<()> {
+    let sealed = |lab: &Lab| -> Result<usize> {
+        let listed = lab.ctl(&["list"])?;
+        let keys = listed["keys"].as_array().context("no list")?.iter();
+        Ok(keys.filter(|key| !key["sealed"].is_null()).count())
+    };
+    let all = lab.keys.iter().filter(|key| key.origin.ends_with("-sealed")).count();
+    ensure!(
+        sealed(lab)? == all && all > 0,
+        "{} of {all} sealed keys are here",
+        sealed(lab)?
+    );
+    let policy = KeyPolicy::remember(lab)?;
+    let [pcr0, ..] = &lab.attestation.pcrs;
+    let other = format!(
+        "{}{}",
+        if pcr0.starts_with('0') { '1' } else { '0' },
+        pcr0.get(1..).unwrap_or_default()
+    );
+    policy.put(lab, &[&format!("{other}:{}", lab.attestation.pcr16)])?;
+    service::kill(lab)?;
+    service::start(lab)?;
+    ensure!(sealed(lab)? == 0, "another image's key policy released them");
+    let waiting = lab.ctl(&["status"])?["waiting"].to_string();
+    ensure!(waiting.contains("policy lint"), "why is not said: {waiting}");
+    policy.put(lab, &[&format!("{pcr0}:{}", lab.attestation.pcr16)])?;
+    service::kill(lab)?;
+    service::start(lab)?;
+    ensure!(
+        sealed(lab)? == all,
+        "its own key policy released {} of {all}",
+        sealed(lab)?
     );
     Ok(())
 }

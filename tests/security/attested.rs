@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use e2e::lab::Lab;
 use e2e::lab::keys::{TestKey, WEB_SERVERS};
+use e2e::lab::kms::KeyPolicy;
 use e2e::lab::program::{Ran, run, succeed};
 use e2e::lab::scratch::Scratch;
 use e2e::lab::second::{Options, Second};
@@ -316,72 +317,6 @@ impl Drop for Stranger {
     }
 }
 
-/// The sealing key's policy, put back when the test ends.
-struct KeyPolicy {
-    before: String,
-    key: String,
-    env: std::collections::BTreeMap<String, String>,
-}
-
-impl KeyPolicy {
-    fn remember(lab: &Lab) -> Result<Self> {
-        let key = lab.kms_keys["sealing"].clone();
-        let env = lab.admin_env.clone();
-        let before = boto3(
-            &env,
-            "print(kms.get_key_policy(KeyId=sys.argv[1], PolicyName='default')['Policy'])",
-            &[&key],
-        )?;
-        Ok(Self { before, key, env })
-    }
-
-    /// The policy that `policy generate` writes for these pairs.
-    fn put(&self, lab: &Lab, pairs: &[&str]) -> Result<()> {
-        let generate = [
-            "--json",
-            "policy",
-            "generate",
-            "--for",
-            "sealing",
-            "--key-arn",
-            &self.key,
-        ];
-        let mut command = Command::new(lab.program("ctl")?);
-        command
-            .args(generate)
-            .args(["--role", INSTANCE, "--admin", ADMINISTRATOR]);
-        command.args(pairs.iter().flat_map(|pair| ["--measured", pair]));
-        let written: Value = serde_json::from_str(&succeed(&mut command)?)?;
-        self.put_text(&written["key_policy"].to_string())
-    }
-
-    fn put_text(&self, policy: &str) -> Result<()> {
-        let put = "kms.put_key_policy(KeyId=sys.argv[1], PolicyName='default', Policy=sys.argv[2])";
-        boto3(&self.env, put, &[&self.key, policy]).map(drop)
-    }
-}
-
-impl Drop for KeyPolicy {
-    fn drop(&mut self) {
-        if let Err(error) = self.put_text(&self.before) {
-            eprintln!("the lab's key policy is not as it was: {error:#}");
-        }
-    }
-}
-
-/// Runs a line of Python with AWS's own library, as the administrator.
-fn boto3(env: &std::collections::BTreeMap<String, String>, line: &str, arguments: &[&str]) -> Result<String> {
-    let python = std::env::var_os("ENCLAVE_TLS_PYTHON").context("ENCLAVE_TLS_PYTHON names no Python")?;
-    let script = format!("import sys, boto3\nkms = boto3.client('kms')\n{line}\n");
-    succeed(
-        Command::new(python)
-            .env("AWS_DEFAULT_REGION", "us-east-1")
-            .envs(env)
-            .args(["-c", &script])
-            .args(arguments),
-    )
-}
-
 /// The (PCR0, PCR16) of a service to be.
 fn pair(lab: &Lab, options: &Options) -> Result<String> {
     let dir = Scratch::new()?;
@@ -434,8 +369,6 @@ fn try_provision(second: &Second<'_>, lab: &Lab, name: &str, bundle: &str, key: 
     ])
 }
 
-const INSTANCE: &str = "arn:aws:iam::111122223333:role/instance";
-const ADMINISTRATOR: &str = "arn:aws:iam::111122223333:role/administrator";
 /// `emulator_nsm::MARKER`.
 const MARKER: &str = "enclave-tls stand-in NSM, not AWS";
 /// What `enclave-tlsctl` says of a KMS key that the service's own policy refuses.

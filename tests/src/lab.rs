@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod keys;
+pub mod kms;
 pub mod load;
 pub mod process;
 pub mod program;

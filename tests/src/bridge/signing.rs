@@ -60,19 +60,15 @@ fn connect(vm: &Path) -> io::Result<UnixStream> {
     guest.write_all(format!("CONNECT {SIGNING}\n").as_bytes())?;
     let mut line = Vec::new();
     // Not a byte beyond the line: what follows is the guest's.
-    for byte in guest.try_clone()?.bytes() {
-        match byte? {
-            b'\n' => break,
-            byte => line.push(byte),
-        }
-        if line.len() > LINE {
-            break;
-        }
+    while line.len() < LINE && line.last() != Some(&b'\n') {
+        let mut byte = [0];
+        guest.read_exact(&mut byte)?;
+        line.extend(byte);
     }
-    if !line.starts_with(b"OK ") {
-        return Err(ErrorKind::ConnectionRefused.into());
+    match line.starts_with(b"OK ") {
+        true => Ok(guest),
+        false => Err(ErrorKind::ConnectionRefused.into()),
     }
-    Ok(guest)
 }
 
 /// While there is no guest.
