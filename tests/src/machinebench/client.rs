@@ -1,0 +1,117 @@
+//! The signing plane, over the guest's vsock.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
+};
+use der::Decode;
+use enclave_wire::control::KeyInfo;
+use enclave_wire::credential::{CredentialId, Hello, Secret, Transcript, Verifier};
+use enclave_wire::frame::{HEADER_LEN, Header, limit};
+use enclave_wire::signing::{Reply, Request, Sign};
+use enclave_wire::{KeyType, Mechanism, Writer};
+use x509_cert::spki::SubjectPublicKeyInfoOwned;
+
+/// Who signs: a credential of this run.
+pub(super) struct Credential {
+    pub(super) id: CredentialId,
+    secret: Secret,
+}
+
+impl Credential {
+    pub(super) fn new() -> Result<Self> {
+        let mut random = [0; 32];
+        aws_lc_rs::rand::fill(&mut random).ok().context("no random numbers")?;
+        let secret = Secret::from_random(random);
+        let hashed = digest(&SHA256, &secret.id_input());
+        let id = CredentialId(*hashed.as_ref().first_chunk().context("SHA-256 is longer")?);
+        Ok(Self { id, secret })
+    }
+
+    /// What the service checks its proofs with.
+    pub(super) fn verifier(&self) -> Verifier {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest(&SHA256, &self.secret.verifier_input()).as_ref());
+        Verifier(bytes)
+    }
+}
+
+/// An authenticated connection.
+pub(super) struct Client {
+    stream: UnixStream,
+    last_id: u64,
+}
+
+impl Client {
+    pub(super) fn authenticate(stream: UnixStream, credential: &Credential) -> Result<Self> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut client = Self { stream, last_id: 0 };
+        let hello = Hello {
+            credential: credential.id,
+            client_nonce: NONCE,
+        };
+        let Reply::Challenge(challenge) = client.ask(&Request::Hello(hello))? else {
+            bail!("no challenge");
+        };
+        let transcript = Transcript {
+            credential: credential.id,
+            client_nonce: NONCE,
+            server_nonce: challenge.server_nonce,
+        };
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &credential.verifier().0);
+        let proof = hmac::sign(&key, &transcript.client_input());
+        let reply = client.ask(&Request::Authenticate(proof.as_ref().try_into()?))?;
+        ensure!(
+            matches!(reply, Reply::Authenticated(_)),
+            "the credential was refused: {reply:?}"
+        );
+        Ok(client)
+    }
+
+    /// Signs and verifies.
+    pub(super) fn sign(&mut self, key: &KeyInfo) -> Result<()> {
+        let (mechanism, algorithm): (_, &'static dyn VerificationAlgorithm) = match key.key_type {
+            KeyType::P256 => (Mechanism::EcdsaSha256, &ECDSA_P256_SHA256_FIXED),
+            KeyType::Rsa(_) => (Mechanism::RsaPkcs1Sha256, &RSA_PKCS1_2048_8192_SHA256),
+            KeyType::P384 | KeyType::P521 | KeyType::Ed25519 => bail!("no key of this benchmark's"),
+        };
+        let request = Sign {
+            key: key.id,
+            mechanism,
+            input: MESSAGE,
+        };
+        let Reply::Signature(signed) = self.ask(&Request::Sign(request))? else {
+            bail!("no signature of {}", key.name);
+        };
+        let spki = SubjectPublicKeyInfoOwned::from_der(key.spki.as_bytes())?;
+        UnparsedPublicKey::new(algorithm, spki.subject_public_key.raw_bytes())
+            .verify(MESSAGE, &signed.signature)
+            .ok()
+            .with_context(|| format!("a signature of {} that is not its own", key.name))
+    }
+
+    fn ask(&mut self, request: &Request<'_>) -> Result<Reply> {
+        self.last_id += 1;
+        let mut writer = Writer::new();
+        request.write(&mut writer, self.last_id);
+        self.stream.write_all(&writer.into_bytes())?;
+        let mut header = [0; HEADER_LEN];
+        self.stream.read_exact(&mut header)?;
+        let header = Header::decode(&header, limit::SIGNING_REPLY)?;
+        let mut body = vec![0; header.body_len()];
+        self.stream.read_exact(&mut body)?;
+        ensure!(header.request_id == self.last_id, "a reply to another request");
+        Ok(Reply::decode(&header, &body)?)
+    }
+}
+
+const MESSAGE: &[u8] = b"a message to sign";
+/// Nobody here replays anything.
+const NONCE: [u8; 32] = [7; 32];
+const PATIENCE: Duration = Duration::from_secs(30);
