@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::signer::Signer;
 use crate::paths::Paths;
 use crate::process;
 use crate::setup::{Build, Tool, cargo_tool};
@@ -32,11 +33,13 @@ pub(super) struct Parts<'a> {
     pub(super) command_line: &'a str,
     /// The first holds the program, the second the policy.
     pub(super) ramdisks: [&'a Path; 2],
+    pub(super) signer: Option<&'a Signer>,
 }
 
-/// Writes the image. Nothing of the place and the time gets in: its metadata, which nothing measures and nobody may trust,
-/// are fixed too, so that the whole file is the same.
-pub(super) fn build(paths: &Paths, parts: &Parts<'_>, out: &Path) -> Result<Pcrs> {
+/// Writes the image, and tells PCR0 to 2, and PCR8 of one that is signed. Nothing of the place and the time gets in: its metadata,
+/// which nothing measures and nobody may trust, are fixed too, so that the whole file is the same; only a signature, which holds
+/// a random number, is another each time.
+pub(super) fn build(paths: &Paths, parts: &Parts<'_>, out: &Path) -> Result<(Pcrs, Option<String>)> {
     let mut command = Command::new(builder(paths)?);
     command.arg("--kernel").arg(parts.kernel);
     command.args(["--img-kernel", parts.kernel_version, "--img-os", "none"]);
@@ -45,11 +48,29 @@ pub(super) fn build(paths: &Paths, parts: &Parts<'_>, out: &Path) -> Result<Pcrs
         command.arg("--ramdisk").arg(ramdisk);
     }
     command.args(["--name", "enclave-tls", "--build-time", BUILD_TIME]);
+    if let Some(signer) = parts.signer {
+        command.arg("--signing-certificate").arg(signer.certificate());
+        command.arg("--private-key").arg(signer.key());
+    }
     let said = process::capture(command.arg("--output").arg(out))?;
     let (_, json) = said.split_once('{').context("eif_build printed no measurements")?;
-    let pcrs = serde_json::from_str(&format!("{{{json}")).context("eif_build's measurements")?;
+    let measured: Measurements = serde_json::from_str(&format!("{{{json}")).context("eif_build's measurements")?;
     fs::metadata(out).with_context(|| format!("eif_build wrote no {}", out.display()))?;
-    Ok(pcrs)
+    ensure!(
+        measured.pcr8.is_some() == parts.signer.is_some(),
+        "eif_build measured {} certificate",
+        measured.pcr8.map_or("no", |_| "a")
+    );
+    Ok((measured.pcrs, measured.pcr8))
+}
+
+/// As eif_build prints them.
+#[derive(Deserialize)]
+struct Measurements {
+    #[serde(flatten)]
+    pcrs: Pcrs,
+    #[serde(rename = "PCR8")]
+    pcr8: Option<String>,
 }
 
 /// AWS's program, in the cache.

@@ -4,12 +4,13 @@ mod cpio;
 mod eif;
 pub(crate) mod kernel;
 mod program;
+mod signer;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -19,6 +20,7 @@ use crate::progress;
 
 pub(crate) use self::eif::Pcrs;
 pub(crate) use self::program::{INIT, Program};
+pub(crate) use self::signer::Signer;
 
 /// What to build.
 #[derive(clap::Args)]
@@ -29,6 +31,15 @@ pub(crate) struct Options {
     /// Where the image goes, by default target/enclave-tls.eif; what it was made of goes beside it, with the ending .json
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Sign it, by the key of this certificate; PCR8 then measures the certificate
+    #[arg(long, value_name = "CERT.pem", requires = "key")]
+    sign: Option<PathBuf>,
+    /// The certificate's private key, in PEM
+    #[arg(long, value_name = "KEY.pem", requires = "sign")]
+    key: Option<PathBuf>,
+    /// Print what is in the JSON file, not a summary
+    #[arg(long)]
+    json: bool,
 }
 
 /// What goes into an image. Tests change one of these by a byte.
@@ -39,12 +50,17 @@ pub(crate) struct Inputs {
     pub(crate) command_line: String,
     pub(crate) program: Vec<u8>,
     pub(crate) policy: Vec<u8>,
+    /// Whose signature it carries, if anybody's.
+    pub(crate) signer: Option<Signer>,
 }
 
 /// An image on disk, as the JSON beside it says.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct Image {
     pub(crate) pcrs: Pcrs,
+    /// The certificate of who signed it, where somebody did: it says nothing of what is in the image, and the others nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pcr8: Option<String>,
     /// SHA-256 of everything that went in, and of the image.
     pub(crate) sha256: BTreeMap<String, String>,
     pub(crate) command_line: String,
@@ -64,14 +80,40 @@ pub(crate) fn prepare(paths: &Paths) -> Result<()> {
 
 /// `cargo xtask image`.
 pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
-    let inputs = Inputs::collect(paths, INIT, options.policy.as_deref())?;
+    // Before the build: it fails at once.
+    let signer = match (&options.sign, &options.key) {
+        (Some(certificate), Some(key)) => Some(Signer::new(certificate, key)?),
+        (Some(_), None) | (None, Some(_)) => bail!("a signature needs --sign and --key"),
+        (None, None) => None,
+    };
+    let inputs = Inputs {
+        signer,
+        ..Inputs::collect(paths, INIT, options.policy.as_deref())?
+    };
     let out = options
         .out
         .clone()
         .unwrap_or_else(|| paths.target().join("enclave-tls.eif"));
     let image = write(paths, &inputs, &out)?;
-    println!("{}", serde_json::to_string_pretty(&image)?);
+    match options.json {
+        true => println!("{}", serde_json::to_string_pretty(&image)?),
+        false => image.summarize(&out),
+    }
     Ok(())
+}
+
+impl Image {
+    fn summarize(&self, path: &Path) {
+        let Pcrs { pcr0, pcr1, pcr2 } = &self.pcrs;
+        println!("{}, {:.1} MB", path.display(), self.bytes as f64 / 1e6);
+        println!("  PCR0  {pcr0}");
+        println!("  PCR1  {pcr1}");
+        println!("  PCR2  {pcr2}");
+        if let Some(pcr8) = &self.pcr8 {
+            println!("  PCR8  {pcr8}");
+        }
+        println!("  What it was made of: {}", path.with_extension("json").display());
+    }
 }
 
 impl Inputs {
@@ -89,6 +131,7 @@ impl Inputs {
             command_line: COMMAND_LINE.to_owned(),
             program: fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?,
             policy: fs::read(&policy).with_context(|| format!("cannot read {}", policy.display()))?,
+            signer: None,
         })
     }
 }
@@ -109,12 +152,14 @@ pub(crate) fn write(paths: &Paths, inputs: &Inputs, out: &Path) -> Result<Image>
         kernel_version: &inputs.kernel_version,
         command_line: &inputs.command_line,
         ramdisks: [&program_file, &policy_file],
+        signer: inputs.signer.as_ref(),
     };
-    let pcrs = progress::step(&format!("writing {}", out.display()), || eif::build(paths, &eif, out))?;
+    let (pcrs, pcr8) = progress::step(&format!("writing {}", out.display()), || eif::build(paths, &eif, out))?;
     fs::remove_dir_all(&parts)?;
     let whole = fs::read(out)?;
     let image = Image {
         pcrs,
+        pcr8,
         sha256: named([
             ("image", sha256(&whole)),
             ("kernel", sha256(&inputs.kernel)),

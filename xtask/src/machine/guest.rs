@@ -33,10 +33,20 @@ pub(crate) struct Guest {
     vsock: Child,
     qemu: Child,
     knocked: UnixListener,
+    /// What the guest dialled first.
+    first: Option<UnixStream>,
 }
 
 impl Guest {
+    /// Boots, and waits until the guest has dialled its parent.
     pub(crate) fn boot(machine: &Machine, boot: &Boot<'_>) -> Result<Self> {
+        let mut guest = Self::start(machine, boot)?;
+        guest.wait_for_knock()?;
+        Ok(guest)
+    }
+
+    /// Boots a guest that may never dial this parent; then nobody may connect to it.
+    pub(crate) fn start(machine: &Machine, boot: &Boot<'_>) -> Result<Self> {
         let dir = boot.dir.to_owned();
         let knocked = UnixListener::bind(dir.join(format!("{VM}_{}", boot.knock)))?;
         knocked.set_nonblocking(true)?;
@@ -47,16 +57,13 @@ impl Guest {
         }
         let qemu = start(&machine.qemu_words(boot), &dir.join("console.log"));
         match qemu {
-            Ok(qemu) => {
-                let mut guest = Self {
-                    dir,
-                    vsock,
-                    qemu,
-                    knocked,
-                };
-                guest.wait_for_knock()?;
-                Ok(guest)
-            }
+            Ok(qemu) => Ok(Self {
+                dir,
+                vsock,
+                qemu,
+                knocked,
+                first: None,
+            }),
             Err(error) => {
                 end(&mut vsock);
                 Err(error)
@@ -65,14 +72,31 @@ impl Guest {
     }
 
     fn wait_for_knock(&mut self) -> Result<()> {
-        let (qemu, knocked) = (&mut self.qemu, &self.knocked);
-        let mut ended = false;
-        let came = process::wait_until(PATIENCE, || {
-            ended = !matches!(qemu.try_wait(), Ok(None));
-            ended || knocked.accept().is_ok()
+        let Self {
+            qemu, knocked, first, ..
+        } = self;
+        process::wait_until(PATIENCE, || {
+            let ended = !matches!(qemu.try_wait(), Ok(None));
+            *first = knocked.accept().ok().map(|(stream, _)| stream);
+            ended || first.is_some()
         });
-        ensure!(came && !ended, "the guest does not come up: {}", self.console());
+        ensure!(self.first.is_some(), "the guest does not come up: {}", self.console());
         Ok(())
+    }
+
+    /// The connection by which the guest dialled its parent first.
+    pub(crate) fn dialled(&mut self) -> Result<UnixStream> {
+        let stream = self
+            .first
+            .take()
+            .context("the guest dialled nobody, or this was asked for before")?;
+        stream.set_nonblocking(false)?;
+        Ok(stream)
+    }
+
+    /// Whether somebody listens at a port of the guest's, at this moment. No answer at all is an error.
+    pub(crate) fn listens(&self, port: u32) -> Result<bool> {
+        Ok(self.dial(port)?.is_some())
     }
 
     /// Connects to a port of the guest; tries again while nobody listens there yet.
@@ -117,15 +141,24 @@ impl Guest {
     }
 
     fn try_connect(&self, port: u32) -> Result<UnixStream> {
+        self.dial(port)?.context("refused")
+    }
+
+    /// Nothing where the guest refuses.
+    fn dial(&self, port: u32) -> Result<Option<UnixStream>> {
         let mut stream = UnixStream::connect(self.dir.join(VM))?;
         // A request that comes while the guest's driver starts is lost: nobody will ever answer it.
         stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-        writeln!(stream, "CONNECT {port}")?;
+        // In one piece: the device takes what it reads first for all.
+        stream.write_all(format!("CONNECT {port}\n").as_bytes())?;
         let mut line = String::new();
         // Not more than that line: what follows is the guest's.
         BufReader::with_capacity(1, &stream).read_line(&mut line)?;
-        ensure!(line.starts_with("OK "), "refused: {line:?}");
-        Ok(stream)
+        ensure!(
+            line.is_empty() || line.starts_with("OK "),
+            "the device answers {line:?}"
+        );
+        Ok((!line.is_empty()).then_some(stream))
     }
 }
 

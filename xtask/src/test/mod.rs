@@ -163,6 +163,7 @@ const STAGES: &[Stage] = &[
     quick("docs", "tests and paths that the documents name are there", docs::run),
     quick("unit", "the tests of every crate", unit),
     quick("build", "the release build of what follows", build),
+    quick("image", "the image: measured, taken apart, booted", image::run),
     quick("e2e", "end to end, on a lab", e2e::run),
     quick(
         "emulated",
@@ -170,7 +171,6 @@ const STAGES: &[Stage] = &[
         e2e::emulated,
     ),
     quick("demo", "the demo, with its key scan, and on the emulated machine", demo),
-    full("image", "the image: built twice, booted, measured", image::run),
     full("kernel", "the image's kernel, built again and compared", image::kernel),
     full("asan", "the module's tests with AddressSanitizer", full::asan),
     full("tsan", "the module's tests with ThreadSanitizer", full::tsan),

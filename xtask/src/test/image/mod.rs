@@ -1,90 +1,137 @@
-//! The image: built twice to the same bytes, booted, and measured as the builder said.
+//! The image: built twice to the same bytes, measured as the builder said, taken apart, and booted, with a probe as its program and as
+//! it is released.
+
+mod again;
+mod boots;
+mod contents;
+mod kernel;
+mod log;
+mod registers;
+mod signed;
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::count::Counts;
-use crate::image::{self, Image, Inputs, Pcrs, Program};
-use crate::machine::{self, Boot, Document, Guest, Machine};
+use crate::image::{self, INIT, Image, Inputs, Program};
+use crate::machine::{self, Boot, Guest, Machine};
 use crate::paths::Paths;
-use crate::process;
 
-/// Everything about the image that needs no more than a probe as its program.
+pub(super) use self::kernel::run as kernel;
+
+/// Everything about the image that needs no second kernel and no second build of the program.
 pub(super) fn run(paths: &Paths) -> Result<Counts> {
-    let place = Place::new()?;
-    let inputs = Inputs::collect(paths, PROBE, None)?;
-    let machine = machine::set_up(paths)?;
-    let stage = Stage {
-        paths,
-        place: &place,
-        inputs,
-        machine,
-    };
-    let tests: [(&str, Test); 5] = [
-        ("a_booted_image_has_the_registers_that_the_build_said", booted),
-        ("a_changed_byte_changes_the_right_register", changed),
-        ("threat_14_the_command_line_is_the_documented_one", command_line),
-        ("threat_30_metadata_is_not_measured", metadata),
-        ("threat_55_two_builds_are_the_same_bytes", two_builds),
-    ];
+    let stage = Stage::prepare(paths)?;
+    run_each(
+        &stage,
+        &[
+            (
+                "a_booted_image_has_the_registers_that_the_build_said",
+                registers::booted,
+            ),
+            ("a_changed_byte_changes_the_right_register", registers::changed),
+            (
+                "threat_14_the_command_line_is_the_documented_one",
+                registers::command_line,
+            ),
+            ("threat_30_metadata_is_not_measured", registers::metadata),
+            ("pcr8_measures_the_signers_certificate", signed::pcr8),
+            ("a_signers_key_is_that_of_the_certificate", signed::another_key),
+            ("another_policy_is_the_same_kernel_and_program", contents::policy),
+            (
+                "an_image_holds_the_program_the_policy_and_nothing_else",
+                contents::ramdisks,
+            ),
+            ("threat_31_a_release_program_holds_no_root", contents::roots),
+            ("threat_19_the_image_holds_no_stand_in", contents::stand_in),
+            ("threat_16_a_release_image_refuses_the_emulated_clock", boots::release),
+            ("threat_16_a_labs_image_says_which_clock_it_takes", boots::flagged),
+            ("an_unknown_word_on_the_command_line_ends_the_machine", boots::nonsense),
+            ("nothing_listens_before_control_says_ready", boots::closed),
+            ("threat_55_another_directory_zone_locale_and_umask", again::quick),
+        ],
+    )
+}
+
+type Test<'a> = fn(&Stage<'a>) -> Result<()>;
+
+fn run_each<'a>(stage: &Stage<'a>, tests: &[(&str, Test<'a>)]) -> Result<Counts> {
     let mut counts = Counts::default();
     for (name, test) in tests {
-        counts = counts
-            + match test(&stage) {
-                Ok(()) => {
-                    println!("test {name} ... ok");
-                    Counts::ONE
-                }
-                Err(error) => {
-                    println!("test {name} ... FAILED: {error:#}");
-                    Counts {
-                        failed: 1,
-                        ..Counts::default()
-                    }
-                }
-            };
+        counts = counts + verdict(name, test(stage));
     }
     Ok(counts)
 }
 
-/// The kernel of the repository is the one that its source makes.
-pub(super) fn kernel(paths: &Paths) -> Result<Counts> {
-    if let Err(error) = image::kernel::source(paths) {
-        println!("SKIPPED kernel: its source cannot be had: {error:#}");
-        return Ok(Counts {
-            skipped: 1,
-            ..Counts::default()
-        });
+fn verdict(name: &str, result: Result<()>) -> Counts {
+    match result {
+        Ok(()) => {
+            println!("test {name} ... ok");
+            Counts::ONE
+        }
+        Err(error) => {
+            println!("test {name} ... FAILED: {error:#}");
+            Counts {
+                failed: 1,
+                ..Counts::default()
+            }
+        }
     }
-    let same = image::kernel::again(paths, None, JOBS, false)?;
-    ensure!(same, "another kernel came of the source; see above what differs");
-    Ok(Counts::ONE)
 }
 
-type Test = fn(&Stage<'_>) -> Result<()>;
-
+/// What the tests share.
 struct Stage<'a> {
     paths: &'a Paths,
-    place: &'a Place,
-    inputs: Inputs,
+    place: Place,
     machine: Machine,
+    /// What the probe's image is made of, and that image.
+    probe: Inputs,
+    probed: (PathBuf, Image),
+    /// The release program with a release's policy, and that image.
+    release: Inputs,
+    released: (PathBuf, Image),
+    /// The same with a policy under which it runs on the emulated machine.
+    labs: (PathBuf, Image),
 }
 
-impl Stage<'_> {
+impl<'a> Stage<'a> {
+    fn prepare(paths: &'a Paths) -> Result<Self> {
+        let place = Place::new()?;
+        let release = Inputs::collect(paths, INIT, None)?;
+        let write = |name: &str, inputs: &Inputs| -> Result<(PathBuf, Image)> {
+            let out = place.file(&format!("{name}.eif"));
+            let image = image::write(paths, inputs, &out)?;
+            Ok((out, image))
+        };
+        let lab = Inputs {
+            policy: for_the_emulated_machine(&release.policy)?,
+            ..release.clone()
+        };
+        let probe = Inputs::collect(paths, PROBE, None)?;
+        Ok(Self {
+            paths,
+            probed: write("probe", &probe)?,
+            probe,
+            machine: machine::set_up(paths)?,
+            released: write("release", &release)?,
+            labs: write("lab", &lab)?,
+            place,
+            release,
+        })
+    }
+
     fn write(&self, name: &str, inputs: &Inputs) -> Result<(PathBuf, Image)> {
-        let out = self.place.0.join(format!("{name}.eif"));
+        let out = self.place.file(&format!("{name}.eif"));
         let image = image::write(self.paths, inputs, &out)?;
         Ok((out, image))
     }
 
-    fn boot(&self, name: &str, image: &Path) -> Result<Guest> {
-        let dir = self.place.0.join(name);
-        fs::create_dir(&dir)?;
+    /// Boots an image whose program is the probe.
+    fn boot_probe(&self, name: &str, image: &Path) -> Result<Guest> {
+        let dir = self.place.directory(name)?;
         Guest::boot(
             &self.machine,
             &Boot {
@@ -99,124 +146,22 @@ impl Stage<'_> {
     }
 }
 
-/// The command itself, in another directory, as if somebody else ran it elsewhere and later.
-fn two_builds(stage: &Stage<'_>) -> Result<()> {
-    let mut images = Vec::new();
-    for (name, umask, zone, locale) in [("a", "022", "UTC", "C"), ("b", "077", "Asia/Tokyo", "de_DE.UTF-8")] {
-        let dir = stage.place.0.join(name);
-        fs::create_dir(&dir)?;
-        let mut command = Command::new("sh");
-        command
-            .current_dir(&dir)
-            .env("TZ", zone)
-            .env("LC_ALL", locale)
-            .env("USER", name);
-        command.args(["-c", "umask $1; exec \"$2\" image --out image.eif", "sh", umask]);
-        process::run(command.arg(env::current_exe()?))?;
-        images.push((fs::read(dir.join("image.eif"))?, fs::read(dir.join("image.json"))?));
+/// A release's policy with the two lines changed without which the emulated machine cannot be an enclave: its documents are signed by
+/// nobody, and its clock is the CPU's.
+fn for_the_emulated_machine(policy: &[u8]) -> Result<Vec<u8>> {
+    let mut text = String::from_utf8(policy.to_vec())?;
+    let (_, rest) = text
+        .split_once("\nroot_sha256 = ")
+        .context("the policy names no root")?;
+    let root = format!("root_sha256 = {}", rest.lines().next().unwrap_or_default());
+    for (from, to) in [
+        (root.as_str(), "unsigned = true"),
+        ("any_source = false", "any_source = true"),
+    ] {
+        ensure!(text.matches(from).count() == 1, "the policy has not one {from}");
+        text = text.replace(from, to);
     }
-    ensure!(images.first() == images.last(), "the two images differ");
-    Ok(())
-}
-
-fn booted(stage: &Stage<'_>) -> Result<()> {
-    let (out, image) = stage.write("booted", &stage.inputs)?;
-    let mut guest = stage.boot("booted", &out)?;
-    let pcrs = registers(&guest.ask(PORT, "document")?)?;
-    ensure!(
-        pcrs == image.pcrs,
-        "the document has {pcrs:?}, the build said {:?}",
-        image.pcrs
-    );
-    let files = String::from_utf8(guest.ask(PORT, "files")?)?;
-    ensure!(files.lines().eq(FILES), "inside are {files}");
-    let random = guest.ask(PORT, "random")?;
-    ensure!(
-        random == b"nsm-hwrng\n",
-        "random numbers come from {}",
-        process::text(&random)
-    );
-    ensure!(
-        guest.console().trim().is_empty(),
-        "the console says {}",
-        guest.console()
-    );
-    guest.ask(PORT, "end")?;
-    guest.wait(Duration::from_secs(20))
-}
-
-fn changed(stage: &Stage<'_>) -> Result<()> {
-    let (_, before) = stage.write("before", &stage.inputs)?;
-    let mut kernel = stage.inputs.clone();
-    // In the first sector, which holds a message for who boots it without a boot loader.
-    flip(&mut kernel.kernel, KERNEL_UNUSED)?;
-    let mut program = stage.inputs.clone();
-    program.program.push(0);
-    let mut command_line = stage.inputs.clone();
-    command_line.command_line.push_str(" x");
-    let mut policy = stage.inputs.clone();
-    flip(&mut policy.policy, 2)?; // within a comment
-    let cases = [
-        ("kernel", kernel, [true, true, false]),
-        ("program", program, [true, true, false]),
-        ("command-line", command_line, [true, true, false]),
-        ("policy", policy, [true, false, true]),
-    ];
-    for (name, inputs, wanted) in cases {
-        let (out, image) = stage.write(name, &inputs)?;
-        let [new, old] = [&image.pcrs, &before.pcrs];
-        let differs = [new.pcr0 != old.pcr0, new.pcr1 != old.pcr1, new.pcr2 != old.pcr2];
-        ensure!(differs == wanted, "another {name} changes PCR0, 1, 2: {differs:?}");
-        let found = registers(&stage.boot(name, &out)?.ask(PORT, "document")?)?;
-        ensure!(found == image.pcrs, "another {name}: the document has {found:?}");
-    }
-    Ok(())
-}
-
-fn command_line(stage: &Stage<'_>) -> Result<()> {
-    let (out, _) = stage.write("line", &stage.inputs)?;
-    let line = String::from_utf8(stage.boot("line", &out)?.ask(PORT, "command-line")?)?;
-    ensure!(line.starts_with(COMMAND_LINE), "it is {line}");
-    // The rest is the machine's devices and what the parent added.
-    for word in line
-        .trim_end()
-        .strip_prefix(COMMAND_LINE)
-        .unwrap_or_default()
-        .split(' ')
-    {
-        let known = word.is_empty() || word.starts_with("virtio_mmio.device=") || ADDED.contains(&word);
-        ensure!(known, "{word} is on the command line");
-    }
-    Ok(())
-}
-
-fn metadata(stage: &Stage<'_>) -> Result<()> {
-    let (_, before) = stage.write("metadata-before", &stage.inputs)?;
-    let mut other = stage.inputs.clone();
-    other.kernel_version.push_str("-altered");
-    let (_, after) = stage.write("metadata-after", &other)?;
-    ensure!(
-        before.sha256.get("image") != after.sha256.get("image"),
-        "the metadata did not change"
-    );
-    ensure!(before.pcrs == after.pcrs, "metadata are measured");
-    Ok(())
-}
-
-/// PCR0 to 2 of a document.
-fn registers(document: &[u8]) -> Result<Pcrs> {
-    let document = Document::read(document)?;
-    let pcr = |index| document.pcr(index).map(str::to_owned);
-    Ok(Pcrs {
-        pcr0: pcr(0)?,
-        pcr1: pcr(1)?,
-        pcr2: pcr(2)?,
-    })
-}
-
-fn flip(bytes: &mut [u8], place: usize) -> Result<()> {
-    *bytes.get_mut(place).context("too short")? ^= 1;
-    Ok(())
+    Ok(text.into_bytes())
 }
 
 /// A directory of this stage's, removed at its end.
@@ -229,6 +174,17 @@ impl Place {
         let dir = env::temp_dir().join(format!("enclave-tls-image-{}", hex::encode(random)));
         fs::create_dir(&dir)?;
         Ok(Self(dir))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// A new one below it.
+    fn directory(&self, name: &str) -> Result<PathBuf> {
+        let dir = self.file(name);
+        fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        Ok(dir)
     }
 }
 
@@ -246,21 +202,5 @@ const PROBE: Program = Program {
 /// The probe's.
 const PORT: u32 = 5000;
 
-/// Another number than the pinned kernel was built with.
-const JOBS: u32 = 3;
-
 /// Where the probe dials.
 const KNOCK: u32 = 5001;
-
-/// The ramdisks' two files, and what every kernel makes before it unpacks them.
-const FILES: [&str; 5] = ["/dev/", "/dev/console", "/init", "/policy.toml", "/root/"];
-
-/// Written once more: a change of it in the builder shall be a change of this test too.
-const COMMAND_LINE: &str =
-    "random.trust_cpu=off random.trust_bootloader=off clocksource=kvm-clock quiet loglevel=0 reboot=k panic=-1";
-
-/// By the parent here.
-const ADDED: [&str; 2] = ["parent_cid=2", "reboot=t"];
-
-/// In the old boot sector, which no loader of today runs.
-const KERNEL_UNUSED: usize = 0x40;
