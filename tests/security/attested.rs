@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use e2e::lab::Lab;
 use e2e::lab::keys::{TestKey, WEB_SERVERS};
 use e2e::lab::kms::KeyPolicy;
@@ -13,6 +13,7 @@ use e2e::lab::program::{Ran, run, succeed};
 use e2e::lab::scratch::Scratch;
 use e2e::lab::second::{Options, Second};
 use e2e::lab::suite::Test;
+use enclave_attestation::decode_unsigned;
 use serde_json::Value;
 
 pub(super) const TESTS: &[Test] = e2e::tests![
@@ -24,6 +25,7 @@ pub(super) const TESTS: &[Test] = e2e::tests![
     threat_33_another_kms_key_is_refused,
     an_upgrade_with_two_pairs,
     a_proof_fits_every_server_and_nothing_else,
+    threat_29_a_document_has_the_registers_of_image_and_policy,
     threat_19_the_release_program_holds_no_stand_in,
 ];
 
@@ -188,6 +190,31 @@ fn a_proof_fits_every_server_and_nothing_else(lab: &Lab) -> Result<()> {
     let stranger = Stranger::serve(lab)?;
     let said = proof.verify(lab, &["https://stranger.lab.test", "--connect", &stranger.address])?;
     ensure!(said.status.code() == Some(1), "{}", said.printed());
+    Ok(())
+}
+
+/// What the machine measured is what its build printed, and what the policy measures to; and nobody can add to it. Whether the document is
+/// signed is another question, and an emulated machine's is not.
+fn threat_29_a_document_has_the_registers_of_image_and_policy(lab: &Lab) -> Result<()> {
+    let proof = Proof::of(lab, |arguments| succeed(lab.ctl_command()?.args(arguments)))?;
+    let document = decode_unsigned(&fs::read(&proof.document)?).map_err(|error| anyhow!("{error}"))?;
+    let register = |index: u8| document.pcrs.get(&index).map(hex::encode).unwrap_or_default();
+    for (index, wanted) in (0..).zip(&lab.attestation.pcrs) {
+        ensure!(
+            register(index) == *wanted,
+            "PCR{index} is {}, not {wanted}",
+            register(index)
+        );
+    }
+    ensure!(register(16) == lab.attestation.pcr16, "PCR16 is {}", register(16));
+    // A document names locked registers alone.
+    for index in 17..32 {
+        ensure!(
+            register(index) == "00".repeat(48),
+            "PCR{index} is {:?}",
+            register(index)
+        );
+    }
     Ok(())
 }
 

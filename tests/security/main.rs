@@ -5,6 +5,7 @@ mod canary;
 mod control;
 mod credential;
 mod fairness;
+mod logs;
 mod oracle;
 mod residue;
 mod usage;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
             residue::TESTS,
             canary::TESTS,
             attested::TESTS,
+            logs::TESTS,
         ],
     )
 }
