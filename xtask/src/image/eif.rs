@@ -74,7 +74,7 @@ struct Measurements {
 }
 
 /// AWS's program, in the cache.
-pub(super) fn builder(paths: &Paths) -> Result<PathBuf> {
+pub(crate) fn builder(paths: &Paths) -> Result<PathBuf> {
     cargo_tool(paths, &BUILDER)
 }
 

@@ -18,7 +18,7 @@ use self::kernel::Kernel;
 use crate::paths::Paths;
 use crate::progress;
 
-pub(crate) use self::eif::Pcrs;
+pub(crate) use self::eif::{Pcrs, builder};
 pub(crate) use self::program::{INIT, Program};
 pub(crate) use self::signer::Signer;
 

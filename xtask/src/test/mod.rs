@@ -61,7 +61,7 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<ExitCode> {
     if options.list {
         STAGES
             .iter()
-            .for_each(|stage| println!("{:<9} {}", stage.name, stage.about));
+            .for_each(|stage| println!("{:<12} {}", stage.name, stage.about));
         return Ok(ExitCode::SUCCESS);
     }
     let mut total = Counts::default();
@@ -171,6 +171,11 @@ const STAGES: &[Stage] = &[
         e2e::emulated,
     ),
     quick("demo", "the demo, with its key scan, and on the emulated machine", demo),
+    full(
+        "reproducible",
+        "the image built again elsewhere, by another, later",
+        image::reproducible,
+    ),
     full("kernel", "the image's kernel, built again and compared", image::kernel),
     full("asan", "the module's tests with AddressSanitizer", full::asan),
     full("tsan", "the module's tests with ThreadSanitizer", full::tsan),

@@ -20,6 +20,7 @@ use crate::image::{self, INIT, Image, Inputs, Program};
 use crate::machine::{self, Boot, Guest, Machine};
 use crate::paths::Paths;
 
+pub(super) use self::again::reproducible;
 pub(super) use self::kernel::run as kernel;
 
 /// Everything about the image that needs no second kernel and no second build of the program.
