@@ -5,11 +5,12 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 use sha2::{Digest, Sha384};
 
 use super::proof::Proof;
 use crate::build::Binaries;
-use crate::lab::Lab;
+use crate::lab::{Attestation, Lab};
 use crate::machine::Document;
 use crate::process;
 use crate::progress;
@@ -55,30 +56,30 @@ pub(super) fn all(lab: &Lab, binaries: &Binaries) -> Result<Table> {
         &hex::encode(Sha384::digest(&statement)),
         "SHA-384 of the statement beside it",
     );
-    let said = refusal(&proof, binaries)?;
+    let said = refusal(&proof, binaries, known)?;
+    let refused = said.is_some();
     table.row(
         [
             "control: verify".to_owned(),
-            said.clone(),
+            said.unwrap_or_else(|| "took it".to_owned()),
             "nobody signed it".to_owned(),
         ],
-        Verdict::of(!said.is_empty()),
+        Verdict::of(refused),
     );
     Ok(table)
 }
 
-/// What `verify` says against the document; nothing, if it takes it.
-fn refusal(proof: &Proof, binaries: &Binaries) -> Result<String> {
+/// What `verify` says against the document, told the right registers and the right policy; nothing, if it says anything else or takes it.
+fn refusal(proof: &Proof, binaries: &Binaries, known: &Attestation) -> Result<Option<String>> {
+    let [pcr0, ..] = &known.pcrs;
     let mut verify = Command::new(&binaries.ctl);
-    verify.args(["verify", "--document"]).arg(&proof.document);
+    verify.args(["--json", "verify", "--document"]).arg(&proof.document);
     verify.arg("--statement").arg(&proof.statement);
-    let output = process::output(verify.args(["--nonce", proof.nonce(), "--pcr", &format!("0={}", "00".repeat(48))]))?;
-    let said = process::text(&[output.stdout, output.stderr].concat());
-    let line = said
-        .lines()
-        .find(|line| line.contains("signature") || line.contains("signed"));
-    Ok(match output.status.success() {
-        true => String::new(),
-        false => line.unwrap_or("refused").trim().to_owned(),
-    })
+    verify.args(["--nonce", proof.nonce(), "--pcr", &format!("0={pcr0}"), "--policy"]);
+    let output = process::output(verify.arg(&known.policy))?;
+    let said: Value = serde_json::from_slice(&output.stdout).context("verify printed no JSON")?;
+    let check = said["checks"].as_array().and_then(|checks| checks.first());
+    let detail = check.filter(|check| check["name"] == "document" && check["passed"] == false);
+    let detail = detail.and_then(|check| check["detail"].as_str());
+    Ok(detail.filter(|_| !output.status.success()).map(str::to_owned))
 }
