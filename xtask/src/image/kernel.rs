@@ -12,7 +12,7 @@ use super::sha256;
 use crate::paths::Paths;
 use crate::process;
 use crate::progress;
-use crate::setup::{self, Archive};
+use crate::setup::{self, Archive, Instead};
 
 /// What `packaging/eif/kernel.json` says about the kernel beside it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -78,7 +78,7 @@ pub(crate) fn again(paths: &Paths, work: Option<&Path>, jobs: u32, pin: bool) ->
 
 /// Whether Debian still has the source, or the cache.
 pub(crate) fn source(paths: &Paths) -> Result<PathBuf> {
-    setup::download(paths, &SOURCE)
+    setup::download(paths, &SOURCE, Instead::Nothing)
 }
 
 impl Kernel {

@@ -138,9 +138,17 @@ impl Inputs {
 
 /// Writes the image, and beside it what it was made of.
 pub(crate) fn write(paths: &Paths, inputs: &Inputs, out: &Path) -> Result<Image> {
-    let parts = out.with_extension("parts");
+    // Of this process alone: another may write the same image now.
+    let parts = out.with_extension(format!("parts-{}", std::process::id()));
     drop(fs::remove_dir_all(&parts));
     fs::create_dir_all(&parts).with_context(|| format!("cannot make {}", parts.display()))?;
+    let image = write_with(paths, inputs, out, &parts);
+    fs::remove_dir_all(&parts)?;
+    image
+}
+
+/// What is at `out` is replaced when the new one is whole.
+fn write_with(paths: &Paths, inputs: &Inputs, out: &Path, parts: &Path) -> Result<Image> {
     let [program, policy] = ramdisks(inputs)?;
     let [kernel_file, program_file, policy_file] =
         ["bzImage", "program.cpio.gz", "policy.cpio.gz"].map(|name| parts.join(name));
@@ -154,9 +162,11 @@ pub(crate) fn write(paths: &Paths, inputs: &Inputs, out: &Path) -> Result<Image>
         ramdisks: [&program_file, &policy_file],
         signer: inputs.signer.as_ref(),
     };
-    let (pcrs, pcr8) = progress::step(&format!("writing {}", out.display()), || eif::build(paths, &eif, out))?;
-    fs::remove_dir_all(&parts)?;
-    let whole = fs::read(out)?;
+    let [eif_file, json_file] = ["eif", "json"].map(|name| parts.join(name));
+    let (pcrs, pcr8) = progress::step(&format!("writing {}", out.display()), || {
+        eif::build(paths, &eif, &eif_file)
+    })?;
+    let whole = fs::read(&eif_file)?;
     let image = Image {
         pcrs,
         pcr8,
@@ -179,7 +189,9 @@ pub(crate) fn write(paths: &Paths, inputs: &Inputs, out: &Path) -> Result<Image>
     };
     let mut json = serde_json::to_string_pretty(&image)?;
     json.push('\n');
-    fs::write(out.with_extension("json"), json)?;
+    fs::write(&json_file, json)?;
+    fs::rename(eif_file, out)?;
+    fs::rename(json_file, out.with_extension("json"))?;
     Ok(image)
 }
 

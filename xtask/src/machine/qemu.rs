@@ -10,22 +10,22 @@ use anyhow::{Context, Result, ensure};
 use crate::paths::Paths;
 use crate::process;
 use crate::progress;
-use crate::setup::{self, Archive};
+use crate::setup::{self, Archive, Instead};
 
 /// The program and the directory of its ROMs.
 pub(super) fn built(paths: &Paths) -> Result<(PathBuf, PathBuf)> {
     let root = paths.cache(&recipe());
     let (program, roms) = (root.join("qemu-system-x86_64"), root.join("roms"));
     // The program comes last.
-    if !program.exists() {
+    setup::once(&root, &program, || {
         setup::install(paths, &PACKAGES)?;
-        let source = setup::download_source(paths, &SOURCE, SUITE)?;
+        let source = setup::download_source(paths, &SOURCE, SUITE, Instead::Newest)?;
         fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))?;
         progress::step("building QEMU once, for the cache", || {
             take_roms(paths, &root, &roms)?;
             build(&source, &root, &program)
-        })?;
-    }
+        })
+    })?;
     Ok((program, roms))
 }
 
@@ -82,7 +82,7 @@ fn meson(tree: &Path) -> Result<PathBuf> {
 
 /// From Debian's package, which is unpacked and not installed: that would move others.
 fn take_roms(paths: &Paths, root: &Path, roms: &Path) -> Result<()> {
-    let deb = setup::download(paths, &ROMS)?;
+    let deb = setup::download(paths, &ROMS, Instead::Newest)?;
     let unpacked = root.join("unpacked");
     process::run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&unpacked))?;
     fs::create_dir_all(roms)?;

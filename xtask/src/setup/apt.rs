@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::once::Alone;
 use super::sources::{self, Entry, SignedBy};
 use crate::paths::Paths;
 use crate::process;
@@ -15,6 +16,8 @@ use crate::process;
 pub(super) struct PrivateApt {
     configuration: PathBuf,
     backports: String,
+    /// APT itself would fail where another has its lists.
+    _alone: Alone,
 }
 
 impl PrivateApt {
@@ -28,6 +31,7 @@ impl PrivateApt {
         let backports = format!("{codename}-backports");
         let recipe = format!("apt {entries:?} {backports} {source_suites:?}");
         let dir = paths.cache(&recipe).join("apt");
+        let alone = Alone::at(&dir)?;
         for below in ["lists/partial", "archives/partial", "parts"] {
             fs::create_dir_all(dir.join(below)).with_context(|| format!("cannot make {}", dir.display()))?;
         }
@@ -39,6 +43,7 @@ impl PrivateApt {
         Ok(Self {
             configuration,
             backports,
+            _alone: alone,
         })
     }
 
@@ -59,15 +64,16 @@ impl PrivateApt {
         )
     }
 
-    /// Leaves a package's file, or with `source` its source's files, in `dir`.
-    pub(super) fn download(&self, dir: &Path, name: &str, version: &str, source: bool) -> Result<()> {
+    /// Leaves a package's file, or with `source` its source's files, in `dir`: of this version, or the newest.
+    pub(super) fn download(&self, dir: &Path, name: &str, version: Option<&str>, source: bool) -> Result<()> {
         let mut command = self.apt();
         command.current_dir(dir);
         match source {
             true => command.args(["source", "--download-only", "--only-source"]),
             false => command.arg("download"),
         };
-        process::run(command.arg(format!("{name}={version}")))
+        let wanted = version.map_or_else(|| name.to_owned(), |version| format!("{name}={version}"));
+        process::run(command.arg(wanted))
     }
 
     fn apt(&self) -> Command {
@@ -81,6 +87,8 @@ impl PrivateApt {
             "Dpkg::Options::=--force-confold",
             "-o",
             "Dpkg::Options::=--force-confdef",
+            "-o",
+            "DPkg::Lock::Timeout=600", // where another APT of the system's installs
         ]);
         command
     }

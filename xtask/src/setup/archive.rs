@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::Release;
 use super::apt::PrivateApt;
+use super::once::once;
 use crate::paths::Paths;
 use crate::progress;
 
@@ -20,17 +21,26 @@ pub(crate) struct Archive {
     pub(crate) sha256: &'static str,
 }
 
+/// What to take where Debian has the version no more: it drops one when the next comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Instead {
+    /// The content is what counts.
+    Nothing,
+    /// The suite's newest, by Debian's signature alone. For tools of the lab's, which go into nothing that we make.
+    Newest,
+}
+
 /// The package's `.deb`.
-pub(crate) fn download(paths: &Paths, archive: &Archive) -> Result<PathBuf> {
-    fetch(paths, archive, None, ".deb")
+pub(crate) fn download(paths: &Paths, archive: &Archive, instead: Instead) -> Result<PathBuf> {
+    fetch(paths, archive, None, ".deb", instead)
 }
 
 /// The source's original tarball, from another suite of Debian than this system's.
-pub(crate) fn download_source(paths: &Paths, archive: &Archive, suite: &str) -> Result<PathBuf> {
-    fetch(paths, archive, Some(suite), ".orig.tar.xz")
+pub(crate) fn download_source(paths: &Paths, archive: &Archive, suite: &str, instead: Instead) -> Result<PathBuf> {
+    fetch(paths, archive, Some(suite), ".orig.tar.xz", instead)
 }
 
-fn fetch(paths: &Paths, archive: &Archive, suite: Option<&str>, ending: &str) -> Result<PathBuf> {
+fn fetch(paths: &Paths, archive: &Archive, suite: Option<&str>, ending: &str, instead: Instead) -> Result<PathBuf> {
     let Archive {
         package,
         version,
@@ -38,21 +48,29 @@ fn fetch(paths: &Paths, archive: &Archive, suite: Option<&str>, ending: &str) ->
     } = archive;
     let dir = paths.cache(&format!("download {package} {version} {sha256} {suite:?}"));
     let kept = dir.join(format!("{package}{ending}"));
-    if kept.exists() {
-        return Ok(kept);
-    }
-    progress::step(&format!("downloading {package} {version}"), || {
+    let take = || {
         drop(fs::remove_dir_all(&dir)); // what an interrupted run left
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let release = Release::of_this_system()?;
         ensure!(release.is_debian_12(), "{}", release.refusal(&[package]));
         let apt = PrivateApt::prepare_with(paths, &release.codename, &Vec::from_iter(suite))?;
         apt.update()?;
-        apt.download(&dir, package, version, suite.is_some())?;
-        let found = with_ending(&dir, ending)?;
-        let hash = hex::encode(Sha256::digest(fs::read(&found)?));
-        ensure!(hash == *sha256, "{} is {hash}, not {sha256}", found.display());
-        Ok(fs::rename(found, &kept)?)
+        match apt.download(&dir, package, Some(version), suite.is_some()) {
+            Ok(()) => {
+                let found = with_ending(&dir, ending)?;
+                let hash = hex::encode(Sha256::digest(fs::read(&found)?));
+                ensure!(hash == *sha256, "{} is {hash}, not {sha256}", found.display());
+            }
+            Err(error) if instead == Instead::Nothing => return Err(error),
+            Err(_) => {
+                apt.download(&dir, package, None, suite.is_some())?;
+                eprintln!("  Debian has {package} {version} no more: its newest is taken instead");
+            }
+        }
+        Ok(fs::rename(with_ending(&dir, ending)?, &kept)?)
+    };
+    once(&dir, &kept, || {
+        progress::step(&format!("downloading {package} {version}"), take)
     })?;
     Ok(kept)
 }

@@ -2,6 +2,7 @@
 
 mod apt;
 mod archive;
+mod once;
 pub(crate) mod python;
 mod services;
 mod sources;
@@ -18,7 +19,8 @@ use crate::paths::Paths;
 use crate::process;
 use crate::progress;
 
-pub(crate) use self::archive::{Archive, download, download_source};
+pub(crate) use self::archive::{Archive, Instead, download, download_source};
+pub(crate) use self::once::once;
 pub(crate) use self::tools::{Build, Mend, Tool, cargo_tool};
 
 /// What a set-up changed on the system.

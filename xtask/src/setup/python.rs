@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::once::once;
 use crate::paths::Paths;
 use crate::process;
 use crate::progress;
@@ -17,7 +18,7 @@ pub(crate) fn interpreter(paths: &Paths) -> Result<PathBuf> {
     let root = paths.cache(&format!("python3 -m venv; pip install\n{requirements}"));
     let python = root.join("bin/python");
     let whole = root.join("whole");
-    if !whole.exists() {
+    once(&root, &whole, || {
         progress::step("installing Python packages for the tests, once, into the cache", || {
             drop(fs::remove_dir_all(&root)); // what an interrupted run left
             fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))?;
@@ -26,8 +27,8 @@ pub(crate) fn interpreter(paths: &Paths) -> Result<PathBuf> {
             pip.args(["-m", "pip", "--quiet", "--disable-pip-version-check", "install", "-r"]);
             process::run(pip.arg(&list))?;
             Ok(fs::write(&whole, "")?)
-        })?;
-    }
+        })
+    })?;
     Ok(python)
 }
 

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use super::once::once;
 use crate::build;
 use crate::paths::{self, Paths};
 use crate::process;
@@ -46,7 +47,7 @@ pub(crate) fn cargo_tool(paths: &Paths, tool: &Tool) -> Result<PathBuf> {
     let recipe = format!("cargo install --locked {profile} {name}@{version} {:?}", tool.mends);
     let root = paths.cache(&recipe);
     let program = root.join("bin").join(name);
-    if !program.exists() {
+    once(&root, &program, || {
         fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))?;
         progress::step(&format!("building {name} {version} once, for the cache"), || {
             let work = root.join("build");
@@ -62,8 +63,8 @@ pub(crate) fn cargo_tool(paths: &Paths, tool: &Tool) -> Result<PathBuf> {
             };
             process::run(&mut cargo)?;
             Ok(fs::remove_dir_all(&work)?)
-        })?;
-    }
+        })
+    })?;
     Ok(program)
 }
 
