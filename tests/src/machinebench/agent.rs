@@ -66,8 +66,13 @@ impl Agent {
             self.ask(&Request::Policy(None))? == Reply::PolicyTaken,
             "the service wants a policy"
         );
+        self.admit(CLIENT, credential)
+    }
+
+    /// Lets a client in.
+    pub(super) fn admit(&mut self, client: &str, credential: &Credential) -> Result<()> {
         let install = Request::InstallCredential(InstallCredential {
-            client: client()?,
+            client: name(client)?,
             id: credential.id,
             verifier: credential.verifier(),
         });
@@ -94,7 +99,7 @@ impl Agent {
             key_type: KeyType::P256,
             usage: Usage::Digest,
             dns_names: list(vec![host.parse().map_err(invalid)?])?,
-            clients: list(vec![client()?])?,
+            clients: list(vec![self::name(CLIENT)?])?,
             sealed: None,
         };
         match self.ask(&Request::Create(create))? {
@@ -109,7 +114,7 @@ impl Agent {
             name: self::name(name)?,
             usage: Usage::Digest,
             dns_names: list(vec![host.parse().map_err(invalid)?])?,
-            clients: list(vec![client()?])?,
+            clients: list(vec![self::name(CLIENT)?])?,
             sealed: None,
             pkcs8: pkcs8.try_into().map_err(invalid)?,
         };
@@ -184,11 +189,6 @@ fn read_frame(stream: &mut UnixStream) -> Result<(Header, Vec<u8>)> {
     Ok((header, body))
 }
 
-/// Whom all keys are for.
-fn client() -> Result<Name> {
-    name("bench")
-}
-
 fn name(text: &str) -> Result<Name> {
     Name::try_from(text).map_err(invalid)
 }
@@ -201,5 +201,7 @@ fn invalid(error: enclave_wire::DecodeError) -> anyhow::Error {
     anyhow::anyhow!("{error:?}")
 }
 
+/// Whom all keys are for.
+const CLIENT: &str = "bench";
 /// A key is made in milliseconds; what takes longer is a guest that works no more.
 const PATIENCE: Duration = Duration::from_secs(30);

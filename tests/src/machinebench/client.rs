@@ -14,6 +14,7 @@ use der::Decode;
 use enclave_wire::control::KeyInfo;
 use enclave_wire::credential::{CredentialId, Hello, Secret, Transcript, Verifier};
 use enclave_wire::frame::{HEADER_LEN, Header, limit};
+use enclave_wire::mechanism::MAX_INPUT;
 use enclave_wire::signing::{Reply, Request, Sign};
 use enclave_wire::{KeyType, Mechanism, Writer};
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
@@ -96,11 +97,20 @@ impl Client {
             .with_context(|| format!("a signature of {} that is not its own", key.name))
     }
 
+    /// Begins the longest request that there is, and leaves it so: the service keeps what has come until its deadline.
+    pub(super) fn begin_only(&mut self, key: &KeyInfo) -> Result<()> {
+        let request = Sign {
+            key: key.id,
+            mechanism: Mechanism::EcdsaSha256,
+            input: &[0x5a; MAX_INPUT],
+        };
+        let frame = self.frame(&Request::Sign(request));
+        Ok(self.stream.write_all(frame.get(..BEGUN).unwrap_or(&frame))?)
+    }
+
     fn ask(&mut self, request: &Request<'_>) -> Result<Reply> {
-        self.last_id += 1;
-        let mut writer = Writer::new();
-        request.write(&mut writer, self.last_id);
-        self.stream.write_all(&writer.into_bytes())?;
+        let frame = self.frame(request);
+        self.stream.write_all(&frame)?;
         let mut header = [0; HEADER_LEN];
         self.stream.read_exact(&mut header)?;
         let header = Header::decode(&header, limit::SIGNING_REPLY)?;
@@ -109,8 +119,17 @@ impl Client {
         ensure!(header.request_id == self.last_id, "a reply to another request");
         Ok(Reply::decode(&header, &body)?)
     }
+
+    fn frame(&mut self, request: &Request<'_>) -> Vec<u8> {
+        self.last_id += 1;
+        let mut writer = Writer::new();
+        request.write(&mut writer, self.last_id);
+        writer.into_bytes()
+    }
 }
 
+/// In one piece: a longer one may stall the device.
+const BEGUN: usize = 16_384;
 const MESSAGE: &[u8] = b"a message to sign";
 /// Nobody here replays anything.
 const NONCE: [u8; 32] = [7; 32];

@@ -25,10 +25,24 @@ pub struct Fill {
     pub installed: usize,
     /// Bytes of one chain: leaf and issuer.
     pub chain_bytes: usize,
-    /// Bytes of the guest's memory that were ever written, once it served and held no key.
-    pub touched_at_ready: u64,
+    /// Bytes of the guest's memory that were in use once it served and held no key.
+    pub used_at_ready: u64,
     /// What was seen at each mark that was reached.
     pub marks: Vec<Mark>,
+    /// What the guest stood besides; none if it has no key to sign with.
+    pub crowd: Option<Crowd>,
+}
+
+/// Connections of the signing plane, each with a request of full length that has begun to come: what the service keeps memory free for, so a
+/// full guest must stand it too.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Crowd {
+    /// How many.
+    pub connections: usize,
+    /// Bytes of the guest's memory that were in use before.
+    pub used_before: u64,
+    /// And then.
+    pub used: u64,
 }
 
 /// How filling ended.
@@ -37,7 +51,7 @@ pub struct Fill {
 pub enum Outcome {
     /// All certificates fit.
     All,
-    /// The guest refused another with `MemoryFull`, again and again, and went on signing with every key that it had.
+    /// The guest refused another with `MemoryFull`, again and again, and went on signing with every key that it had, in a crowd too.
     Full,
     /// The service does not come up with so little memory.
     NoBoot {
@@ -56,8 +70,8 @@ pub enum Outcome {
 pub struct Mark {
     /// How many.
     pub certificates: usize,
-    /// Bytes of the guest's memory that were ever written.
-    pub touched: u64,
+    /// Bytes of the guest's memory that were in use.
+    pub used: u64,
     /// Processor time for making them, from the first on: key (or import), request and chain.
     pub making: Cpu,
     /// Processor time for one signature of each.
@@ -73,8 +87,9 @@ pub fn fill(plan: &FillPlan) -> Result<Fill> {
         outcome: Outcome::All,
         installed: 0,
         chain_bytes: 0,
-        touched_at_ready: 0,
+        used_at_ready: 0,
         marks: Vec::new(),
+        crowd: None,
     };
     let keys = Keys::prepare(plan.kind, plan.marks.last().copied().unwrap_or_default())?;
     let credential = Credential::new()?;
@@ -87,8 +102,11 @@ pub fn fill(plan: &FillPlan) -> Result<Fill> {
             return Ok(report);
         }
     };
-    report.touched_at_ready = filling.guest.touched()?;
-    let filled = filling.run(&plan.marks, &mut report);
+    report.used_at_ready = filling.guest.used()?;
+    let filled = filling.run(&plan.marks, &mut report).and_then(|outcome| {
+        report.crowd = filling.crowd()?;
+        Ok(outcome)
+    });
     report.installed = filling.keys.len();
     report.chain_bytes = filling.chain_bytes;
     match filled {
@@ -177,7 +195,7 @@ impl<'a> Filling<'a> {
             signing = signing.plus(now.since(made));
             report.marks.push(Mark {
                 certificates: mark,
-                touched: self.guest.touched()?,
+                used: self.guest.used()?,
                 making: made.since(begun).since(before),
                 signing,
                 making_s,
@@ -238,6 +256,41 @@ impl<'a> Filling<'a> {
         }
         self.guest.must_run()
     }
+
+    /// Signs while others keep the service busy, and when they have gone.
+    fn crowd(&mut self) -> Result<Option<Crowd>> {
+        let Some(oldest) = self.keys.first() else {
+            return Ok(None);
+        };
+        let used_before = self.guest.used()?;
+        let mut clients = Vec::new();
+        for number in 0..CROWD {
+            let credential = Credential::new()?;
+            self.agent.admit(&format!("crowd-{number}"), &credential)?;
+            for _ in 0..EACH {
+                let client = self
+                    .guest
+                    .connect()
+                    .and_then(|stream| Client::authenticate(stream, &credential));
+                clients.push(client.with_context(|| format!("with {} connections", clients.len()))?);
+            }
+        }
+        for (number, client) in clients.iter_mut().enumerate() {
+            let begun = client.begin_only(oldest);
+            begun.with_context(|| format!("with {number} requests begun"))?;
+        }
+        let used = self.guest.used()?;
+        self.client.sign(oldest).context("with all requests begun")?;
+        let connections = clients.len();
+        drop(clients);
+        self.client.sign(oldest)?;
+        self.guest.must_run()?;
+        Ok(Some(Crowd {
+            connections,
+            used_before,
+            used,
+        }))
+    }
 }
 
 fn rsa_key() -> Result<Vec<u8>> {
@@ -248,3 +301,6 @@ fn rsa_key() -> Result<Vec<u8>> {
 
 /// How often a full guest is asked again.
 const AGAIN: usize = 20;
+/// Clients, and connections of each: a little less than the service takes of one and of all.
+const CROWD: usize = 4;
+const EACH: usize = 250;

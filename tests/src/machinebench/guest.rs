@@ -9,9 +9,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 
 use super::logs::Logs;
+use super::memory;
 use super::plan::Machine;
 
 /// A machine that runs. It ends when this is dropped.
@@ -58,6 +60,7 @@ impl Cpu {
 impl Guest {
     /// Everything that the guest dials is there before QEMU begins.
     pub(super) fn start(machine: &Machine) -> Result<Self> {
+        raise_descriptors()?;
         let dir = machine.dir.clone();
         let dialled = |port: u32| UnixListener::bind(dir.join(format!("{VM}_{port}")));
         let control = dialled(CONTROL)?;
@@ -134,11 +137,9 @@ impl Guest {
         })
     }
 
-    /// Bytes of the guest's memory that were ever written. QEMU takes a page when the guest first touches it and never gives one back, and
-    /// what the guest frees it may use again: so this is the most that was in use at once, and what the guest's kernel spread itself over.
-    pub(super) fn touched(&self) -> Result<u64> {
-        let smaps = fs::read_to_string(format!("/proc/{}/smaps", self.qemu.id()))?;
-        resident(&smaps, self.mebibytes * 1_024).context("QEMU has no mapping of the size of its guest's memory")
+    /// Bytes of the guest's memory that are in use.
+    pub(super) fn used(&self) -> Result<u64> {
+        memory::used(self.qemu.id(), self.mebibytes)
     }
 
     /// Why it ended, as far as anybody said.
@@ -153,7 +154,8 @@ impl Guest {
     fn try_connect(&self) -> Result<UnixStream> {
         let mut stream = UnixStream::connect(self.dir.join(VM))?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        writeln!(stream, "CONNECT {SIGNING}")?;
+        // In one piece: the device takes what it reads first for all.
+        stream.write_all(format!("CONNECT {SIGNING}\n").as_bytes())?;
         let mut line = String::new();
         // Not a byte beyond the line: what follows is the guest's.
         BufReader::with_capacity(1, &stream).read_line(&mut line)?;
@@ -176,6 +178,18 @@ fn start(words: &[String], log: &Path) -> Result<Child> {
     command.args(arguments).stdin(Stdio::null());
     command.stdout(log.try_clone()?).stderr(log);
     command.spawn().with_context(|| format!("cannot start {program}"))
+}
+
+/// Two of the device's for each connection, and one here. The children inherit the limit.
+fn raise_descriptors() -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    Ok(setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    )?)
 }
 
 fn end(child: &mut Child) {
@@ -212,24 +226,6 @@ fn run(schedstat: &str) -> Option<u64> {
     schedstat.split(' ').next()?.parse().ok()
 }
 
-/// The resident bytes of the one mapping of this size.
-fn resident(smaps: &str, kibibytes: u64) -> Option<u64> {
-    let value = |line: &str, name: &str| -> Option<u64> {
-        let rest = line.strip_prefix(name)?.trim();
-        rest.strip_suffix(" kB")?.parse().ok()
-    };
-    let mut here = false;
-    for line in smaps.lines() {
-        if let Some(size) = value(line, "Size:") {
-            here = size == kibibytes;
-        }
-        if let Some(rss) = value(line, "Rss:").filter(|_| here) {
-            return Some(rss * 1_024);
-        }
-    }
-    None
-}
-
 fn device_socket(dir: &Path) -> PathBuf {
     dir.join("vhost.sock")
 }
@@ -248,16 +244,6 @@ const PAUSE: Duration = Duration::from_millis(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_guests_memory_is_the_mapping_of_its_size() {
-        let smaps = "7f0000000000-7f0004000000 rw-s 00000000 00:01 12 /memfd:memory-backend-memfd (deleted)\n\
-            Size:              65536 kB\nKernelPageSize:        4 kB\nRss:               20480 kB\nPss:               20480 kB\n\
-            7f0004000000-7f0004100000 rw-p 00000000 00:00 0\nSize:               1024 kB\nRss:                 512 kB\n";
-        assert_eq!(resident(smaps, 65_536), Some(20_480 * 1_024));
-        assert_eq!(resident(smaps, 1_024), Some(512 * 1_024));
-        assert_eq!(resident(smaps, 131_072), None);
-    }
 
     #[test]
     fn a_schedstat_begins_with_the_time_on_a_processor() {

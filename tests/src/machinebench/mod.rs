@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`plan`] | what to measure, as read from JSON |
 //! | `guest` | the machine: started, watched from outside, ended |
+//! | `memory` | how much of its memory a guest uses |
 //! | `logs` | what the guest says, and when it first did |
 //! | `agent` | the parent's end of the control plane |
 //! | `client` | the signing plane, over vsock |
@@ -22,9 +23,10 @@ mod client;
 mod fill;
 mod guest;
 mod logs;
+mod memory;
 mod sign;
 
 pub use self::boot::{Boot, boot};
-pub use self::fill::{Fill, Mark, Outcome, fill};
+pub use self::fill::{Crowd, Fill, Mark, Outcome, fill};
 pub use self::guest::Cpu;
 pub use self::sign::{Sign, sign};
