@@ -1,10 +1,12 @@
-//! `cargo xtask bench`: signatures and handshakes, ours against others, in one table and one file.
+//! `cargo xtask bench`: signatures and handshakes, ours against others, attestation, and the image on an emulated machine, in tables and one
+//! file.
 //!
-//! This part makes what is measured (a lab, a SoftHSM2 token), writes plans, and shows what `signbench` of crate `e2e`
-//! answers. A table is a list of *groups*; a group is one plan, whose subjects are measured in turns. A new table is a
-//! new file like `signatures` and `handshakes`.
+//! This part makes what is measured (a lab, a SoftHSM2 token, an image), writes plans, and shows what `signbench` and `machinebench` of crate
+//! `e2e` answer. A table of `signbench`'s is a list of *groups*; a group is one plan, whose subjects are measured in turns. A new table is
+//! a new file like `signatures` and `handshakes`.
 
 mod attestation;
+mod enclave;
 mod handshakes;
 mod machine;
 mod runner;
@@ -20,10 +22,11 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use self::attestation::Attestation;
+use self::enclave::Enclave;
 use self::machine::Machine;
 use self::runner::{Measured, Runner};
 use crate::build;
-use crate::lab::{self, Enclave, Lab};
+use crate::lab::{self, Lab};
 use crate::paths::Paths;
 use crate::process;
 use crate::progress::title;
@@ -48,11 +51,20 @@ enum Part {
     Signatures,
     Handshakes,
     Attestation,
+    /// The image, on an emulated machine
+    Enclave,
 }
 
 impl Options {
     fn wants(&self, part: Part) -> bool {
         self.part.is_empty() || self.part.contains(&part)
+    }
+
+    /// Whether a part is measured on a lab whose service is a process.
+    fn wants_lab(&self) -> bool {
+        [Part::Signatures, Part::Handshakes, Part::Attestation]
+            .into_iter()
+            .any(|part| self.wants(part))
     }
 }
 
@@ -63,13 +75,21 @@ struct Results {
     machine: Machine,
     load_before: String,
     load_after: String,
+    #[serde(flatten)]
+    on_lab: OnLab,
+    enclave: Option<Enclave>,
+}
+
+/// What is measured on a lab whose service is a process.
+#[derive(Default, Serialize)]
+struct OnLab {
     signatures: Vec<Measured>,
     handshakes: Vec<Measured>,
     attestation: Option<Attestation>,
 }
 
-impl Results {
-    fn lack_something(&self) -> bool {
+impl OnLab {
+    fn lacks_something(&self) -> bool {
         let mut groups = self.signatures.iter().chain(&self.handshakes);
         groups.any(|group| group.report.subjects.iter().any(|subject| subject.error.is_some()))
     }
@@ -81,15 +101,26 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     let mut random = [0_u8; 4];
     getrandom::fill(&mut random)?;
     let dir = env::temp_dir().join(format!("enclave-tls-bench-{}", hex::encode(random)));
-    let lab = lab::up(paths, &dir, Enclave::Process)?;
-    let measured = measure(paths, &lab, &dir.join("bench"), options);
-    if measured.as_ref().map_or(true, Results::lack_something) {
-        let kept = dir.with_extension("logs");
-        process::run(Command::new("cp").arg("-r").arg(lab.place().logs()).arg(&kept))?;
-        println!("  Not all of it could be measured. The lab's logs: {}", kept.display());
-    }
-    lab::down(paths, &dir)?;
-    let results = measured?;
+    let load_before = machine::load()?;
+    let on_lab = match options.wants_lab() {
+        true => measure_on_lab(paths, &dir, options)?,
+        false => OnLab::default(),
+    };
+    let enclave = match options.wants(Part::Enclave) {
+        true => Some(measure_enclave(paths, &dir, options)?),
+        false => None,
+    };
+    let results = Results {
+        command: env::args()
+            .skip(1)
+            .fold("cargo xtask".to_owned(), |line, word| line + " " + &word),
+        machine: Machine::describe(paths)?,
+        load_before,
+        load_after: machine::load()?,
+        on_lab,
+        enclave,
+    };
+    results.print(options);
     let file = match &options.out {
         Some(file) => file.clone(),
         None => paths
@@ -102,47 +133,68 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn measure(paths: &Paths, lab: &Lab, work: &Path, options: &Options) -> Result<Results> {
+fn measure_on_lab(paths: &Paths, dir: &Path, options: &Options) -> Result<OnLab> {
+    let lab = lab::up(paths, dir, lab::Enclave::Process)?;
+    let measured = measure(paths, &lab, &dir.join("bench"), options);
+    if measured.as_ref().map_or(true, OnLab::lacks_something) {
+        let kept = dir.with_extension("logs");
+        process::run(Command::new("cp").arg("-r").arg(lab.place().logs()).arg(&kept))?;
+        println!("  Not all of it could be measured. The lab's logs: {}", kept.display());
+    }
+    lab::down(paths, dir)?;
+    measured
+}
+
+/// In a directory beside the lab's, which stays where something could not be measured.
+fn measure_enclave(paths: &Paths, dir: &Path, options: &Options) -> Result<Enclave> {
+    let dir = dir.with_extension("enclave");
+    let measured = enclave::measure(paths, &dir, options.quick);
+    match measured.as_ref().map_or(true, Enclave::lacks_something) {
+        true => println!("  Not all of it could be measured. What was tried: {}", dir.display()),
+        false => std::fs::remove_dir_all(&dir)?,
+    }
+    measured
+}
+
+fn measure(paths: &Paths, lab: &Lab, work: &Path, options: &Options) -> Result<OnLab> {
     std::fs::create_dir(work)?;
     let runner = Runner::new(paths, lab, work, options.quick)?;
-    let load_before = machine::load()?;
-    let signatures = match options.wants(Part::Signatures) {
-        true => signatures::measure(&runner, lab.description())?,
-        false => Vec::new(),
-    };
-    let handshakes = match options.wants(Part::Handshakes) {
-        true => handshakes::measure(&runner, lab.description())?,
-        false => Vec::new(),
-    };
-    let attestation = match options.wants(Part::Attestation) {
-        true => Some(attestation::measure(paths, lab, options.quick)?),
-        false => None,
-    };
-    let results = Results {
-        command: env::args()
-            .skip(1)
-            .fold("cargo xtask".to_owned(), |line, word| line + " " + &word),
-        machine: Machine::describe(paths)?,
-        load_before,
-        load_after: machine::load()?,
-        signatures,
-        handshakes,
-        attestation,
-    };
-    title("The machine");
-    results.machine.print();
-    println!("  load: {} before, {} after", results.load_before, results.load_after);
-    if options.wants(Part::Signatures) {
-        title(signatures::TITLE);
-        signatures::print(&results.signatures);
+    Ok(OnLab {
+        signatures: match options.wants(Part::Signatures) {
+            true => signatures::measure(&runner, lab.description())?,
+            false => Vec::new(),
+        },
+        handshakes: match options.wants(Part::Handshakes) {
+            true => handshakes::measure(&runner, lab.description())?,
+            false => Vec::new(),
+        },
+        attestation: match options.wants(Part::Attestation) {
+            true => Some(attestation::measure(paths, lab, options.quick)?),
+            false => None,
+        },
+    })
+}
+
+impl Results {
+    fn print(&self, options: &Options) {
+        title("The machine");
+        self.machine.print();
+        println!("  load: {} before, {} after", self.load_before, self.load_after);
+        if options.wants(Part::Signatures) {
+            title(signatures::TITLE);
+            signatures::print(&self.on_lab.signatures);
+        }
+        if options.wants(Part::Handshakes) {
+            title(handshakes::TITLE);
+            handshakes::print(&self.on_lab.handshakes);
+        }
+        if let Some(attestation) = &self.on_lab.attestation {
+            title(attestation::TITLE);
+            attestation::print(attestation);
+        }
+        if let Some(enclave) = &self.enclave {
+            title(enclave::TITLE);
+            enclave::print(enclave);
+        }
     }
-    if options.wants(Part::Handshakes) {
-        title(handshakes::TITLE);
-        handshakes::print(&results.handshakes);
-    }
-    if let Some(attestation) = &results.attestation {
-        title(attestation::TITLE);
-        attestation::print(attestation);
-    }
-    Ok(results)
 }

@@ -32,6 +32,11 @@ impl Columns {
         self.rows.push(cells);
     }
 
+    /// Adds a row that is not of a group.
+    pub(super) fn cells(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
     pub(super) fn print(&self) {
         let widths = self.widths();
         for (number, row) in self.rows.iter().enumerate() {
