@@ -16,13 +16,13 @@ use crate::setup::{Build, Tool, cargo_tool};
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct Pcrs {
     /// All of it.
-    #[serde(alias = "PCR0")] // as eif_build writes it
+    #[serde(rename = "PCR0")] // as eif_build and nitro-cli write it, here and below
     pub(crate) pcr0: String,
     /// Kernel, command line and the first ramdisk, which is the program: the same for every policy.
-    #[serde(alias = "PCR1")] // as eif_build writes it
+    #[serde(rename = "PCR1")]
     pub(crate) pcr1: String,
     /// The other ramdisk, which is the policy.
-    #[serde(alias = "PCR2")] // as eif_build writes it
+    #[serde(rename = "PCR2")]
     pub(crate) pcr2: String,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Parts<'a> {
 /// Writes the image, and tells PCR0 to 2, and PCR8 of one that is signed. Nothing of the place and the time gets in: its metadata,
 /// which nothing measures and nobody may trust, are fixed too, so that the whole file is the same; only a signature, which holds
 /// a random number, is another each time.
-pub(super) fn build(paths: &Paths, parts: &Parts<'_>, out: &Path) -> Result<(Pcrs, Option<String>)> {
+pub(super) fn build(paths: &Paths, parts: &Parts<'_>, out: &Path) -> Result<Measurements> {
     let mut command = Command::new(builder(paths)?);
     command.arg("--kernel").arg(parts.kernel);
     command.args(["--img-kernel", parts.kernel_version, "--img-os", "none"]);
@@ -59,18 +59,19 @@ pub(super) fn build(paths: &Paths, parts: &Parts<'_>, out: &Path) -> Result<(Pcr
     ensure!(
         measured.pcr8.is_some() == parts.signer.is_some(),
         "eif_build measured {} certificate",
-        measured.pcr8.map_or("no", |_| "a")
+        measured.pcr8.as_ref().map_or("no", |_| "a")
     );
-    Ok((measured.pcrs, measured.pcr8))
+    Ok(measured)
 }
 
-/// As eif_build prints them.
-#[derive(Deserialize)]
-struct Measurements {
+/// What an image measures to.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Measurements {
     #[serde(flatten)]
-    pcrs: Pcrs,
-    #[serde(rename = "PCR8")]
-    pcr8: Option<String>,
+    pub(crate) pcrs: Pcrs,
+    /// The certificate of who signed it, where somebody did: it says nothing of what is in the image, and the others nothing of it.
+    #[serde(rename = "PCR8", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pcr8: Option<String>,
 }
 
 /// AWS's program, in the cache.

@@ -18,7 +18,7 @@ use self::kernel::Kernel;
 use crate::paths::Paths;
 use crate::progress;
 
-pub(crate) use self::eif::{Pcrs, builder};
+pub(crate) use self::eif::{Measurements, Pcrs, builder};
 pub(crate) use self::program::{INIT, Program};
 pub(crate) use self::signer::Signer;
 
@@ -57,10 +57,9 @@ pub(crate) struct Inputs {
 /// An image on disk, as the JSON beside it says.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct Image {
-    pub(crate) pcrs: Pcrs,
-    /// The certificate of who signed it, where somebody did: it says nothing of what is in the image, and the others nothing of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) pcr8: Option<String>,
+    /// Named as nitro-cli does, so that whoever reads its output reads this.
+    #[serde(rename = "Measurements")]
+    pub(crate) measurements: Measurements,
     /// SHA-256 of everything that went in, and of the image.
     pub(crate) sha256: BTreeMap<String, String>,
     pub(crate) command_line: String,
@@ -104,12 +103,13 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
 
 impl Image {
     fn summarize(&self, path: &Path) {
-        let Pcrs { pcr0, pcr1, pcr2 } = &self.pcrs;
+        let Measurements { pcrs, pcr8 } = &self.measurements;
+        let Pcrs { pcr0, pcr1, pcr2 } = pcrs;
         println!("{}, {:.1} MB", path.display(), self.bytes as f64 / 1e6);
         println!("  PCR0  {pcr0}");
         println!("  PCR1  {pcr1}");
         println!("  PCR2  {pcr2}");
-        if let Some(pcr8) = &self.pcr8 {
+        if let Some(pcr8) = pcr8 {
             println!("  PCR8  {pcr8}");
         }
         println!("  What it was made of: {}", path.with_extension("json").display());
@@ -163,13 +163,12 @@ fn write_with(paths: &Paths, inputs: &Inputs, out: &Path, parts: &Path) -> Resul
         signer: inputs.signer.as_ref(),
     };
     let [eif_file, json_file] = ["eif", "json"].map(|name| parts.join(name));
-    let (pcrs, pcr8) = progress::step(&format!("writing {}", out.display()), || {
+    let measurements = progress::step(&format!("writing {}", out.display()), || {
         eif::build(paths, &eif, &eif_file)
     })?;
     let whole = fs::read(&eif_file)?;
     let image = Image {
-        pcrs,
-        pcr8,
+        measurements,
         sha256: named([
             ("image", sha256(&whole)),
             ("kernel", sha256(&inputs.kernel)),

@@ -67,7 +67,7 @@ pub(super) fn stand_in(place: &Place, binaries: &Binaries) -> Result<Measured> {
 pub(super) fn image(paths: &Paths, place: &Place, binaries: &Binaries) -> Result<Measured> {
     let pcr16 = write_policy(place, binaries, "unsigned = true")?;
     let inputs = Inputs::collect(paths, INIT, Some(&place.policy()))?;
-    let Pcrs { pcr0, pcr1, pcr2 } = image::write(paths, &inputs, &place.image())?.pcrs;
+    let Pcrs { pcr0, pcr1, pcr2 } = image::write(paths, &inputs, &place.image())?.measurements.pcrs;
     Ok(Measured {
         pcrs: [pcr0, pcr1, pcr2],
         pcr16,

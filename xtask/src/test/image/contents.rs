@@ -24,7 +24,7 @@ pub(super) fn policy(stage: &Stage<'_>) -> Result<()> {
     let printed = process::capture(command.arg("--out").arg(&out))?;
     let other: Image = serde_json::from_str(&printed).context("what --json prints")?;
     let (_, released) = &stage.released;
-    let [new, old] = [&other.pcrs, &released.pcrs];
+    let [new, old] = [&other.measurements.pcrs, &released.measurements.pcrs];
     let same = [new.pcr0 == old.pcr0, new.pcr1 == old.pcr1, new.pcr2 == old.pcr2];
     ensure!(same == [false, true, false], "PCR0, 1, 2 are the same: {same:?}");
     for part in ["kernel", "command_line", "program"] {

@@ -14,9 +14,9 @@ pub(super) fn booted(stage: &Stage<'_>) -> Result<()> {
     let mut guest = stage.boot_probe("booted", file)?;
     let pcrs = of_document(&guest.ask(PORT, "document")?)?;
     ensure!(
-        pcrs == image.pcrs,
+        pcrs == image.measurements.pcrs,
         "the document has {pcrs:?}, the build said {:?}",
-        image.pcrs
+        image.measurements.pcrs
     );
     let files = String::from_utf8(guest.ask(PORT, "files")?)?;
     ensure!(files.lines().eq(FILES), "inside are {files}");
@@ -54,11 +54,14 @@ pub(super) fn changed(stage: &Stage<'_>) -> Result<()> {
     ];
     for (name, inputs, wanted) in cases {
         let (out, image) = stage.write(name, &inputs)?;
-        let [new, old] = [&image.pcrs, &before.pcrs];
+        let [new, old] = [&image.measurements.pcrs, &before.measurements.pcrs];
         let differs = [new.pcr0 != old.pcr0, new.pcr1 != old.pcr1, new.pcr2 != old.pcr2];
         ensure!(differs == wanted, "another {name} changes PCR0, 1, 2: {differs:?}");
         let found = of_document(&stage.boot_probe(name, &out)?.ask(PORT, "document")?)?;
-        ensure!(found == image.pcrs, "another {name}: the document has {found:?}");
+        ensure!(
+            found == image.measurements.pcrs,
+            "another {name}: the document has {found:?}"
+        );
     }
     Ok(())
 }
@@ -89,7 +92,10 @@ pub(super) fn metadata(stage: &Stage<'_>) -> Result<()> {
         before.sha256.get("image") != after.sha256.get("image"),
         "the metadata did not change"
     );
-    ensure!(before.pcrs == after.pcrs, "metadata are measured");
+    ensure!(
+        before.measurements.pcrs == after.measurements.pcrs,
+        "metadata are measured"
+    );
     Ok(())
 }
 

@@ -23,11 +23,14 @@ pub(super) fn pcr8(stage: &Stage<'_>) -> Result<()> {
     let (signed_file, signed) = stage.write("signed", &signed)?;
     let wanted = of_certificate(&certificate)?;
     ensure!(
-        signed.pcr8.as_ref() == Some(&wanted),
+        signed.measurements.pcr8.as_ref() == Some(&wanted),
         "the builder says {:?}, the certificate {wanted}",
-        signed.pcr8
+        signed.measurements.pcr8
     );
-    ensure!(signed.pcrs == plain.pcrs, "a signature changes another register");
+    ensure!(
+        signed.measurements.pcrs == plain.measurements.pcrs,
+        "a signature changes another register"
+    );
     ensure!(json_of(&signed_file)? == signed, "the JSON beside it says otherwise");
     let text = fs::read_to_string(plain_file.with_extension("json"))?;
     ensure!(!text.contains("pcr8"), "nobody signed, and the JSON has {text}");
@@ -39,7 +42,7 @@ pub(super) fn pcr8(stage: &Stage<'_>) -> Result<()> {
         let found = document.pcr(8)?;
         ensure!(found == wanted, "PCR8 of the {name} image is {found}, not {wanted}");
         ensure!(
-            document.pcr(0)? == plain.pcrs.pcr0,
+            document.pcr(0)? == plain.measurements.pcrs.pcr0,
             "the {name} image has another PCR0 where it runs"
         );
     }
