@@ -23,7 +23,7 @@ fn a_plan_with_an_unknown_word_is_refused() {
 #[test]
 fn keys_are_of_two_kinds() {
     let directory = Directory::new();
-    let plan = json!({ "machine": directory.machine(&["true"], &["true"]), "kind": "P-384", "marks": [1] });
+    let plan = json!({ "machine": directory.machine(&["true"], &["true"]), "kind": "P-384", "marks": [1], "crowd": 0 });
     let output = directory.run("fill", &plan);
     assert!(words(&output).contains("unknown variant `P-384`"), "{}", words(&output));
 }
@@ -32,10 +32,13 @@ fn keys_are_of_two_kinds() {
 fn a_machine_that_ends_at_once_does_not_boot_and_its_device_ends_too() {
     let directory = Directory::new();
     let socket = directory.file("vhost.sock").display().to_string();
-    let device = format!("touch {socket}; echo $$ > {socket}.pid; exec sleep 60");
+    let device = format!("touch '{socket}'; echo $$ > '{socket}.pid'; exec sleep 60");
     let machine = directory.machine(&["sh", "-c", &device], &["sh", "-c", "echo no such board"]);
 
-    let output = directory.run("fill", &json!({ "machine": machine, "kind": "P-256", "marks": [1, 2] }));
+    let output = directory.run(
+        "fill",
+        &json!({ "machine": machine, "kind": "P-256", "marks": [1, 2], "crowd": 0 }),
+    );
     assert!(output.status.success(), "{}", words(&output));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["outcome"]["kind"], "no-boot", "{report}");

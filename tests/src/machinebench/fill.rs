@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::agent::{Agent, Refused};
 use super::authority::Authority;
 use super::client::{Client, Credential};
+use super::crowd::{self, Crowd};
 use super::guest::{Cpu, Guest};
 use super::plan::{FillPlan, Kind};
 
@@ -29,20 +30,8 @@ pub struct Fill {
     pub used_at_ready: u64,
     /// What was seen at each mark that was reached.
     pub marks: Vec<Mark>,
-    /// What the guest stood besides; none if it has no key to sign with.
-    pub crowd: Option<Crowd>,
-}
-
-/// Connections of the signing plane, each with a request of full length that has begun to come: what the service keeps memory free for, so a
-/// full guest must stand it too.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Crowd {
-    /// How many.
-    pub connections: usize,
-    /// Bytes of the guest's memory that were in use before.
-    pub used_before: u64,
-    /// And then.
-    pub used: u64,
+    /// What the guest stood besides.
+    pub crowd: Crowd,
 }
 
 /// How filling ended.
@@ -51,7 +40,7 @@ pub struct Crowd {
 pub enum Outcome {
     /// All certificates fit.
     All,
-    /// The guest refused another with `MemoryFull`, again and again, and went on signing with every key that it had, in a crowd too.
+    /// The guest refused another with `MemoryFull`, again and again, and went on signing with every key that it had.
     Full,
     /// The service does not come up with so little memory.
     NoBoot {
@@ -89,7 +78,7 @@ pub fn fill(plan: &FillPlan) -> Result<Fill> {
         chain_bytes: 0,
         used_at_ready: 0,
         marks: Vec::new(),
-        crowd: None,
+        crowd: Crowd::NotTried,
     };
     let keys = Keys::prepare(plan.kind, plan.marks.last().copied().unwrap_or_default())?;
     let credential = Credential::new()?;
@@ -103,16 +92,28 @@ pub fn fill(plan: &FillPlan) -> Result<Fill> {
         }
     };
     report.used_at_ready = filling.guest.used()?;
-    let filled = filling.run(&plan.marks, &mut report).and_then(|outcome| {
-        report.crowd = filling.crowd()?;
-        Ok(outcome)
-    });
+    let filled = filling.run(&plan.marks, &mut report);
     report.installed = filling.keys.len();
     report.chain_bytes = filling.chain_bytes;
     match filled {
-        Ok(outcome) => report.outcome = outcome,
+        Ok(outcome) => {
+            report.outcome = outcome;
+            report.crowd = match filling.keys.first() {
+                Some(oldest) => crowd::come(
+                    plan.crowd,
+                    filling.guest,
+                    &mut filling.agent,
+                    &mut filling.client,
+                    oldest,
+                )
+                .unwrap_or_else(|error| Crowd::Ended {
+                    why: filling.guest.why(&error),
+                }),
+                None => Crowd::NotTried,
+            };
+        }
         Err(error) => {
-            let why = format!("{error:#}; {}", filling.guest.last_words());
+            let why = filling.guest.why(&error);
             report.outcome = Outcome::Ended { why };
         }
     }
@@ -256,41 +257,6 @@ impl<'a> Filling<'a> {
         }
         self.guest.must_run()
     }
-
-    /// Signs while others keep the service busy, and when they have gone.
-    fn crowd(&mut self) -> Result<Option<Crowd>> {
-        let Some(oldest) = self.keys.first() else {
-            return Ok(None);
-        };
-        let used_before = self.guest.used()?;
-        let mut clients = Vec::new();
-        for number in 0..CROWD {
-            let credential = Credential::new()?;
-            self.agent.admit(&format!("crowd-{number}"), &credential)?;
-            for _ in 0..EACH {
-                let client = self
-                    .guest
-                    .connect()
-                    .and_then(|stream| Client::authenticate(stream, &credential));
-                clients.push(client.with_context(|| format!("with {} connections", clients.len()))?);
-            }
-        }
-        for (number, client) in clients.iter_mut().enumerate() {
-            let begun = client.begin_only(oldest);
-            begun.with_context(|| format!("with {number} requests begun"))?;
-        }
-        let used = self.guest.used()?;
-        self.client.sign(oldest).context("with all requests begun")?;
-        let connections = clients.len();
-        drop(clients);
-        self.client.sign(oldest)?;
-        self.guest.must_run()?;
-        Ok(Some(Crowd {
-            connections,
-            used_before,
-            used,
-        }))
-    }
 }
 
 fn rsa_key() -> Result<Vec<u8>> {
@@ -301,6 +267,3 @@ fn rsa_key() -> Result<Vec<u8>> {
 
 /// How often a full guest is asked again.
 const AGAIN: usize = 20;
-/// Clients, and connections of each: a little less than the service takes of one and of all.
-const CROWD: usize = 4;
-const EACH: usize = 250;

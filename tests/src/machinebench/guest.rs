@@ -142,13 +142,17 @@ impl Guest {
         memory::used(self.qemu.id(), self.mebibytes)
     }
 
-    /// Why it ended, as far as anybody said.
-    pub(super) fn last_words(&self) -> String {
+    /// Why it ended, where this is how that was seen. PID 1 says so a moment after it did.
+    pub(super) fn why(&self, error: &anyhow::Error) -> String {
+        sleep(LAST_WORDS);
+        format!("{error:#}; {}", self.last_words())
+    }
+
+    fn last_words(&self) -> String {
         let console = fs::read(self.dir.join("console.log")).unwrap_or_default();
         let console = String::from_utf8_lossy(&console).into_owned();
-        let mut words = self.logs.last();
-        words.extend(console.lines().rev().take(3).map(str::to_owned));
-        words.join("; ")
+        let words = [self.logs.last(), console.lines().last().map(str::to_owned)];
+        words.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 
     fn try_connect(&self) -> Result<UnixStream> {
@@ -238,6 +242,7 @@ const LOGS: u32 = 442;
 const SIGNING: u32 = 4_430;
 /// Emulation is slow where other work runs.
 const PATIENCE: Duration = Duration::from_secs(30);
+const LAST_WORDS: Duration = Duration::from_millis(300);
 /// A boot takes a second: this is no part of it that one could see.
 const PAUSE: Duration = Duration::from_millis(1);
 

@@ -1,6 +1,5 @@
-//! The guest's log plane: when the first record came, and what was said last.
+//! The guest's log plane: when the first record came, and what went wrong last.
 
-use std::collections::VecDeque;
 use std::io::Read;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,8 +20,8 @@ pub(super) struct Logs {
 #[derive(Debug, Default)]
 struct Seen {
     first: Option<Instant>,
-    /// Only what went wrong: a guest that makes thousands of keys says so of each.
-    last: VecDeque<String>,
+    /// Of what went wrong: a guest that makes thousands of keys says so of each.
+    last: Option<String>,
 }
 
 impl Logs {
@@ -44,10 +43,10 @@ impl Logs {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).first
     }
 
-    /// The last warnings and errors.
-    pub(super) fn last(&self) -> Vec<String> {
+    /// The last warning or error.
+    pub(super) fn last(&self) -> Option<String> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.last.iter().cloned().collect()
+        seen.last.clone()
     }
 
     fn read(&self, mut stream: UnixStream) -> Result<()> {
@@ -65,19 +64,11 @@ impl Logs {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.first.get_or_insert(now);
         match record.level {
-            Level::Error | Level::Warn => {
-                seen.last.push_back(record.message.as_str().to_owned());
-                if seen.last.len() > KEPT {
-                    seen.last.pop_front();
-                }
-            }
+            Level::Error | Level::Warn => seen.last = Some(record.message.as_str().to_owned()),
             Level::Info | Level::Debug | Level::Trace => {}
         }
     }
 }
-
-/// Enough to see why a guest ended.
-const KEPT: usize = 5;
 
 #[cfg(test)]
 mod tests {
@@ -86,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_record_counts_and_the_last_warnings_are_kept() {
+    fn the_first_record_counts_and_the_last_warning_is_kept() {
         let logs = Logs::default();
         assert!(logs.first().is_none());
         let begin = Instant::now();
@@ -103,6 +94,6 @@ mod tests {
             logs.note(&record, begin + std::time::Duration::from_secs(number));
         }
         assert_eq!(logs.first(), Some(begin));
-        assert_eq!(logs.last(), ["1", "3", "5", "7"]);
+        assert_eq!(logs.last().as_deref(), Some("7"));
     }
 }

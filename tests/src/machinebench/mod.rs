@@ -12,6 +12,7 @@
 //! | `logs` | what the guest says, and when it first did |
 //! | `agent` | the parent's end of the control plane |
 //! | `client` | the signing plane, over vsock |
+//! | `crowd` | many connections at once |
 //! | `authority` | real chains for the guest's keys |
 
 pub mod plan;
@@ -20,6 +21,7 @@ mod agent;
 mod authority;
 mod boot;
 mod client;
+mod crowd;
 mod fill;
 mod guest;
 mod logs;
@@ -27,6 +29,7 @@ mod memory;
 mod sign;
 
 pub use self::boot::{Boot, boot};
-pub use self::fill::{Crowd, Fill, Mark, Outcome, fill};
+pub use self::crowd::Crowd;
+pub use self::fill::{Fill, Mark, Outcome, fill};
 pub use self::guest::Cpu;
 pub use self::sign::{Sign, sign};

@@ -28,6 +28,8 @@ pub struct FillPlan {
     pub kind: Kind,
     /// After how many certificates to look at the memory, in order; the last is how many there shall be.
     pub marks: Vec<usize>,
+    /// How many connections come at once when it is full.
+    pub crowd: usize,
 }
 
 /// The keys of certificates.

@@ -4,10 +4,10 @@
 //! for every number of certificates.
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
-use super::boots::Cpu;
+use super::guest::{Crowd, Fill, Outcome, smallest};
 use super::workshop::Workshop;
 use super::{below, mebibytes};
 use crate::bench::show::Columns;
@@ -21,35 +21,6 @@ pub(super) struct Limits {
     rsa: Vec<Fill>,
     /// The smallest guest that holds any, filled until it refused.
     refusal: Fill,
-}
-
-/// As `machinebench` reports it.
-#[derive(Clone, Deserialize, Serialize)]
-struct Fill {
-    mebibytes: u32,
-    outcome: Outcome,
-    installed: usize,
-    chain_bytes: usize,
-    used_at_ready: u64,
-    marks: Vec<Mark>,
-}
-
-#[derive(Clone, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-enum Outcome {
-    All,
-    Full,
-    NoBoot { why: String },
-    Ended { why: String },
-}
-
-#[derive(Clone, Deserialize, Serialize)]
-struct Mark {
-    certificates: usize,
-    used: u64,
-    making: Cpu,
-    signing: Cpu,
-    making_s: f64,
 }
 
 pub(super) fn measure(workshop: &Workshop, quick: bool) -> Result<Limits> {
@@ -84,7 +55,7 @@ fn fill(workshop: &Workshop, kind: &str, marks: &[usize], size: u32) -> Result<F
     let most = marks.last().copied().unwrap_or_default();
     progress::step(&format!("{most} certificates, {kind}, -m {size}"), || {
         let machine = workshop.machine(&format!("fill-{kind}-{most}-{size}"), size)?;
-        let plan = json!({ "machine": machine, "kind": kind, "marks": marks });
+        let plan = json!({ "machine": machine, "kind": kind, "marks": marks, "crowd": CROWD });
         workshop.measure("fill", &plan, [])
     })
 }
@@ -101,7 +72,14 @@ impl Limits {
 
     /// A row for each guest.
     fn print_guests(&self) {
-        let mut columns = Columns::new(["-m", "keys", "in use without any, MiB", "certificates", "then"]);
+        let mut columns = Columns::new([
+            "-m",
+            "keys",
+            "in use without any, MiB",
+            "certificates",
+            "then",
+            "1,000 begun requests",
+        ]);
         let series = [("P-256", &self.p256), ("RSA-2048", &self.rsa)];
         let all = series
             .iter()
@@ -118,12 +96,22 @@ impl Limits {
                 match &fill.outcome {
                     Outcome::All => "all of them".to_owned(),
                     Outcome::Full => "MemoryFull, and the others sign".to_owned(),
-                    Outcome::NoBoot { why } => format!("does not boot: {why}"),
-                    Outcome::Ended { why } => format!("ENDED: {why}"),
+                    Outcome::NoBoot { .. } => "does not boot".to_owned(),
+                    Outcome::Ended { .. } => "ENDED".to_owned(),
+                },
+                match &fill.crowd {
+                    Crowd::NotTried => "–".to_owned(),
+                    Crowd::Stood { used_before, used, .. } => {
+                        format!("stood, {:+.1} MiB", mebibytes(*used) - mebibytes(*used_before))
+                    }
+                    Crowd::Ended { .. } => "ENDED".to_owned(),
                 },
             ]);
         }
         columns.print();
+        for fill in self.all() {
+            fill.whys().for_each(|why| println!("  -m {}: {why}", fill.mebibytes));
+        }
     }
 
     /// A row for each number of certificates.
@@ -133,7 +121,7 @@ impl Limits {
             "keys",
             "smallest -m",
             "in use, MiB",
-            "since ready, KiB each",
+            "KiB each",
             "CPU to make them, s",
             "to sign once each, s",
         ]);
@@ -153,6 +141,10 @@ impl Limits {
         columns.print();
     }
 
+    fn all(&self) -> impl Iterator<Item = &Fill> {
+        self.p256.iter().chain(&self.rsa).chain([&self.refusal])
+    }
+
     fn smallest_that_boots(&self) -> Option<u32> {
         let boots = |fill: &&Fill| !matches!(fill.outcome, Outcome::NoBoot { .. });
         self.p256.iter().find(boots).map(|fill| fill.mebibytes)
@@ -168,16 +160,31 @@ impl Limits {
             [format!("100 certificates fit in -m {SMALL}"), format!("-m {size}")],
             Verdict::of(size <= SMALL),
         );
-        let fills = || self.p256.iter().chain(&self.rsa).chain([&self.refusal]);
-        let ended = fills()
+        let ended = self
+            .all()
             .filter(|fill| matches!(fill.outcome, Outcome::Ended { .. }))
             .count();
         table.row(
             [
                 "no guest ends for want of memory".into(),
-                format!("{ended} of {}", fills().count()),
+                format!("{ended} of {}", self.all().count()),
             ],
             Verdict::of(ended == 0),
+        );
+        let crowded = self
+            .all()
+            .filter(|fill| matches!(fill.crowd, Crowd::Ended { .. }))
+            .count();
+        let stood = self
+            .all()
+            .filter(|fill| matches!(fill.crowd, Crowd::Stood { .. }))
+            .count();
+        table.row(
+            [
+                "a full guest stands 1,000 begun requests".into(),
+                format!("{crowded} of {} ended", crowded + stood),
+            ],
+            Verdict::of(crowded == 0),
         );
         table.row(
             [
@@ -193,27 +200,6 @@ impl Limits {
     }
 }
 
-/// The smallest guest that held so many.
-fn smallest(fills: &[Fill], certificates: usize) -> Option<(&Fill, &Mark)> {
-    let mark = |fill: &'_ Fill| fill.marks.iter().position(|mark| mark.certificates == certificates);
-    let fill = fills.iter().find(|fill| mark(fill).is_some())?;
-    Some((fill, fill.marks.get(mark(fill)?)?))
-}
-
-impl Mark {
-    fn cells(&self, fill: &Fill) -> [String; 5] {
-        let grown = self.used as f64 - fill.used_at_ready as f64;
-        let cpu = |cpu: Cpu| format!("{:.2}", cpu.qemu_s + cpu.device_s);
-        [
-            fill.mebibytes.to_string(),
-            format!("{:.1}", mebibytes(self.used)),
-            format!("{:.1}", grown / 1_024.0 / self.certificates as f64),
-            cpu(self.making),
-            cpu(self.signing),
-        ]
-    }
-}
-
 const MARKS: [usize; 4] = [1, 100, 1_000, 10_000];
 const QUICK_MARKS: [usize; 3] = [1, 100, 1_000];
 const RSA_MARKS: [usize; 2] = [1, 100];
@@ -221,61 +207,7 @@ const RSA_MARKS: [usize; 2] = [1, 100];
 const SERVICES_OWN: usize = 20_000;
 /// From too small to more than enough. Nitro gives 64 MiB at the least: what is below says how far that is from the edge.
 const SIZES: [u32; 12] = [32, 40, 48, 52, 56, 64, 96, 128, 192, 256, 384, 512];
+/// Connections: nearly as many as the service takes.
+const CROWD: usize = 1_000;
 /// Mebibytes: the least that an enclave can have.
 const SMALL: f64 = 64.0;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fill(mebibytes: u32, outcome: Outcome, marks: &[usize]) -> Fill {
-        let cpu = Cpu {
-            qemu_s: 1.0,
-            device_s: 0.5,
-        };
-        let mark = |&certificates| Mark {
-            certificates,
-            used: 30 << 20,
-            making: cpu,
-            signing: cpu,
-            making_s: 2.0,
-        };
-        Fill {
-            mebibytes,
-            outcome,
-            installed: marks.last().copied().unwrap_or_default(),
-            chain_bytes: 2_100,
-            used_at_ready: 20 << 20,
-            marks: marks.iter().map(mark).collect(),
-        }
-    }
-
-    #[test]
-    fn the_smallest_guest_that_reached_a_number_counts() {
-        let why = String::new();
-        let fills = [
-            fill(32, Outcome::NoBoot { why }, &[]),
-            fill(64, Outcome::Full, &[1, 100]),
-            fill(96, Outcome::All, &[1, 100, 1_000]),
-        ];
-        let size = |number| smallest(&fills, number).map(|(fill, _)| fill.mebibytes);
-        assert_eq!([1, 100, 1_000, 10_000].map(size), [Some(64), Some(64), Some(96), None]);
-    }
-
-    #[test]
-    fn a_certificates_memory_is_what_came_since_ready() {
-        let fill = fill(64, Outcome::All, &[1_024]);
-        let cells = fill.marks.first().unwrap().cells(&fill);
-        assert_eq!(cells, ["64", "30.0", "10.0", "1.50", "1.50"]);
-    }
-
-    #[test]
-    fn outcomes_are_read_as_machinebench_writes_them() {
-        let read = |text| serde_json::from_str::<Outcome>(text).unwrap();
-        assert!(read(r#"{"kind": "all"}"#) == Outcome::All);
-        assert!(matches!(
-            read(r#"{"kind": "no-boot", "why": "x"}"#),
-            Outcome::NoBoot { .. }
-        ));
-    }
-}

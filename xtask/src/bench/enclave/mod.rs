@@ -5,6 +5,7 @@
 //! is the same as there.
 
 mod boots;
+mod guest;
 mod limits;
 mod signature;
 mod workshop;
