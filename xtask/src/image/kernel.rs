@@ -58,14 +58,18 @@ pub(crate) struct Options {
 
 /// `cargo xtask kernel`.
 pub(crate) fn run(paths: &Paths, options: &Options) -> Result<ExitCode> {
-    let same = again(paths, options.work.as_deref(), options.jobs, options.pin)?;
+    let recipe = Recipe {
+        jobs: options.jobs,
+        ..Recipe::pinned(paths)?
+    };
+    let same = again(paths, options.work.as_deref(), &recipe, options.pin)?;
     Ok(if same { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Builds it again, prints what differs from the one in the repository, and tells whether nothing does.
-pub(crate) fn again(paths: &Paths, work: Option<&Path>, jobs: u32, pin: bool) -> Result<bool> {
+pub(crate) fn again(paths: &Paths, work: Option<&Path>, recipe: &Recipe, pin: bool) -> Result<bool> {
     let temporary = env::temp_dir().join(format!("enclave-tls-kernel-{}", std::process::id()));
-    let built = build(paths, work.unwrap_or(&temporary), jobs);
+    let built = build(paths, work.unwrap_or(&temporary), recipe);
     let same = built.and_then(|built| {
         if pin {
             built.pin(paths)?;
@@ -74,6 +78,24 @@ pub(crate) fn again(paths: &Paths, work: Option<&Path>, jobs: u32, pin: bool) ->
     });
     drop(fs::remove_dir_all(&temporary));
     same
+}
+
+/// A kernel for tests, as the cache keeps it: ours without one option.
+pub(crate) fn without(paths: &Paths, option: &str) -> Result<PathBuf> {
+    let mut recipe = Recipe::pinned(paths)?;
+    let on = format!("{option}=y\n");
+    ensure!(recipe.config.matches(&on).count() == 1, "{CONFIG} has not one {on}");
+    recipe.config = recipe.config.replace(&on, &format!("# {option} is not set\n"));
+    let root = paths.cache(&format!("kernel {SOURCE:?} {FIXED:?}\n{}", recipe.config));
+    let image = root.join(IMAGE);
+    setup::once(&root, &image, || {
+        let work = root.join("work");
+        drop(fs::remove_dir_all(&work)); // what an interrupted run left
+        let built = build(paths, &work, &recipe)?;
+        fs::rename(built.image, &image)?;
+        Ok(fs::remove_dir_all(&work)?)
+    })?;
+    Ok(image)
 }
 
 /// Whether Debian still has the source, or the cache.
@@ -100,6 +122,26 @@ impl Kernel {
 
     pub(crate) fn path(paths: &Paths) -> PathBuf {
         directory(paths).join(IMAGE)
+    }
+}
+
+/// How to build one.
+pub(crate) struct Recipe {
+    pub(crate) config: String,
+    pub(crate) jobs: u32,
+    /// Variables for the whole build, beside those that are fixed.
+    pub(crate) environment: &'static [(&'static str, &'static str)],
+}
+
+impl Recipe {
+    /// As the repository says.
+    pub(crate) fn pinned(paths: &Paths) -> Result<Self> {
+        let file = directory(paths).join(CONFIG);
+        Ok(Self {
+            config: fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?,
+            jobs: 2,
+            environment: &[],
+        })
     }
 }
 
@@ -140,15 +182,16 @@ impl Built {
 }
 
 /// Builds it in `work`, which is made, and takes 2 GB there.
-pub(crate) fn build(paths: &Paths, work: &Path, jobs: u32) -> Result<Built> {
+fn build(paths: &Paths, work: &Path, recipe: &Recipe) -> Result<Built> {
     setup::install(paths, &PACKAGES)?;
     let deb = source(paths)?;
     let tree = work.join("linux");
     progress::step("unpacking the kernel's source", || unpack(&deb, work, &tree))?;
-    let config = directory(paths).join(CONFIG);
     progress::step("building the kernel", || {
-        configure(&tree, &config)?;
-        process::run(make(&tree).arg(format!("-j{jobs}")).arg("bzImage"))
+        configure(&tree, &recipe.config)?;
+        let mut make = make(&tree);
+        make.envs(recipe.environment.iter().copied());
+        process::run(make.arg(format!("-j{}", recipe.jobs)).arg("bzImage"))
     })?;
     let image = tree.join("arch/x86/boot/bzImage");
     let first_line = |program: &str| -> Result<String> {
@@ -163,7 +206,7 @@ pub(crate) fn build(paths: &Paths, work: &Path, jobs: u32) -> Result<Built> {
             version: SOURCE.version.into(),
             sha256: SOURCE.sha256.into(),
         },
-        config_sha256: sha256(&fs::read(&config)?),
+        config_sha256: sha256(recipe.config.as_bytes()),
         full_config_sha256: sha256(&fs::read(tree.join(".config"))?),
         compiler: first_line("gcc")?,
         linker: first_line("ld")?,
@@ -187,15 +230,16 @@ fn unpack(deb: &Path, work: &Path, tree: &Path) -> Result<()> {
 }
 
 /// Everything off but what the configuration names; each of its lines must have been taken as it stands.
-fn configure(tree: &Path, config: &Path) -> Result<()> {
+fn configure(tree: &Path, wanted: &str) -> Result<()> {
+    let config = tree.join("wanted.config");
+    fs::write(&config, wanted)?;
     process::run(
         make(tree)
             .arg(format!("KCONFIG_ALLCONFIG={}", config.display()))
             .arg("allnoconfig"),
     )?;
     let taken = fs::read_to_string(tree.join(".config"))?;
-    let wanted = fs::read_to_string(config)?;
-    let lost = not_taken(&wanted, &taken);
+    let lost = not_taken(wanted, &taken);
     ensure!(lost.is_empty(), "the kernel does not take: {}", lost.join(", "));
     Ok(())
 }
@@ -219,16 +263,7 @@ fn not_taken<'a>(wanted: &'a str, taken: &str) -> Vec<&'a str> {
 /// are all that the compiler sees of the tree.
 fn make(tree: &Path) -> Command {
     let mut command = Command::new("make");
-    command.current_dir(tree).env_clear().arg("--silent").envs([
-        ("PATH", "/usr/bin:/bin"),
-        ("LC_ALL", "C"),
-        ("TZ", "UTC"),
-        ("KBUILD_BUILD_TIMESTAMP", "Thu Jan  1 00:00:00 UTC 1970"),
-        ("KBUILD_BUILD_USER", "enclave-tls"),
-        ("KBUILD_BUILD_HOST", "enclave-tls"),
-        ("KBUILD_BUILD_VERSION", "1"),
-        ("LOCALVERSION", ""),
-    ]);
+    command.current_dir(tree).env_clear().arg("--silent").envs(FIXED);
     command.env("HOME", tree);
     command
 }
@@ -236,6 +271,17 @@ fn make(tree: &Path) -> Command {
 fn directory(paths: &Paths) -> PathBuf {
     paths.workspace().join("packaging/eif")
 }
+
+const FIXED: [(&str, &str); 8] = [
+    ("PATH", "/usr/bin:/bin"),
+    ("LC_ALL", "C"),
+    ("TZ", "UTC"),
+    ("KBUILD_BUILD_TIMESTAMP", "Thu Jan  1 00:00:00 UTC 1970"),
+    ("KBUILD_BUILD_USER", "enclave-tls"),
+    ("KBUILD_BUILD_HOST", "enclave-tls"),
+    ("KBUILD_BUILD_VERSION", "1"),
+    ("LOCALVERSION", ""),
+];
 
 const IMAGE: &str = "bzImage";
 const CONFIG: &str = "kernel.config";

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Place, Stage, verdict};
+use super::{Place, SKIPPED, Stage, verdict};
 use crate::elevate;
 use crate::image::{self, INIT, Image, Inputs};
 use crate::paths::{self, Paths};
@@ -43,16 +43,9 @@ pub(in crate::test) fn reproducible(paths: &Paths) -> Result<Counts> {
         println!("SKIPPED threat_55_another_user_path_host_time_and_jobs: {reason}");
         return Ok(SKIPPED);
     }
-    let time = match another_time(paths) {
-        Ok(time) => Ok(time),
-        Err(error) => {
-            println!("SKIPPED threat_55 at another time: {error:#}");
-            Err(SKIPPED)
-        }
-    };
-    let result = elsewhere(paths, time.as_ref().copied().unwrap_or_default());
-    let counts = verdict("threat_55_another_user_path_host_time_and_jobs", result);
-    Ok(counts + time.err().unwrap_or_default())
+    let (time, skipped) = another_time(paths);
+    let counts = verdict("threat_55_another_user_path_host_time_and_jobs", elsewhere(paths, time));
+    Ok(counts + skipped)
 }
 
 /// Why it cannot be tried here.
@@ -74,8 +67,21 @@ fn obstacle(paths: &Paths) -> Result<Option<String>> {
         .map(|error| format!("no other host name and mounts: {error:#}")))
 }
 
-/// What makes the clock of the programs that are started with it another.
-pub(super) fn another_time(paths: &Paths) -> Result<&'static [(&'static str, &'static str)]> {
+/// Variables that make the clock of programs another, or none, and then that is skipped.
+pub(super) fn another_time(paths: &Paths) -> (Variables, Counts) {
+    match faketime(paths) {
+        Ok(()) => (LATER, Counts::default()),
+        Err(error) => {
+            println!("SKIPPED threat_55 at another time: {error:#}");
+            (&[], SKIPPED)
+        }
+    }
+}
+
+/// Names and values.
+pub(super) type Variables = &'static [(&'static str, &'static str)];
+
+fn faketime(paths: &Paths) -> Result<()> {
     setup::install(paths, &["faketime"])?;
     let mut date = Command::new("date");
     let now = process::capture(date.arg("+%s"))?.trim().parse::<u64>()?;
@@ -83,10 +89,10 @@ pub(super) fn another_time(paths: &Paths) -> Result<&'static [(&'static str, &'s
         .trim()
         .parse::<u64>()?;
     ensure!(then > now + 86_400, "faketime has no effect");
-    Ok(LATER)
+    Ok(())
 }
 
-fn elsewhere(paths: &Paths, time: &[(&str, &str)]) -> Result<()> {
+fn elsewhere(paths: &Paths, time: Variables) -> Result<()> {
     let here = Place::new()?;
     let inputs = Inputs::collect(paths, INIT, None)?;
     let wanted = image::write(paths, &inputs, &here.file("image.eif"))?;
@@ -201,7 +207,7 @@ const USER: &str = "64321";
 
 /// By preloading Debian's libfaketime, into all but rustc, which hangs with it: its allocator asks for the time before the library is there.
 /// Files keep their times, and programs wait as long as they mean to.
-const LATER: &[(&str, &str)] = &[
+const LATER: Variables = &[
     ("LD_PRELOAD", "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"),
     ("FAKETIME", "+1500d"),
     ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
@@ -216,9 +222,3 @@ const OF_THE_IMAGE: [&str; 5] = [
     "packaging/eif",
     "xtask/src/image",
 ];
-
-const SKIPPED: Counts = Counts {
-    passed: 0,
-    failed: 0,
-    skipped: 1,
-};

@@ -16,12 +16,7 @@ use crate::process;
 /// It says so where the parent can read it, starts no service, and ends the machine by itself.
 pub(super) fn release(stage: &Stage<'_>) -> Result<()> {
     let (image, _) = &stage.released;
-    let dir = stage.place.directory("release")?;
-    let control = listen(&dir, CONTROL)?;
-    let mut guest = Guest::boot(&stage.machine, &boot(image, &dir, "parent_cid=2"))?;
-    let plane = guest.dialled()?;
-    guest.wait(PATIENCE)?;
-    let said = records(&plane)?;
+    let said = refusal(stage, "release", image)?;
     let (last, before) = said.split_last().context("it says nothing")?;
     let is = |record: &Record, level, text| {
         (record.level, record.target.as_str(), record.message.as_str()) == (level, "init", text)
@@ -42,8 +37,24 @@ pub(super) fn release(stage: &Stage<'_>) -> Result<()> {
         refusals.iter().any(|refusal| is(last, Level::Error, refusal)),
         "at last it says {last:?}"
     );
+    Ok(())
+}
+
+/// The last record of an image that starts no service.
+pub(super) fn last_words(stage: &Stage<'_>, name: &str, image: &Path) -> Result<Record> {
+    refusal(stage, name, image)?.pop().context("it says nothing")
+}
+
+/// All that such an image says.
+fn refusal(stage: &Stage<'_>, name: &str, image: &Path) -> Result<Vec<Record>> {
+    let dir = stage.place.directory(name)?;
+    let control = listen(&dir, CONTROL)?;
+    let mut guest = Guest::boot(&stage.machine, &boot(image, &dir, "parent_cid=2"))?;
+    let plane = guest.dialled()?;
+    guest.wait(PATIENCE)?;
     ensure!(control.accept().is_err(), "a service dialled control");
-    is_silent(&guest)
+    is_silent(&guest)?;
+    records(&plane)
 }
 
 pub(super) fn flagged(stage: &Stage<'_>) -> Result<()> {

@@ -83,6 +83,12 @@ fn verdict(name: &str, result: Result<()>) -> Counts {
     }
 }
 
+const SKIPPED: Counts = Counts {
+    passed: 0,
+    failed: 0,
+    skipped: 1,
+};
+
 /// What the tests share.
 struct Stage<'a> {
     paths: &'a Paths,
@@ -95,6 +101,7 @@ struct Stage<'a> {
     release: Inputs,
     released: (PathBuf, Image),
     /// The same with a policy under which it runs on the emulated machine.
+    lab: Inputs,
     labs: (PathBuf, Image),
 }
 
@@ -121,6 +128,7 @@ impl<'a> Stage<'a> {
             labs: write("lab", &lab)?,
             place,
             release,
+            lab,
         })
     }
 
