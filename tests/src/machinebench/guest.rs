@@ -151,7 +151,8 @@ impl Guest {
     fn last_words(&self) -> String {
         let console = fs::read(self.dir.join("console.log")).unwrap_or_default();
         let console = String::from_utf8_lossy(&console).into_owned();
-        let words = [self.logs.last(), console.lines().last().map(str::to_owned)];
+        let printed = console.lines().rfind(|line| !line.trim().is_empty());
+        let words = [self.logs.last(), printed.map(str::to_owned)];
         words.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 

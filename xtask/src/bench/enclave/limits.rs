@@ -95,6 +95,7 @@ impl Limits {
                 fill.installed.to_string(),
                 match &fill.outcome {
                     Outcome::All => "all of them".to_owned(),
+                    Outcome::Full if fill.installed == 0 => "MemoryFull".to_owned(),
                     Outcome::Full => "MemoryFull, and the others sign".to_owned(),
                     Outcome::NoBoot { .. } => "does not boot".to_owned(),
                     Outcome::Ended { .. } => "ENDED".to_owned(),
