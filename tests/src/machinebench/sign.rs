@@ -4,10 +4,10 @@
 //! and reads frames (S), and an empty exchange (P). A round is P S C C S P, so each has two slices around one middle; figures are compared
 //! within a round only.
 //!
-//! It shows what the module adds to the exchange that it makes (C / S). S − P is the service's time for a signature *under emulation*,
-//! some ten times what a processor takes, and with it the reader's: nobody can look into the guest, and the same library outside would not
-//! be emulated. So C / (P + (S − P)) is C / S again, by another name: that the module makes one exchange a signature and no more. How fast a
-//! real enclave signs, this does not show; the part `signatures` does, on a process.
+//! It shows what the module adds to the exchange that it makes (C / S). S − P is the service's time for a signature *under emulation*, some
+//! thirty times what a processor takes: nobody can look into the guest, and the same library outside would not be emulated. So
+//! C / (P + (S − P)) is C / S by another name, and says that the module makes one exchange a signature and does little besides. How fast a
+//! real enclave signs it does not show, and a slow signature hides what the module takes; the part `signatures` shows both, on a process.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! What the image costs on an emulated machine: its boot, the memory that certificates take, a signature through the bridge. `machinebench`
 //! of crate `e2e` measures; this part makes image and plans, and shows what it answers.
 //!
-//! The machine is emulated, processor and all: its times are some ten times a real enclave's, and say what changes, not what is. Memory
-//! is the same as there.
+//! The machine is emulated, processor and all: its times are many times a real enclave's, and say what changes, not what is. Memory is the
+//! same as there.
 
 mod boots;
 mod guest;
