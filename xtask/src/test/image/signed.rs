@@ -33,7 +33,7 @@ pub(super) fn pcr8(stage: &Stage<'_>) -> Result<()> {
     );
     ensure!(json_of(&signed_file)? == signed, "the JSON beside it says otherwise");
     let text = fs::read_to_string(plain_file.with_extension("json"))?;
-    ensure!(!text.contains("pcr8"), "nobody signed, and the JSON has {text}");
+    ensure!(!text.contains("PCR8"), "nobody signed, and the JSON has {text}");
     for (name, image, wanted) in [
         ("signed", &signed_file, wanted),
         ("not-signed", plain_file, "00".repeat(48)),
