@@ -22,6 +22,8 @@ pub(crate) struct Kernel {
     pub(crate) version: String,
     /// Debian's package of the source.
     pub(crate) source: Source,
+    /// SHA-256 of `kernel.patch`.
+    pub(crate) patch_sha256: String,
     /// SHA-256 of `kernel.config`.
     pub(crate) config_sha256: String,
     /// SHA-256 of the whole configuration that comes of it.
@@ -86,7 +88,8 @@ pub(crate) fn without(paths: &Paths, option: &str) -> Result<PathBuf> {
     let on = format!("{option}=y\n");
     ensure!(recipe.config.matches(&on).count() == 1, "{CONFIG} has not one {on}");
     recipe.config = recipe.config.replace(&on, &format!("# {option} is not set\n"));
-    let root = paths.cache(&format!("kernel {SOURCE:?} {FIXED:?}\n{}", recipe.config));
+    let patch = fs::read_to_string(directory(paths).join(PATCH))?;
+    let root = paths.cache(&format!("kernel {SOURCE:?} {FIXED:?}\n{patch}\n{}", recipe.config));
     let image = root.join(IMAGE);
     setup::once(&root, &image, || {
         let work = root.join("work");
@@ -110,7 +113,11 @@ impl Kernel {
         let description = dir.join("kernel.json");
         let text = fs::read(&description).with_context(|| format!("cannot read {}", description.display()))?;
         let kernel: Self = serde_json::from_slice(&text).with_context(|| description.display().to_string())?;
-        for (file, wanted) in [(IMAGE, &kernel.sha256), (CONFIG, &kernel.config_sha256)] {
+        for (file, wanted) in [
+            (IMAGE, &kernel.sha256),
+            (PATCH, &kernel.patch_sha256),
+            (CONFIG, &kernel.config_sha256),
+        ] {
             let found = sha256(&fs::read(dir.join(file)).with_context(|| format!("no {file}"))?);
             ensure!(
                 found == *wanted,
@@ -158,6 +165,7 @@ impl Built {
         for (what, new, old) in [
             ("version", &new.version, &pinned.version),
             ("source", &new.source.sha256, &pinned.source.sha256),
+            ("patch", &new.patch_sha256, &pinned.patch_sha256),
             ("configuration", &new.full_config_sha256, &pinned.full_config_sha256),
             ("compiler", &new.compiler, &pinned.compiler),
             ("linker", &new.linker, &pinned.linker),
@@ -186,7 +194,13 @@ fn build(paths: &Paths, work: &Path, recipe: &Recipe) -> Result<Built> {
     setup::install(paths, &PACKAGES)?;
     let deb = source(paths)?;
     let tree = work.join("linux");
-    progress::step("unpacking the kernel's source", || unpack(&deb, work, &tree))?;
+    let patch = directory(paths).join(PATCH);
+    progress::step("unpacking the kernel's source", || {
+        unpack(&deb, work, &tree)?;
+        let mut apply = Command::new("patch");
+        apply.args(["--strip=1", "--fuzz=0", "--silent", "--directory"]);
+        process::run(apply.arg(&tree).arg("--input").arg(&patch))
+    })?;
     progress::step("building the kernel", || {
         configure(&tree, &recipe.config)?;
         let mut make = make(&tree);
@@ -206,6 +220,7 @@ fn build(paths: &Paths, work: &Path, recipe: &Recipe) -> Result<Built> {
             version: SOURCE.version.into(),
             sha256: SOURCE.sha256.into(),
         },
+        patch_sha256: sha256(&fs::read(&patch)?),
         config_sha256: sha256(recipe.config.as_bytes()),
         full_config_sha256: sha256(&fs::read(tree.join(".config"))?),
         compiler: first_line("gcc")?,
@@ -284,6 +299,7 @@ const FIXED: [(&str, &str); 8] = [
 ];
 
 const IMAGE: &str = "bzImage";
+const PATCH: &str = "kernel.patch";
 const CONFIG: &str = "kernel.config";
 
 /// Debian drops a version when the next comes; then the kernel in the repository remains, and snapshot.debian.org.
@@ -293,7 +309,7 @@ const SOURCE: Archive = Archive {
     sha256: "e849faf31ca3555757f3a8877cb01af92122f744f75d1f3102734651c4e14703",
 };
 
-const PACKAGES: [&str; 9] = [
+const PACKAGES: [&str; 10] = [
     "bc",
     "bison",
     "build-essential",
@@ -302,6 +318,7 @@ const PACKAGES: [&str; 9] = [
     "libelf-dev", // objtool
     "libssl-dev", // a tool of its build
     "make",
+    "patch",
     "xz-utils",
 ];
 
