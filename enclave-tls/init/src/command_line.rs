@@ -39,6 +39,14 @@ impl Default for CommandLine {
     }
 }
 
+/// Where the parent is, as far as even a line that is refused says so.
+pub(crate) fn stated_parent(text: &str) -> u32 {
+    let said = text
+        .split_ascii_whitespace()
+        .filter_map(|word| word.strip_prefix("parent_cid="));
+    said.filter_map(|value| cid(value).ok()).next().unwrap_or(NITRO_PARENT)
+}
+
 /// Why a command line was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandLineError {
@@ -85,6 +93,18 @@ mod tests {
         assert_eq!(CommandLine::parse(""), Ok(CommandLine::default()));
         let lab = format!("{image} parent_cid=2 reboot=t\n");
         assert_eq!(CommandLine::parse(&lab), Ok(CommandLine { parent_cid: 2 }));
+    }
+
+    #[test]
+    fn a_line_that_is_refused_may_still_say_where_the_parent_is() {
+        for (text, parent) in [
+            ("parent_cid=2 enclave_x=1", 2),
+            ("parent_cid=x parent_cid=7", 7),
+            ("parent_cid=1 parent_port=9", 3),
+            ("", 3),
+        ] {
+            assert_eq!(stated_parent(text), parent, "{text}");
+        }
     }
 
     #[test]

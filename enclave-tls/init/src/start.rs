@@ -12,7 +12,7 @@ use enclave_wire::log::Level;
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::system::{RebootCommand, reboot};
 
-use crate::command_line::CommandLine;
+use crate::command_line::{self, CommandLine};
 use crate::end::{End, Refusal};
 use crate::logs::Logs;
 use crate::machine::{Machine, Planes};
@@ -56,13 +56,14 @@ fn serve(machine: &Machine, logs: &mut Logs) -> End {
 /// Everything before the service, and the service.
 fn start(machine: &Machine, logs: &mut Logs) -> Result<(Child, Planes), Refusal> {
     let mounted = mounts::all(&machine.root).and_then(|()| silence(machine));
-    let line = read_command_line(machine);
-    // A parent that wrote nonsense is told so where a parent usually is.
-    let parent = line.as_ref().copied().unwrap_or_default().parent_cid;
+    let text = read_command_line(machine);
+    // A parent that wrote nonsense is told so where it says that it is, or else where a parent usually is.
+    let parent = command_line::stated_parent(text.as_deref().unwrap_or_default());
     let planes = (machine.planes)(parent);
     logs.send_to(planes.logs.clone(), Instant::now());
     mounted.map_err(|error| Refusal::Machine("cannot mount", error))?;
-    line?;
+    let text = text.map_err(|error| Refusal::Machine("cannot read /proc/cmdline", error))?;
+    CommandLine::parse(&text)?;
     logs.say(
         Level::Info,
         &format!("file systems are mounted; the parent has CID {parent}"),
@@ -100,10 +101,8 @@ fn silence(machine: &Machine) -> io::Result<()> {
     Ok(())
 }
 
-fn read_command_line(machine: &Machine) -> Result<CommandLine, Refusal> {
-    let text = std::fs::read_to_string(machine.path("proc/cmdline"))
-        .map_err(|error| Refusal::Machine("cannot read /proc/cmdline", error))?;
-    Ok(CommandLine::parse(&text)?)
+fn read_command_line(machine: &Machine) -> io::Result<String> {
+    std::fs::read_to_string(machine.path("proc/cmdline"))
 }
 
 fn read_policy(machine: &Machine) -> Result<Policy, Refusal> {

@@ -96,6 +96,8 @@ pub fn write(writer: &mut Writer, operation: u8, request_id: u64, body: impl FnO
 pub mod limit {
     /// A request on the signing plane: 16 KiB of input, and what names the key.
     pub const SIGNING_REQUEST: usize = 16_640;
+    /// The same, of a peer that has not authenticated: a hello is the longest.
+    pub const SIGNING_HANDSHAKE: usize = 64;
     /// A reply on the signing plane: a page of a listing, or a chain of 48 KiB.
     pub const SIGNING_REPLY: usize = 65_536;
     /// Control, either way: a policy of 64 KiB, or a chain and a page of keys.

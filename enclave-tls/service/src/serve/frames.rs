@@ -20,6 +20,11 @@ impl Frames {
         }
     }
 
+    /// From now on frames may be as long as this.
+    pub(super) fn allow(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Whether no frame has begun.
     pub(super) fn is_empty(&self) -> bool {
         self.filled == 0

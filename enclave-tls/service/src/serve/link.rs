@@ -66,6 +66,11 @@ impl Link {
         }
     }
 
+    /// From now on the peer's frames may be as long as this.
+    pub(super) fn allow(&mut self, limit: usize) {
+        self.frames.allow(limit);
+    }
+
     /// Waits for the next frame. It stays in front until [`Link::consume`]. Nothing is lost if this is dropped halfway.
     pub(super) async fn next(&mut self) -> Result<Header, End> {
         if self.frames.is_empty() {

@@ -96,6 +96,27 @@ fn another_version_is_named() {
     assert_eq!(header, Err(FrameError::Version));
 }
 
+/// A stranger makes the service keep no more than a hello.
+#[test]
+fn threat_05_a_stranger_has_no_room_for_a_request() {
+    use std::io::Write as _;
+    let lab = Lab::new();
+    let header = |length: u32| [&length.to_be_bytes()[..], &[1, 1], &7u64.to_be_bytes()].concat();
+    let mut stranger = Client::dial(&lab.signing).unwrap();
+    stranger.stream.write_all(&header(65)).unwrap();
+    assert_eq!(stranger.read().unwrap().1, Reply::Error(SignError::Malformed));
+    assert!(stranger.is_closed());
+    // Once it has authenticated the same length is that of a request.
+    let mut client = lab.client();
+    client.stream.write_all(&header(65)).unwrap();
+    client.stream.write_all(&[0; 55]).unwrap();
+    assert_eq!(
+        client.read().unwrap().1,
+        Reply::Error(SignError::Malformed),
+        "a hello out of order, but a whole one"
+    );
+}
+
 #[test]
 fn a_handshake_has_one_second_in_all() {
     let lab = Lab::new();

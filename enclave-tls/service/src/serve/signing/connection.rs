@@ -47,6 +47,7 @@ async fn handshake(plane: &Plane, link: &mut Link) -> Result<Seat, End> {
         link.send(&busy()).await?;
         return Err(End::Busy);
     };
+    link.allow(limit::SIGNING_REQUEST);
     reply(link, &header, &Reply::Authenticated(plane.state.boot)).await?;
     Ok(seat)
 }

@@ -88,7 +88,7 @@ impl Plane {
             frame: limits.frame,
             write: limits.write,
         };
-        Link::new(stream, limit::SIGNING_REQUEST, patience)
+        Link::new(stream, limit::SIGNING_HANDSHAKE, patience)
     }
 
     fn ended(&self, ended: Result<End, JoinError>) {
