@@ -71,17 +71,26 @@ pub(super) fn flagged(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Whoever wrote it counts on it. Only the appended words differ from those of a machine that serves. Why it ends is told to CID 3, where
-/// a real parent is and here nobody.
+/// Whoever wrote it counts on it. Only the appended words differ from those of a machine that serves. Why it ends is told to the parent that
+/// the words name, or else to CID 3, where a real one is and here nobody.
 pub(super) fn nonsense(stage: &Stage<'_>) -> Result<()> {
     let (image, _) = &stage.labs;
     let (guest, control) = lab(stage, "sense")?;
     ensure!(dials(&control), "the control: it does not serve");
     drop(guest);
-    for (number, words) in NONSENSE.into_iter().enumerate() {
+    for (number, (words, reason)) in NONSENSE.into_iter().enumerate() {
         let dir = stage.place.directory(&format!("nonsense-{number}"))?;
         let control = listen(&dir, CONTROL)?;
-        let mut guest = Guest::start(&stage.machine, &boot(image, &dir, words))?;
+        let boot = boot(image, &dir, words);
+        let mut guest = match reason {
+            "" => Guest::start(&stage.machine, &boot)?,
+            _ => Guest::boot(&stage.machine, &boot)?,
+        };
+        if !reason.is_empty() {
+            let said = records(&guest.dialled()?)?;
+            let last = said.last().map(|record| record.message.as_str()).unwrap_or_default();
+            ensure!(last.ends_with(reason), "{words}: it says {said:?}");
+        }
         guest.wait(PATIENCE)?;
         ensure!(control.accept().is_err(), "{words}: a service dialled control");
         is_silent(&guest)?;
@@ -161,11 +170,21 @@ const CONTROL: u32 = 440;
 /// Where PID 1 does.
 const LOGS: u32 = 442;
 
-const NONSENSE: [&str; 4] = [
-    "parent_cid=2 enclave_x=1",
-    "parent_cid=2 parent_cid=2",
-    "parent_cid=two",
-    "parent_port=440 parent_cid=2",
+/// With the end of what it says, where there is somebody to hear it.
+const NONSENSE: [(&str, &str); 4] = [
+    (
+        "parent_cid=2 enclave_x=1",
+        "the kernel's command line has \"enclave_x\", which is not known",
+    ),
+    (
+        "parent_cid=2 parent_cid=2",
+        "the kernel's command line has parent_cid twice",
+    ),
+    ("parent_cid=two", ""),
+    (
+        "parent_port=440 parent_cid=2",
+        "the kernel's command line has \"parent_port\", which is not known",
+    ),
 ];
 
 /// What PID 1 says before it looks at the clock.
