@@ -45,6 +45,8 @@ impl Machine {
             "-M nitro-enclave,vsock=vsock,id=lab -accel tcg -cpu max -nographic -no-reboot -nodefaults -serial stdio";
         words.extend(fixed.split(' ').map(str::to_owned));
         let options = [
+            // Else a thread of QEMU's looks into each new queue as its driver starts, and ends the NSM where it finds half a request.
+            ("-global", "virtio-mmio.ioeventfd=off".to_owned()),
             ("-smp", boot.cpus.to_string()),
             ("-m", boot.mebibytes.to_string()),
             ("-kernel", boot.image.display().to_string()),
