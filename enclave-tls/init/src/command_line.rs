@@ -1,40 +1,42 @@
-//! What the kernel's command line says to us.
+//! What the kernel's command line says: the image's own words, which are measured, and what a parent may add, which is not.
 //!
-//! The parent may append to it without changing a PCR, so it says nothing that anything rests on: only where the parent is.
+//! Of words that the kernel knows the last one counts, so an added `random.trust_cpu=on` or `console=ttyS0` would undo what the image says,
+//! and a word that it does not know becomes PID 1's environment. So each word is known, or the machine ends.
 
-/// The keys of ours.
+/// What was added and concerns us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommandLine {
-    /// `parent_cid=`: the parent's context id, on which the planes are dialled.
+    /// `parent_cid=`: the parent's context id, on which the planes are dialled. Nothing rests on it.
     pub parent_cid: u32,
 }
 
 impl CommandLine {
-    /// Reads the keys of ours and leaves the kernel's alone. A key of ours that is not known is refused: whoever wrote it counts on it.
+    /// Reads a line that has each word of the image's, once, and besides them a hypervisor's devices, where the parent is, and a lab's way
+    /// to restart.
     pub fn parse(text: &str) -> Result<Self, CommandLineError> {
+        let mut missing: Vec<&str> = IMAGE.split_ascii_whitespace().collect();
         let mut parent_cid = None;
         for word in text.split_ascii_whitespace() {
-            let (key, value) = word.split_once('=').unwrap_or((word, ""));
-            if !OURS.iter().any(|prefix| key.starts_with(prefix)) {
+            if let Some(at) = missing.iter().position(|own| *own == word) {
+                missing.remove(at);
                 continue;
             }
-            if key != "parent_cid" {
-                return Err(CommandLineError::Unknown(key.to_owned()));
-            }
-            if parent_cid.replace(cid(value)?).is_some() {
-                return Err(CommandLineError::Twice);
+            match word.split_once('=') {
+                Some(("parent_cid", value)) => {
+                    if parent_cid.replace(cid(value)?).is_some() {
+                        return Err(CommandLineError::Twice);
+                    }
+                }
+                // Which devices there are is the hypervisor's to say, and an emulated machine has no keyboard controller to restart by.
+                Some(("virtio_mmio.device", _) | ("reboot", "t")) => {}
+                _ => return Err(CommandLineError::Unknown(word.to_owned())),
             }
         }
-        Ok(Self {
-            parent_cid: parent_cid.unwrap_or(NITRO_PARENT),
-        })
-    }
-}
-
-impl Default for CommandLine {
-    fn default() -> Self {
-        Self {
-            parent_cid: NITRO_PARENT,
+        match missing.first() {
+            Some(word) => Err(CommandLineError::Missing((*word).to_owned())),
+            None => Ok(Self {
+                parent_cid: parent_cid.unwrap_or(NITRO_PARENT),
+            }),
         }
     }
 }
@@ -50,8 +52,10 @@ pub(crate) fn stated_parent(text: &str) -> u32 {
 /// Why a command line was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandLineError {
-    /// A key that begins as ours do, and is none.
+    /// A word that nobody may add.
     Unknown(String),
+    /// A word of the image's that is not there.
+    Missing(String),
     /// `parent_cid` stands there twice.
     Twice,
     /// `parent_cid` is no CID that a parent can have.
@@ -61,7 +65,8 @@ pub enum CommandLineError {
 impl std::fmt::Display for CommandLineError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Unknown(key) => write!(f, "the kernel's command line has {key:?}, which is not known"),
+            Self::Unknown(word) => write!(f, "the kernel's command line has {word:?}, which may not be added"),
+            Self::Missing(word) => write!(f, "the kernel's command line lacks the image's {word:?}"),
             Self::Twice => f.write_str("the kernel's command line has parent_cid twice"),
             Self::Cid => f.write_str("parent_cid is a decimal number from 2 to 4294967294"),
         }
@@ -77,8 +82,8 @@ fn cid(text: &str) -> Result<u32, CommandLineError> {
     is_parent.then_some(cid).ok_or(CommandLineError::Cid)
 }
 
-/// How keys of ours begin. No parameter of the kernel does.
-const OURS: [&str; 3] = ["parent_", "enclave_", "enclave-"];
+/// The image's line, which is measured.
+const IMAGE: &str = include_str!("../../../packaging/eif/command-line");
 /// The CID of a Nitro enclave's parent.
 const NITRO_PARENT: u32 = 3;
 
@@ -86,13 +91,62 @@ const NITRO_PARENT: u32 = 3;
 mod tests {
     use super::*;
 
+    fn with(added: &str) -> Result<u32, CommandLineError> {
+        CommandLine::parse(&format!("{} {added}\n", IMAGE.trim_end())).map(|line| line.parent_cid)
+    }
+
     #[test]
-    fn the_parents_cid_is_ours_and_the_rest_the_kernels() {
-        let image = "reboot=k panic=-1 random.trust_cpu=off quiet loglevel=0 virtio_mmio.device=4K@0xd0000000:5";
-        assert_eq!(CommandLine::parse(image), Ok(CommandLine { parent_cid: 3 }));
-        assert_eq!(CommandLine::parse(""), Ok(CommandLine::default()));
-        let lab = format!("{image} parent_cid=2 reboot=t\n");
-        assert_eq!(CommandLine::parse(&lab), Ok(CommandLine { parent_cid: 2 }));
+    fn devices_and_the_parents_cid_may_be_added() {
+        assert_eq!(with(""), Ok(3));
+        assert_eq!(
+            with("virtio_mmio.device=4K@0xd0000000:5 virtio_mmio.device=4K@0xd0001000:6"),
+            Ok(3)
+        );
+        assert_eq!(
+            with("parent_cid=2 reboot=t virtio_mmio.device=512@0xfeb00e00:12"),
+            Ok(2)
+        );
+        let before = format!("virtio_mmio.device=4K@0xd0000000:5 {IMAGE}");
+        assert_eq!(CommandLine::parse(&before), Ok(CommandLine { parent_cid: 3 }));
+    }
+
+    /// threat_14: nothing that is added can undo what is measured.
+    #[test]
+    fn threat_14_no_other_word_may_be_added() {
+        for word in [
+            "random.trust_cpu=on",
+            "random.trust_bootloader=on",
+            "random.trust_cpu=off",
+            "clocksource=tsc",
+            "ignore_loglevel",
+            "loglevel=8",
+            "quiet",
+            "console=ttyS0",
+            "earlyprintk=ttyS0",
+            "init_on_free=0",
+            "mitigations=off",
+            "panic=0",
+            "reboot=h",
+            "RUST_MIN_STACK=9999999999999",
+            "parent_port=9",
+            "enclave_debug",
+            "parent_cid",
+            "--",
+        ] {
+            assert_eq!(with(word), Err(CommandLineError::Unknown(word.to_owned())));
+        }
+    }
+
+    #[test]
+    fn threat_14_each_word_of_the_images_is_there() {
+        for word in IMAGE.split_ascii_whitespace() {
+            let without: Vec<&str> = IMAGE.split_ascii_whitespace().filter(|own| *own != word).collect();
+            assert_eq!(
+                CommandLine::parse(&without.join(" ")),
+                Err(CommandLineError::Missing(word.to_owned()))
+            );
+        }
+        assert!(IMAGE.contains("random.trust_cpu=off random.trust_bootloader=off"));
     }
 
     #[test]
@@ -108,27 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_meant_is_refused() {
-        for text in [
-            "parent_cid",
-            "parent_cid=",
-            "parent_cid=0",
-            "parent_cid=1",
-            "parent_cid=+3",
-            "parent_cid=03",
-            "parent_cid=4294967295",
-            "parent_cid=-1",
-            "parent_cid=3,4",
-        ] {
-            assert_eq!(CommandLine::parse(text), Err(CommandLineError::Cid), "{text}");
+    fn a_cid_is_one_that_a_parent_can_have() {
+        for value in ["", "0", "1", "+3", "03", "4294967295", "-1", "3,4"] {
+            assert_eq!(
+                with(&format!("parent_cid={value}")),
+                Err(CommandLineError::Cid),
+                "{value}"
+            );
         }
-        assert_eq!(
-            CommandLine::parse("parent_cid=3 parent_cid=3"),
-            Err(CommandLineError::Twice)
-        );
-        for key in ["parent_port", "enclave_debug", "enclave-tls.policy"] {
-            let refused = Err(CommandLineError::Unknown(key.to_owned()));
-            assert_eq!(CommandLine::parse(&format!("quiet {key}=1")), refused);
-        }
+        assert_eq!(with("parent_cid=3 parent_cid=3"), Err(CommandLineError::Twice));
     }
 }

@@ -28,7 +28,10 @@ impl Platform {
         let clock = NsmClock::start(Arc::clone(&nsm), image.attestation())?;
         Ok(Self {
             clock,
-            limits: Limits::default(),
+            limits: Limits {
+                connections: machine.connections(),
+                ..Limits::default()
+            },
             nsm,
             machine,
         })

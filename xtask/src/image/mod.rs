@@ -128,7 +128,7 @@ impl Inputs {
         Ok(Self {
             kernel: fs::read(Kernel::path(paths))?,
             kernel_version: kernel.version,
-            command_line: COMMAND_LINE.to_owned(),
+            command_line: COMMAND_LINE.trim_end().to_owned(),
             program: fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?,
             policy: fs::read(&policy).with_context(|| format!("cannot read {}", policy.display()))?,
             signer: None,
@@ -219,6 +219,5 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 /// Random numbers come from the NSM alone, time from the hypervisor's clock, nothing is printed, and the end of PID 1 ends
-/// the machine.
-const COMMAND_LINE: &str =
-    "random.trust_cpu=off random.trust_bootloader=off clocksource=kvm-clock quiet loglevel=0 reboot=k panic=-1";
+/// the machine. PID 1 has it too, and refuses any other.
+const COMMAND_LINE: &str = include_str!("../../../packaging/eif/command-line");

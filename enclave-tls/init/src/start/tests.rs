@@ -59,7 +59,11 @@ fn threat_16_a_machine_that_does_not_tell_is_refused() {
 #[test]
 fn the_parent_is_whom_the_command_line_names() {
     let tree = Tree::new("cmdline");
-    tree.write("proc/cmdline", b"quiet parent_cid=2 reboot=t\n");
+    let image = include_str!("../../../../packaging/eif/command-line");
+    tree.write(
+        "proc/cmdline",
+        format!("{} parent_cid=2 reboot=t\n", image.trim_end()).as_bytes(),
+    );
     let line = |tree: &Tree| CommandLine::parse(&read_command_line(&machine(tree)).unwrap());
     let planes = (Machine::enclave().planes)(line(&tree).unwrap().parent_cid);
     assert_eq!(

@@ -104,6 +104,7 @@ impl Namespace {
             "version = 1\nimports = false\n[keys]\n[attestation]\nroot_sha256 = \"{root}\"\n[clock]\nany_source = {any}\n"
         );
         std::fs::write(run.join("policy.toml"), policy).unwrap();
+        std::fs::write(run.join("cmdline"), COMMAND_LINE).unwrap();
     }
 }
 
@@ -180,11 +181,13 @@ const HEARTBEAT: &str = "the parent answered Nitro's heartbeat";
 const SCRIPT: &str = r#"
 mount -t tmpfs none "$1"
 cd "$1"
-mkdir -p dev run sys/class/misc/hw_random sys/devices/system/clocksource/clocksource0
+mkdir -p dev proc run sys/class/misc/hw_random sys/devices/system/clocksource/clocksource0
 for dir in /usr /lib /lib64; do
     [ -d "$dir" ] && mkdir ".$dir" && mount --bind "$dir" ".$dir"
 done
 mount --bind "$2" run
+mount -t proc none proc
+mount --bind run/cmdline proc/cmdline
 cp "$3" init
 cp run/policy.toml policy.toml
 mknod -m 666 dev/null c 1 3
@@ -194,3 +197,6 @@ echo "$4" > sys/class/misc/hw_random/rng_current
 echo tsc > sys/devices/system/clocksource/clocksource0/current_clocksource
 exec chroot . /init "$5"
 "#;
+
+/// The image's, in place of this machine's own.
+const COMMAND_LINE: &str = include_str!("../../../../packaging/eif/command-line");

@@ -171,10 +171,10 @@ const CONTROL: u32 = 440;
 const LOGS: u32 = 442;
 
 /// With the end of what it says, where there is somebody to hear it.
-const NONSENSE: [(&str, &str); 4] = [
+const NONSENSE: [(&str, &str); 6] = [
     (
         "parent_cid=2 enclave_x=1",
-        "the kernel's command line has \"enclave_x\", which is not known",
+        "the kernel's command line has \"enclave_x=1\", which may not be added",
     ),
     (
         "parent_cid=2 parent_cid=2",
@@ -182,8 +182,16 @@ const NONSENSE: [(&str, &str); 4] = [
     ),
     ("parent_cid=two", ""),
     (
+        "parent_cid=2 random.trust_cpu=on",
+        "the kernel's command line has \"random.trust_cpu=on\", which may not be added",
+    ),
+    (
+        "parent_cid=2 RUST_MIN_STACK=9999999999999",
+        "the kernel's command line has \"RUST_MIN_STACK=9999999999999\", which may not be added",
+    ),
+    (
         "parent_port=440 parent_cid=2",
-        "the kernel's command line has \"parent_port\", which is not known",
+        "the kernel's command line has \"parent_port=440\", which may not be added",
     ),
 ];
 
