@@ -128,6 +128,7 @@ fn run(command: Command) -> Result<ExitCode> {
             return demo::run(&paths, keep, enclave);
         }
         Command::Lab(LabCommand::Up { dir, enclave }) => {
+            lab::must_be_free(&dir)?; // before minutes of building
             elevate::to_root(&paths, elevate::Prepare::Build(enclave))?;
             setup::run(&paths)?;
             enclave.build(&paths)?;
@@ -146,7 +147,7 @@ fn run(command: Command) -> Result<ExitCode> {
             machine::set_up(&paths)?;
         }
         Command::Bench(options) => {
-            elevate::to_root(&paths, elevate::Prepare::Build(Enclave::Process))?;
+            elevate::to_root(&paths, elevate::Prepare::Build(options.lab()))?;
             setup::run(&paths)?;
             bench::run(&paths, &options)?;
         }

@@ -56,6 +56,14 @@ enum Part {
 }
 
 impl Options {
+    /// What must be built for it.
+    pub(crate) fn lab(&self) -> lab::Enclave {
+        match self.wants(Part::Enclave) {
+            true => lab::Enclave::Emulated,
+            false => lab::Enclave::Process,
+        }
+    }
+
     fn wants(&self, part: Part) -> bool {
         self.part.is_empty() || self.part.contains(&part)
     }

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::build;
-use crate::lab::{self, Description, Enclave, Lab};
+use crate::lab::{self, Description, Enclave, Interrupt, Lab};
 use crate::paths::Paths;
 use crate::progress::{Paint, title};
 use crate::setup;
@@ -29,7 +29,9 @@ pub(crate) fn run(paths: &Paths, keep: bool, enclave: Enclave) -> Result<ExitCod
     getrandom::fill(&mut random)?;
     let dir = env::temp_dir().join(format!("enclave-tls-demo-{}", hex::encode(random)));
     let lab = lab::up(paths, &dir, enclave)?;
+    let interrupt = Interrupt::ends(paths, &dir)?;
     let shown = show(&lab, &binaries);
+    drop(interrupt);
     if keep {
         how_to_look(&lab);
     } else {

@@ -125,6 +125,9 @@ impl Inputs {
         };
         let kernel = Kernel::pinned(paths)?;
         let binary = program::build(paths, program)?;
+        if program == INIT {
+            program::check_policy(&binary, &policy)?;
+        }
         Ok(Self {
             kernel: fs::read(Kernel::path(paths))?,
             kernel_version: kernel.version,
@@ -181,10 +184,11 @@ fn write_with(paths: &Paths, inputs: &Inputs, out: &Path, parts: &Path) -> Resul
         command_line: inputs.command_line.clone(),
         kernel_version: inputs.kernel_version.clone(),
         bytes: u64::try_from(whole.len())?,
-        tools: named([
-            ("rustc", program::compiler()?),
-            (eif::BUILDER.name, eif::BUILDER.version.to_owned()),
-        ]),
+        tools: program::tools()?
+            .into_iter()
+            .chain([(eif::BUILDER.name, eif::BUILDER.version.to_owned())])
+            .map(|(name, version)| (name.to_owned(), version))
+            .collect(),
     };
     let mut json = serde_json::to_string_pretty(&image)?;
     json.push('\n');

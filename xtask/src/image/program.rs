@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::build::cargo;
 use crate::elevate;
@@ -11,7 +11,7 @@ use crate::paths::{Paths, cargo_home};
 use crate::process;
 
 /// Which program an image starts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Program {
     pub(crate) package: &'static str,
     pub(crate) binary: &'static str,
@@ -60,11 +60,32 @@ pub(super) fn build(paths: &Paths, program: Program) -> Result<PathBuf> {
     Ok(built)
 }
 
-/// The compiler, as it names itself.
-pub(super) fn compiler() -> Result<String> {
-    Ok(process::capture(Command::new("rustc").arg("--version"))?
-        .trim()
-        .to_owned())
+/// Whether the image's program takes this policy: run here it reads it, and then misses the enclave's NSM.
+pub(super) fn check_policy(program: &Path, policy: &Path) -> Result<()> {
+    let mut service = Command::new(program);
+    service.arg("--policy").arg(policy);
+    let output = process::output(service.args(["--signing", "vsock:any:4430", "--control", "vsock:3:440"]))?;
+    let said = process::text(&output.stderr);
+    let refused = said.lines().find(|line| line.contains(": policy "));
+    match refused {
+        Some(why) => bail!("{}", why.trim()),
+        None if said.contains("/dev/nsm") => Ok(()),
+        None => bail!("the image's program does not say whether it takes the policy: {said}"),
+    }
+}
+
+/// What the program was made by, each as it names itself: another version may make other bytes.
+pub(super) fn tools() -> Result<Vec<(&'static str, String)>> {
+    let first_line = |program: &str| -> Result<String> {
+        let said = process::capture(Command::new(program).arg("--version"))?;
+        Ok(said.lines().next().unwrap_or_default().to_owned())
+    };
+    let mut tools = Vec::new();
+    // The C library is linked in, and ldd is of its version.
+    for (name, program) in [("rustc", "rustc"), ("gcc", "gcc"), ("ld", "ld"), ("libc", "ldd")] {
+        tools.push((name, first_line(program)?));
+    }
+    Ok(tools)
 }
 
 /// Places whose names would get into the program by messages of panics, and what stands there instead. The later a prefix

@@ -3,6 +3,7 @@
 mod aws;
 mod ca;
 mod enclave;
+mod interrupt;
 mod keys;
 mod measure;
 mod nginx;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use self::aws::Aws;
 use self::nginx::Server;
@@ -32,6 +33,7 @@ use crate::process::{self, Identity};
 use crate::progress;
 
 pub(crate) use self::enclave::Enclave;
+pub(crate) use self::interrupt::Interrupt;
 pub(crate) use self::place::Place;
 pub(crate) use self::service::Ctl;
 pub(crate) use self::state::{Attestation, Description, Endpoint, Key};
@@ -52,10 +54,18 @@ impl Lab {
     }
 }
 
+/// Whether a lab may be made in `dir`.
+pub(crate) fn must_be_free(dir: &Path) -> Result<()> {
+    let used = fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+    ensure!(!used, "{} is not empty", dir.display());
+    Ok(())
+}
+
 /// Starts a lab in `dir`; if something fails, ends what it had started.
 pub(crate) fn up(paths: &Paths, dir: &Path, enclave: Enclave) -> Result<Lab> {
     let place = Place::claim(dir)?;
     state::register(paths, &place)?;
+    let _interrupt = Interrupt::ends(paths, dir)?;
     let started = bring_up(paths, &place, enclave);
     if let Err(error) = &started {
         let kept = keep_logs(&place);

@@ -78,7 +78,7 @@ impl Limits {
             "in use without any, MiB",
             "certificates",
             "then",
-            "1,000 begun requests",
+            "with long requests",
         ]);
         let series = [("P-256", &self.p256), ("RSA-2048", &self.rsa)];
         let all = series
@@ -102,8 +102,13 @@ impl Limits {
                 },
                 match &fill.crowd {
                     Crowd::NotTried => "–".to_owned(),
-                    Crowd::Stood { used_before, used, .. } => {
-                        format!("stood, {:+.1} MiB", mebibytes(*used) - mebibytes(*used_before))
+                    Crowd::Stood {
+                        connections,
+                        used_before,
+                        used,
+                    } => {
+                        let more = mebibytes(*used) - mebibytes(*used_before);
+                        format!("{connections}, {more:+.1} MiB")
                     }
                     Crowd::Ended { .. } => "ENDED".to_owned(),
                 },
@@ -182,7 +187,7 @@ impl Limits {
             .count();
         table.row(
             [
-                "a full guest stands 1,000 begun requests".into(),
+                "a full guest stands as many connections as it takes, each with long requests".into(),
                 format!("{crowded} of {} ended", crowded + stood),
             ],
             Verdict::of(crowded == 0),
@@ -207,7 +212,7 @@ const RSA_MARKS: [usize; 2] = [1, 100];
 /// More than the service takes of any: memory ends first.
 const SERVICES_OWN: usize = 20_000;
 /// From too small to more than enough. Nitro gives 64 MiB at the least: what is below says how far that is from the edge.
-const SIZES: [u32; 12] = [32, 40, 48, 52, 56, 64, 96, 128, 192, 256, 384, 512];
+const SIZES: [u32; 10] = [32, 48, 56, 64, 80, 96, 128, 192, 256, 512];
 /// Connections: nearly as many as the service takes.
 const CROWD: usize = 1_000;
 /// Mebibytes: the least that an enclave can have.
