@@ -1,5 +1,9 @@
 //! The log plane: records that the enclave sends to the parent, and never waits for.
 
+mod meter;
+
+pub use meter::Meter;
+
 use crate::codec::{Decode, DecodeError, Encode, Reader, Writer, byte_enum, message};
 
 byte_enum! {

@@ -1,24 +1,22 @@
 //! The log plane: records to the parent, which nobody here waits for.
 //!
 //! PID 1 sends the service's records and its own as one sequence. The service writes lines to a pipe and never waits for it; what comes out
-//! of the pipe is metered, so that a storm costs the parent no more than [`meter`] lets through, and waits in a bounded queue
+//! of the pipe is metered, so that a storm costs the parent no more than [`Meter`] lets through, and waits in a bounded queue
 //! while the parent is away. What is dropped in any of these places is counted in the next record.
 
 pub mod lines;
 pub(crate) mod link;
-pub mod meter;
 mod queue;
 
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use enclave_wire::address::Address;
-use enclave_wire::log::Level;
+use enclave_wire::log::{Level, Meter};
 use rustix::event::PollFlags;
 
 use lines::Line;
 use link::Link;
-use meter::Meter;
 use queue::Queue;
 
 /// The log of one boot.
@@ -53,7 +51,7 @@ impl Logs {
     pub fn pass_on(&mut self, line: &Line, now: Instant) {
         match line {
             Line::Dropped(count) => self.queue.drop_some(*count),
-            Line::Record { level, target, message } if self.meter.lets_through(now) => {
+            Line::Record { level, target, message } if self.meter.lets_through(1, now) => {
                 self.queue.push(*level, target, message);
             }
             Line::Record { .. } => self.queue.drop_some(1),

@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use enclave_wire::log::{Level, Record};
-
-use super::meter::Meter;
+use enclave_wire::log::{Level, Meter, Record};
 
 /// The log so far.
 pub(super) struct Journal {

@@ -4,7 +4,6 @@
 //! one of `listen`. A hostile enclave does not decide how many are printed, nor how fast they are read: web servers run here.
 
 mod journal;
-mod meter;
 
 use std::io::{self, Write};
 use std::sync::Arc;

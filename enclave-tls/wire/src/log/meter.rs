@@ -1,16 +1,19 @@
-//! How many lines of the enclave's are printed.
+//! How many records pass.
 
 use std::time::{Duration, Instant};
 
-/// A bucket of [`BURST`] lines, filled at one each [`EVERY`]. An enclave meters itself by the same numbers, so that what an honest one
-/// sends comes through.
-pub(super) struct Meter {
+/// Lets 2,000 records through at once and 100 a second. An enclave meters itself by it, and the parent what it prints: so what an honest
+/// enclave sends comes through.
+#[derive(Debug)]
+pub struct Meter {
     left: usize,
     filled: Instant,
 }
 
 impl Meter {
-    pub(super) fn new(now: Instant) -> Self {
+    /// Full, so that a burst may come at once.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
         Self {
             left: BURST,
             filled: now,
@@ -18,7 +21,7 @@ impl Meter {
     }
 
     /// Whether so many may be printed now: all of them, or none.
-    pub(super) fn lets_through(&mut self, lines: usize, now: Instant) -> bool {
+    pub fn lets_through(&mut self, lines: usize, now: Instant) -> bool {
         while self.left < BURST && now.saturating_duration_since(self.filled) >= EVERY {
             self.filled = self.filled.checked_add(EVERY).unwrap_or(now);
             self.left = self.left.saturating_add(1);
