@@ -69,7 +69,9 @@ def verify(cose, root_sha256):
 def read_statement(encoded):
     """The CDDL of PROTOCOL.md, and the one form that it may have."""
     statement = cbor2.loads(encoded)
-    assert list(statement) == STATEMENT and statement["v"] == 1, "fields of the statement"
+    flagged = ["clock_source"] if "clock_source" in statement else []
+    assert list(statement) == STATEMENT + flagged and statement["v"] == 1, "fields of the statement"
+    assert statement.get("clock_source") != "kvm-clock", "what is good is not flagged"
     assert cbor2.dumps(statement) == encoded, "not the shortest form"
     assert statement["purpose"] in ("keys", "kms-recipient"), "purpose"
     assert isinstance(statement["nonce"], bytes)
