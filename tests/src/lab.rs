@@ -209,7 +209,7 @@ impl Lab {
         }
     }
 
-    /// The sealing key and the other directories of the lab lie in this one.
+    /// The directory in which all of the lab lies.
     pub fn dir(&self) -> Result<&Path> {
         self.logs.parent().context("no directory")
     }

@@ -73,7 +73,7 @@ enum Command {
     /// The emulated machine that boots the image
     #[command(subcommand)]
     Machine(MachineCommand),
-    /// Measure signatures and handshakes, against SoftHSM2 and a key in a file
+    /// Measure signatures and handshakes, against SoftHSM2 and a key in a file; attestation; the booted image
     Bench(bench::Options),
 }
 

@@ -120,7 +120,7 @@ fn available(root: &Path) -> Option<u64> {
     Some(kib.saturating_mul(1_024))
 }
 
-/// What a connection of the signing plane may take at most: 16 KiB of a request that has begun, as much that waits unread in the kernel
+/// What is kept for a connection of the signing plane: 16 KiB of a request that has begun, as much that waits unread in the kernel
 /// (`packaging/eif/kernel.patch`), and what both need to keep it. `cargo xtask bench --part enclave` fills a guest with keys and then with
 /// such connections.
 const A_CONNECTION: u64 = 40 * 1_024;
