@@ -181,7 +181,10 @@ fn threat_09_killed_clients_leave_nothing() {
         }));
         client.stream.write_all(&frame[..round % frame.len()]).unwrap();
         if round % 2 == 0 {
-            client.stream.write_all(&frame[round % frame.len()..]).unwrap();
+            let rest = client.stream.write_all(&frame[round % frame.len()..]);
+            // The first part tells that the frame is too long for one who has not authenticated,
+            // so the service may have hung up already.
+            assert!(rest.is_ok() || round % 3 == 0, "{round}: {rest:?}");
         }
     }
     lab.until(|lab| lab.statistics.connections.get() == 0);
