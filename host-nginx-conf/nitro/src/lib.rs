@@ -1,0 +1,1 @@
+//! Runs `nitro-cli`, and understands what it answers.

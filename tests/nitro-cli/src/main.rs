@@ -1,0 +1,3 @@
+//! `nitro-cli` for labs.
+
+fn main() {}
