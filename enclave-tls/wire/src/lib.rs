@@ -20,8 +20,10 @@ pub mod frame;
 pub mod identity;
 pub mod log;
 pub mod mechanism;
+pub mod objects;
 pub mod signing;
 
 pub use codec::{Decode, DecodeError, Encode, Reader, Writer};
 pub use identity::{BootId, Chain, DnsName, KeyId, KeyType, Name, Spki, State, Usage};
 pub use mechanism::{Hash, Mechanism};
+pub use objects::Objects;

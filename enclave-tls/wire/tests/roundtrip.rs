@@ -9,7 +9,7 @@ use enclave_wire::egress::{Answer, Connect, EgressError};
 use enclave_wire::frame::{HEADER_LEN, Header, encode_with, limit};
 use enclave_wire::log::Record;
 use enclave_wire::signing::{Reply, Request, Sign};
-use enclave_wire::{Decode, Encode, Writer};
+use enclave_wire::{Decode, Encode, Objects, Writer};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -179,6 +179,18 @@ proptest! {
         let bytes = frame(|writer| reply.write(writer, id));
         let (header, body) = split(&bytes, limit::CONTROL);
         prop_assert_eq!(ControlReply::decode(&header, body), Ok(reply));
+    }
+
+    #[test]
+    fn objects(objects in strategies::objects(), cut: prop::sample::Index, at: prop::sample::Index, byte: u8) {
+        let mut file = objects.to_file();
+        prop_assert_eq!(Objects::parse(&file), Ok(objects));
+        prop_assert!(Objects::parse(&file[..cut.index(file.len())]).is_err());
+        let at = at.index(file.len());
+        file[at] = byte;
+        if let Ok(read) = Objects::parse(&file) {
+            prop_assert_eq!(read.to_file(), file);
+        }
     }
 
     #[test]

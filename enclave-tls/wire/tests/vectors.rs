@@ -6,8 +6,9 @@ use enclave_wire::control::{AgentReply, EnclaveRequest, Reply as ControlReply, R
 use enclave_wire::egress::{Answer, Connect};
 use enclave_wire::frame::{FrameError, HEADER_LEN, Header, encode_with, limit};
 use enclave_wire::log::{RECORD, Record};
+use enclave_wire::objects::ObjectsError;
 use enclave_wire::signing::{Reply, Request};
-use enclave_wire::{Decode, DecodeError, Encode, Writer};
+use enclave_wire::{Decode, DecodeError, Encode, Objects, Writer};
 
 #[test]
 fn golden() {
@@ -38,6 +39,30 @@ fn negative() {
         count += 1;
     }
     assert_eq!(count, 68, "a vector was lost");
+}
+
+#[test]
+fn objects() {
+    let mut count = 0;
+    for [name, outcome, hexadecimal] in lines(include_str!("vectors/objects.txt")) {
+        let file = bytes(hexadecimal);
+        let expected = match outcome {
+            "accepted" => Ok(file.clone()),
+            "not-objects" => Err(ObjectsError::NotObjects),
+            "version" => Err(ObjectsError::Version(2)),
+            "file-too-long" => Err(ObjectsError::TooLong),
+            "truncated" => Err(DecodeError::Truncated.into()),
+            "trailing" => Err(DecodeError::Trailing.into()),
+            "too-long" => Err(DecodeError::TooLong.into()),
+            "invalid" => Err(DecodeError::Invalid.into()),
+            "not-canonical" => Err(DecodeError::NotCanonical.into()),
+            other => panic!("an outcome with no meaning: {other}"),
+        };
+        // Not `assert_eq`, which would print 64 MiB.
+        assert!(Objects::parse(&file).map(|read| read.to_file()) == expected, "{name}");
+        count += 1;
+    }
+    assert_eq!(count, 11, "a vector was lost");
 }
 
 /// Decodes a frame as a peer would, and encodes what it found.

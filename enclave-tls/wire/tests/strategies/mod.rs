@@ -9,6 +9,7 @@ use enclave_wire::credential::{Challenge, CredentialId, Hello};
 use enclave_wire::egress::Connect;
 use enclave_wire::identity::{Certificate, CertificateRequest};
 use enclave_wire::log::{Level, Record, Text};
+use enclave_wire::objects::{Object, Objects};
 use enclave_wire::signing::{Entries, Entry, FindByLabel, Label, List, Listing, Page, Reply, SignError, Signature};
 use enclave_wire::{BootId, Chain, DnsName, KeyId, KeyType, Mechanism, Name, Spki, State, Usage};
 use proptest::collection::vec;
@@ -279,6 +280,11 @@ fn counters() -> impl Strategy<Value = Counters> {
             keys: keys.try_into().unwrap(),
         },
     )
+}
+
+pub(crate) fn objects() -> impl Strategy<Value = Objects> {
+    let object = (entry(), chain()).prop_map(|(entry, chain)| Object { entry, chain });
+    vec(object, 0..4).prop_map(|objects| objects.try_into().unwrap())
 }
 
 pub(crate) fn record() -> impl Strategy<Value = Record> {
