@@ -1,0 +1,283 @@
+//! Requests: types that cannot hold anything of which a wrong file could be made.
+
+use std::fmt;
+use std::str::FromStr;
+
+use enclave_wire::credential::Secret;
+use enclave_wire::{Chain, KeyId, Name, Usage};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use x509_cert::Certificate;
+use x509_cert::der::{Decode, Encode};
+
+use crate::json;
+
+/// What the helper does. No `Debug`: one of them carries a secret.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Install the credential of a client, readable by the client's group.
+    Credential {
+        /// A client of the configuration file.
+        #[serde(with = "json::text")]
+        client: Name,
+        /// What the file will hold.
+        #[serde(with = "json::secret")]
+        secret: Secret,
+    },
+    /// Write the public objects that a client's module answers from while the enclave is away.
+    Objects {
+        /// A client of the configuration file.
+        #[serde(with = "json::text")]
+        client: Name,
+        /// The file's contents.
+        objects: ObjectsFile,
+    },
+    /// Make these generations live, all or none; test the servers that use them and reload those that run.
+    Deploy {
+        /// At most [`MAX_CERTIFICATES`], each name once.
+        #[serde(deserialize_with = "json::at_most::<_, _, MAX_CERTIFICATES>")]
+        certificates: Vec<Deployment>,
+    },
+    /// Remove the generations of a certificate that are neither kept nor live.
+    Prune {
+        /// A certificate's name; it may have left the configuration file.
+        #[serde(with = "json::text")]
+        certificate: Name,
+        /// At most [`MAX_KEEP`].
+        #[serde(deserialize_with = "json::at_most::<_, _, MAX_KEEP>")]
+        keep: Vec<Generation>,
+    },
+    /// Say what is there.
+    State {},
+}
+
+/// A generation of a certificate: its number and its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generation {
+    /// From 1.
+    pub generation: u32,
+    /// SHA-256 of the key's SPKI.
+    #[serde(with = "json::key_id")]
+    pub id: KeyId,
+}
+
+impl Generation {
+    /// The name of its directory.
+    #[must_use]
+    pub fn directory(&self) -> Directory {
+        let [a, b, c, d, e, f, g, h, ..] = self.id.0;
+        Directory {
+            generation: self.generation,
+            id: [a, b, c, d, e, f, g, h],
+        }
+    }
+}
+
+/// `GGGG-ID16`: a generation's number, at least four digits, and the first half of the first half of its key's id.
+/// The only file name besides fixed ones and [`Name`]s of which a path is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Directory {
+    generation: u32,
+    id: [u8; 8],
+}
+
+impl Directory {
+    /// The generation's number.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+}
+
+impl fmt::Display for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-", self.generation)?;
+        self.id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The text names no generation's directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotADirectory;
+
+impl fmt::Display for NotADirectory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "a generation is written as its number, of at least four digits, a hyphen and 16 hexadecimal digits",
+        )
+    }
+}
+
+impl FromStr for Directory {
+    type Err = NotADirectory;
+
+    fn from_str(text: &str) -> Result<Self, NotADirectory> {
+        let (number, id) = text.split_once('-').ok_or(NotADirectory)?;
+        let read = Self {
+            generation: number.parse().map_err(|_| NotADirectory)?,
+            id: json::unhex(id).ok_or(NotADirectory)?,
+        };
+        // One text for each: no plus sign, no further zeros, no capitals.
+        (read.to_string() == text).then_some(read).ok_or(NotADirectory)
+    }
+}
+
+/// One certificate of a [`Request::Deploy`]. Its leaf is of its key: a pair that does not match cannot be asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "DeploymentForm")]
+pub struct Deployment {
+    #[serde(with = "json::text")]
+    name: Name,
+    generation: u32,
+    #[serde(with = "json::key_id")]
+    id: KeyId,
+    #[serde(with = "json::text")]
+    usage: Usage,
+    #[serde(with = "json::chain")]
+    chain: Chain,
+}
+
+/// Why a generation cannot be deployed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeploymentError {
+    /// Generations count from 1.
+    Zero,
+    /// There is no leaf.
+    Empty,
+    /// This one of the chain is no certificate, counted from 0.
+    NotACertificate(usize),
+    /// The leaf is of another key.
+    OtherKey,
+}
+
+impl fmt::Display for DeploymentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zero => f.write_str("generations count from 1"),
+            Self::Empty => f.write_str("the chain is empty; install the certificate before its generation is deployed"),
+            Self::NotACertificate(at) => write!(
+                f,
+                "entry {at} of the chain is no X.509 certificate in DER; install another chain"
+            ),
+            Self::OtherKey => {
+                f.write_str("the chain's leaf is of another key than the generation; install the chain of this key")
+            }
+        }
+    }
+}
+
+impl std::error::Error for DeploymentError {}
+
+impl Deployment {
+    /// Takes a generation whose chain begins with a certificate of its key.
+    pub fn new(name: Name, generation: Generation, usage: Usage, chain: Chain) -> Result<Self, DeploymentError> {
+        let Generation { generation, id } = generation;
+        if generation == 0 {
+            return Err(DeploymentError::Zero);
+        }
+        let mut leaf = None;
+        for (at, certificate) in chain.certificates().iter().enumerate() {
+            let spki = spki(certificate.as_bytes()).ok_or(DeploymentError::NotACertificate(at))?;
+            leaf.get_or_insert(spki);
+        }
+        let leaf = leaf.ok_or(DeploymentError::Empty)?;
+        if Sha256::digest(&leaf) != id.0 {
+            return Err(DeploymentError::OtherKey);
+        }
+        Ok(Self {
+            name,
+            generation,
+            id,
+            usage,
+            chain,
+        })
+    }
+
+    /// The certificate's name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Which generation.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        Generation {
+            generation: self.generation,
+            id: self.id,
+        }
+    }
+
+    /// What its key may sign.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// Leaf first, at least one.
+    #[must_use]
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+}
+
+/// The SPKI of one certificate. The enclave, which took the chain, reads it by the same rules.
+fn spki(der: &[u8]) -> Option<Vec<u8>> {
+    let certificate = Certificate::from_der(der).ok()?;
+    certificate.tbs_certificate().subject_public_key_info().to_der().ok()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeploymentForm {
+    #[serde(with = "json::text")]
+    name: Name,
+    generation: u32,
+    #[serde(with = "json::key_id")]
+    id: KeyId,
+    #[serde(with = "json::text")]
+    usage: Usage,
+    #[serde(with = "json::chain")]
+    chain: Chain,
+}
+
+impl TryFrom<DeploymentForm> for Deployment {
+    type Error = DeploymentError;
+
+    fn try_from(form: DeploymentForm) -> Result<Self, DeploymentError> {
+        let generation = Generation {
+            generation: form.generation,
+            id: form.id,
+        };
+        Self::new(form.name, generation, form.usage, form.chain)
+    }
+}
+
+/// The contents of an objects file. Not looked at here: the module that reads it does, and nothing in it is secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectsFile(#[serde(with = "json::objects")] Vec<u8>);
+
+impl ObjectsFile {
+    /// Takes at most [`MAX_OBJECTS`] bytes.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Option<Self> {
+        (bytes.len() <= MAX_OBJECTS).then_some(Self(bytes))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// As many names as the benchmark of a thousand certificates asks for, in one request.
+pub const MAX_CERTIFICATES: usize = 1_024;
+/// A renewal a day for the longest grace time that makes sense, and more.
+pub const MAX_KEEP: usize = 256;
+/// A thousand live generations with chains of 8 KB, twice.
+pub const MAX_OBJECTS: usize = 16 << 20;
+/// The longest request: objects as base64, or a thousand chains of the usual length.
+pub const MAX_REQUEST: usize = 24 << 20;
