@@ -27,8 +27,10 @@ pub enum Reply {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deployed {
-    /// Whether the generations are live. If not, a server refused its configuration with them, and all links are as before.
-    pub live: bool,
+    /// The certificates that are not live as asked, with what is live of them: a server refused its configuration with the new
+    /// ones, so all that had a live generation before have it again. Empty: all is as asked. One that had none before stays,
+    /// since it can break nothing: then the server's refusal stands among `servers` alone.
+    pub put_back: Vec<LiveCertificate>,
     /// Every server that uses one of them, and every other that did not yet have what is live.
     pub servers: Vec<ServerOutcome>,
 }

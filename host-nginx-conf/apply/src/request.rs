@@ -33,7 +33,8 @@ pub enum Request {
         /// The file's contents.
         objects: ObjectsFile,
     },
-    /// Make these generations live, all or none; test the servers that use them and reload those that run.
+    /// Make these generations live, test the servers that use them and reload those that run. Where a test fails, all of them
+    /// are put back: to find the one that is at fault, deploy one by one.
     Deploy {
         /// At most [`MAX_CERTIFICATES`], each name once.
         #[serde(deserialize_with = "json::at_most::<_, _, MAX_CERTIFICATES>")]
@@ -63,24 +64,14 @@ pub struct Generation {
     pub id: KeyId,
 }
 
-impl Generation {
-    /// The name of its directory.
-    #[must_use]
-    pub fn directory(&self) -> Directory {
-        let [a, b, c, d, e, f, g, h, ..] = self.id.0;
-        Directory {
-            generation: self.generation,
-            id: [a, b, c, d, e, f, g, h],
-        }
-    }
-}
-
-/// `GGGG-ID16`: a generation's number, at least four digits, and the first half of the first half of its key's id.
+/// `GGGG-ID16-CHAIN8`: a generation's number, at least four digits, the first 16 digits of its key's id, and the first 8 of
+/// its chain's hash: another chain for the same key is another directory, so that what a server reads never changes under it.
 /// The only file name besides fixed ones and [`Name`]s of which a path is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Directory {
     generation: u32,
     id: [u8; 8],
+    chain: [u8; 4],
 }
 
 impl Directory {
@@ -89,12 +80,20 @@ impl Directory {
     pub fn generation(&self) -> u32 {
         self.generation
     }
+
+    /// Whether it is of this generation, with whatever chain.
+    #[must_use]
+    pub fn is_of(&self, generation: &Generation) -> bool {
+        self.generation == generation.generation && generation.id.0.starts_with(&self.id)
+    }
 }
 
 impl fmt::Display for Directory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:04}-", self.generation)?;
-        self.id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str("-")?;
+        self.chain.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -104,9 +103,7 @@ pub struct NotADirectory;
 
 impl fmt::Display for NotADirectory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "a generation is written as its number, of at least four digits, a hyphen and 16 hexadecimal digits",
-        )
+        f.write_str("a generation's directory is named GGGG-ID16-CHAIN8: its number, its key, its chain")
     }
 }
 
@@ -114,10 +111,12 @@ impl FromStr for Directory {
     type Err = NotADirectory;
 
     fn from_str(text: &str) -> Result<Self, NotADirectory> {
-        let (number, id) = text.split_once('-').ok_or(NotADirectory)?;
+        let (number, rest) = text.split_once('-').ok_or(NotADirectory)?;
+        let (id, chain) = rest.split_once('-').ok_or(NotADirectory)?;
         let read = Self {
             generation: number.parse().map_err(|_| NotADirectory)?,
             id: json::unhex(id).ok_or(NotADirectory)?,
+            chain: json::unhex(chain).ok_or(NotADirectory)?,
         };
         // One text for each: no plus sign, no further zeros, no capitals.
         (read.to_string() == text).then_some(read).ok_or(NotADirectory)
@@ -207,6 +206,23 @@ impl Deployment {
         Generation {
             generation: self.generation,
             id: self.id,
+        }
+    }
+
+    /// Where it lies under `generations/NAME`.
+    #[must_use]
+    pub fn directory(&self) -> Directory {
+        let [a, b, c, d, e, f, g, h, ..] = self.id.0;
+        let mut hash = Sha256::new();
+        for certificate in self.chain.certificates() {
+            // Each is DER, which says its own length: no two chains hash the same bytes.
+            hash.update(certificate.as_bytes());
+        }
+        let [i, j, k, l, ..]: [u8; 32] = hash.finalize().into();
+        Directory {
+            generation: self.generation,
+            id: [a, b, c, d, e, f, g, h],
+            chain: [i, j, k, l],
         }
     }
 
