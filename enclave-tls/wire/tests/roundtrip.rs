@@ -134,8 +134,12 @@ proptest! {
     fn control_requests(
         id: u64, create in strategies::create(), install in strategies::install_chain(), narrow in strategies::narrow(),
         policy in strategies::policy(), cursor: u32, provision in strategies::provision(), attest in strategies::attest(),
-        blob in vec(any::<u8>(), 0..900),
+        blob in vec(any::<u8>(), 0..900), revoke in strategies::revoke_credential(), key in strategies::key_id(),
     ) {
+        let read = control_request(&ControlRequest::RevokeCredential(revoke.clone()), id);
+        prop_assert!(matches!(read, ControlRequest::RevokeCredential(read) if read == revoke));
+        let read = control_request(&ControlRequest::Chain(key), id);
+        prop_assert!(matches!(read, ControlRequest::Chain(read) if read == key));
         let read = control_request(&ControlRequest::Provision(provision.clone()), id);
         prop_assert!(matches!(read, ControlRequest::Provision(read) if read == provision));
         let read = control_request(&ControlRequest::Attest(attest.clone()), id);

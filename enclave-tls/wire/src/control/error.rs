@@ -38,7 +38,7 @@ byte_enum! {
         ImportsRefused = 0x13,
         /// A usage can only be narrowed, from `digest` to another.
         NotNarrower = 0x14,
-        /// A client was named that has no credential.
+        /// A client was named that has no credential, or not this one.
         NoSuchClient = 0x15,
         /// Not a private key in PKCS#8, or one that fails its own check.
         KeyInvalid = 0x16,

@@ -22,6 +22,12 @@ impl<T, const MAX: usize> Listed<T, MAX> {
     }
 }
 
+impl<T, const MAX: usize> Default for Listed<T, MAX> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
 impl<T, const MAX: usize> TryFrom<Vec<T>> for Listed<T, MAX> {
     type Error = DecodeError;
 

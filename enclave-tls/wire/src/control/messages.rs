@@ -5,7 +5,6 @@ use crate::codec::{byte_enum, message};
 use crate::credential::{CredentialId, Verifier};
 use crate::identity::{BootId, Chain, DnsName, KeyId, KeyType, Name, Spki, State, Usage};
 use crate::log::Text;
-use crate::mechanism::Mechanism;
 
 message! {
     /// Where the service stands.
@@ -49,6 +48,34 @@ message! {
         id: CredentialId,
         /// What its proofs are checked with.
         verifier: Verifier,
+    }
+}
+
+message! {
+    /// A client's credential to take away.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct RevokeCredential {
+        /// The client.
+        client: Name,
+        /// The credential's id.
+        id: CredentialId,
+    }
+}
+
+message! {
+    /// A credential, as an administrator sees it.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct CredentialInfo {
+        /// The client.
+        client: Name,
+        /// The credential's id, which is no secret.
+        id: CredentialId,
+        /// Connections that it has open now.
+        connections: u32,
+        /// How often it was proven since it was installed in this run.
+        authenticated: u64,
+        /// When it was proven last: milliseconds since the service's start, as [`Status::uptime_ms`] counts them.
+        last_authenticated_ms: Option<u64>,
     }
 }
 
@@ -208,44 +235,6 @@ message! {
         next: Option<u32>,
         /// The keys.
         keys: Listed<KeyInfo, 256>,
-    }
-}
-
-message! {
-    /// What the service counted since its start.
-    #[derive(Debug, Clone, PartialEq, Eq)]
-    pub struct Counters {
-        /// Connections of the signing plane, now.
-        connections: u32,
-        /// Connections accepted.
-        accepted: u64,
-        /// Connections and requests refused as busy.
-        busy: u64,
-        /// Handshakes that failed.
-        authentication_failures: u64,
-        /// Frames refused.
-        malformed: u64,
-        /// Deadlines that a peer missed.
-        deadlines: u64,
-        /// By key and mechanism, most used first, as far as a frame holds them.
-        keys: Listed<KeyCounters, 1024>,
-    }
-}
-
-message! {
-    /// What one key did by one mechanism.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub struct KeyCounters {
-        /// The key.
-        key: KeyId,
-        /// The mechanism.
-        mechanism: Mechanism,
-        /// Signatures made.
-        signed: u64,
-        /// Requests that the usage refused.
-        refused: u64,
-        /// Signatures that failed.
-        failed: u64,
     }
 }
 

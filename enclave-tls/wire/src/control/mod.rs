@@ -4,18 +4,20 @@ mod error;
 mod forms;
 mod messages;
 mod provision;
+mod statistics;
 
 pub use error::ControlError;
 pub use forms::{Listed, Opaque, Secret};
 pub use messages::{
-    Counters, Create, Freshness, Import, InstallChain, InstallCredential, KeyCounters, KeyInfo, KeyPage, Narrow,
-    Origin, Phase, Pkcs8, PolicyBytes, Sealed, Status, Validity,
+    Create, CredentialInfo, Freshness, Import, InstallChain, InstallCredential, KeyInfo, KeyPage, Narrow, Origin,
+    Phase, Pkcs8, PolicyBytes, RevokeCredential, Sealed, Status, Validity,
 };
 pub use provision::{Attest, Attestation, BundleSource, InstallAws, Provision, S3Object, SealedState, StoreState};
+pub use statistics::{Counters, Histogram, KeyCounters, MechanismTimes, Memory, Queue};
 
 use crate::codec::{Decode, DecodeError, Encode, Reader, Writer};
 use crate::frame::{ERROR, FrameError, Header, REPLY, write};
-use crate::identity::{CertificateRequest, KeyId};
+use crate::identity::{CertificateRequest, Chain, KeyId};
 
 /// Declares a set of operations with the bytes, the bodies and the replies of each.
 macro_rules! operations {
@@ -109,6 +111,10 @@ operations! {
     0x10 InstallCredential(InstallCredential) => CredentialInstalled;
     /// AWS credentials, and where AWS is reached.
     0x11 InstallAws(InstallAws) => AwsInstalled;
+    /// The credentials that are taken, by client, each client's oldest first.
+    0x12 Credentials => Credentials(Listed<CredentialInfo, 1024>);
+    /// Take a credential away: its connections end. One that is not here is no error, so that this may be said again.
+    0x13 RevokeCredential(RevokeCredential) => CredentialRevoked;
     /// Make a key.
     0x20 Create(Create) => Created(KeyInfo);
     /// A certificate request for a key.
@@ -129,6 +135,8 @@ operations! {
     0x28 Provision(Provision) => Provisioned(KeyInfo);
     /// A name's sealed state: the ids of the keys that it held.
     0x29 Restore(SealedState) => Restored(Listed<KeyId, 64>);
+    /// The chain of a key, as it is served: leaf first, without a root; none where none is installed.
+    0x2a Chain(KeyId) => Chain(Option<Chain>);
     /// The counters.
     0x30 Statistics => Statistics(Counters);
     /// A proof of which keys are here.

@@ -1,9 +1,9 @@
 //! Arbitrary values of every message.
 
 use enclave_wire::control::{
-    Attest, Attestation, BundleSource, ControlError, Counters, Create, Freshness, InstallChain, KeyCounters, KeyInfo,
-    KeyPage, Narrow, Origin, Phase, PolicyBytes, Provision, Reply as ControlReply, S3Object, Sealed, Status,
-    StoreState, Validity,
+    Attest, Attestation, BundleSource, ControlError, Counters, Create, CredentialInfo, Freshness, Histogram,
+    InstallChain, KeyCounters, KeyInfo, KeyPage, MechanismTimes, Memory, Narrow, Origin, Phase, PolicyBytes, Provision,
+    Queue, Reply as ControlReply, RevokeCredential, S3Object, Sealed, Status, StoreState, Validity,
 };
 use enclave_wire::credential::{Challenge, CredentialId, Hello};
 use enclave_wire::egress::Connect;
@@ -191,6 +191,13 @@ pub(crate) fn install_chain() -> impl Strategy<Value = InstallChain> {
     (key_id(), chain()).prop_map(|(key, chain)| InstallChain { key, chain })
 }
 
+pub(crate) fn revoke_credential() -> impl Strategy<Value = RevokeCredential> {
+    (name(), any::<[u8; 16]>()).prop_map(|(client, id)| RevokeCredential {
+        client,
+        id: CredentialId(id),
+    })
+}
+
 pub(crate) fn narrow() -> impl Strategy<Value = Narrow> {
     (key_id(), select(Usage::ALL)).prop_map(|(key, usage)| Narrow { key, usage })
 }
@@ -240,6 +247,7 @@ pub(crate) fn control_reply() -> impl Strategy<Value = ControlReply> {
             ControlReply::PolicyTaken,
             ControlReply::Serving,
             ControlReply::CredentialInstalled,
+            ControlReply::CredentialRevoked,
             ControlReply::AwsInstalled,
             ControlReply::Retired
         ]),
@@ -255,31 +263,57 @@ pub(crate) fn control_reply() -> impl Strategy<Value = ControlReply> {
         request,
         keys.prop_map(ControlReply::Keys),
         counters().prop_map(ControlReply::Statistics),
+        vec(credential_info(), 0..4).prop_map(|list| ControlReply::Credentials(list.try_into().unwrap())),
+        option::of(chain()).prop_map(ControlReply::Chain),
         select(ControlError::ALL).prop_map(ControlReply::Error),
     ]
 }
 
-fn counters() -> impl Strategy<Value = Counters> {
-    let key = (key_id(), mechanism(), any::<[u64; 3]>()).prop_map(|(key, mechanism, [signed, refused, failed])| {
-        KeyCounters {
-            key,
-            mechanism,
-            signed,
-            refused,
-            failed,
+prop_compose! {
+    fn histogram()(counts: [u64; 15], sum_us: u64) -> Histogram {
+        Histogram { counts, sum_us }
+    }
+}
+
+prop_compose! {
+    fn mechanism_times()(mechanism in mechanism(), execution in histogram(), total in histogram()) -> MechanismTimes {
+        MechanismTimes { mechanism, execution, total }
+    }
+}
+
+prop_compose! {
+    fn key_counters()(key in key_id(), mechanism in mechanism(), signed: u64, refused: u64, failed: u64) -> KeyCounters {
+        KeyCounters { key, mechanism, signed, refused, failed }
+    }
+}
+
+prop_compose! {
+    fn queue()(running: u32, waiting: u32, waiting_most: u32, done: u64, shed: u64) -> Queue {
+        Queue { running, waiting, waiting_most, done, shed }
+    }
+}
+
+prop_compose! {
+    fn counters()(
+        connections: u32, numbers: [u64; 7], attestation_age_s: Option<u64>, available: Option<u64>, reserved: u64, queue in queue(),
+        mechanisms in vec(mechanism_times(), 0..3), keys in vec(key_counters(), 0..5),
+    ) -> Counters {
+        let [accepted, busy, authentication_failures, malformed, deadlines, control_connections, log_lines_dropped] = numbers;
+        let (mechanisms, keys) = (mechanisms.try_into().unwrap(), keys.try_into().unwrap());
+        let memory = Memory { available, reserved };
+        Counters {
+            connections, accepted, busy, authentication_failures, malformed, deadlines, queue, control_connections,
+            log_lines_dropped, attestation_age_s, memory, mechanisms, keys,
         }
-    });
-    (any::<u32>(), any::<[u64; 5]>(), vec(key, 0..5)).prop_map(
-        |(connections, [accepted, busy, authentication_failures, malformed, deadlines], keys)| Counters {
-            connections,
-            accepted,
-            busy,
-            authentication_failures,
-            malformed,
-            deadlines,
-            keys: keys.try_into().unwrap(),
-        },
-    )
+    }
+}
+
+prop_compose! {
+    fn credential_info()(
+        client in name(), id: [u8; 16], connections: u32, authenticated: u64, last_authenticated_ms: Option<u64>,
+    ) -> CredentialInfo {
+        CredentialInfo { client, id: CredentialId(id), connections, authenticated, last_authenticated_ms }
+    }
 }
 
 pub(crate) fn objects() -> impl Strategy<Value = Objects> {
