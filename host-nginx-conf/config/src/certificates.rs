@@ -1,0 +1,477 @@
+//! `[[certificates]]`: what is served, and where its key comes from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::PathBuf;
+
+use enclave_wire::control::S3Object;
+use enclave_wire::log::Text;
+use enclave_wire::{DnsName, KeyType, Name, Usage};
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::aws::{self, Aws, KmsKey};
+use crate::form::{Table, Word};
+use crate::paths;
+use crate::reading::{Reading, Refused};
+use crate::servers::{KeyAccess, Server};
+
+/// A certificate and its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Certificate {
+    /// `name`: the key that it has in [`Config::certificates`](crate::Config::certificates).
+    pub name: Name,
+    /// `source`: where the key comes from.
+    pub source: Source,
+    /// `usage`: what the key may sign.
+    pub usage: Usage,
+    /// `dns_names`: 1 to 100 names, none twice, in the file's order. Empty only with a bundle, whose certificate then says them.
+    pub dns_names: Vec<DnsName>,
+    /// `servers`: who serves it, at least one. Each is in [`Config::servers`](crate::Config::servers).
+    pub servers: BTreeSet<Name>,
+    /// `sealed`: the group under whose data key the key's state is sealed; none: it ends with the enclave.
+    pub sealed: Option<Name>,
+}
+
+/// Where a key comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// `csr`: born in the enclave, which signs a request for a certificate.
+    Csr {
+        /// `key_type`: what is made.
+        key_type: KeyType,
+    },
+    /// `bundle`: made elsewhere, encrypted under a KMS key.
+    Bundle {
+        /// `bundle`, or `s3` with `region`: where it is.
+        from: BundlePlace,
+        /// `kms_key`: the key that it is encrypted under.
+        kms_key: KmsKey,
+    },
+}
+
+/// Where a bundle is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BundlePlace {
+    /// `bundle`: in a file.
+    File(PathBuf),
+    /// `s3` and `region`: in S3, from where the enclave reads it.
+    S3(S3Object),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Form {
+    name: Option<Word>,
+    source: Option<Word>,
+    key_type: Option<Word>,
+    usage: Option<Word>,
+    dns_names: Option<Spanned<Vec<Word>>>,
+    servers: Option<Spanned<Vec<Word>>>,
+    sealed: Option<Word>,
+    bundle: Option<Word>,
+    s3: Option<Word>,
+    region: Option<Word>,
+    kms_key: Option<Word>,
+}
+
+pub(crate) type Forms = Vec<Spanned<Table<Form>>>;
+
+/// What certificates refer to.
+pub(crate) struct Around<'a> {
+    /// The servers that are as they should be.
+    pub(crate) servers: &'a BTreeMap<Name, Server>,
+    /// All that the file names, right or wrong: what is wrong with one is said once.
+    pub(crate) named: &'a BTreeSet<String>,
+    /// `[aws]`; none where it is wrong.
+    pub(crate) aws: Option<&'a Option<Aws>>,
+}
+
+pub(crate) fn read(
+    forms: Forms,
+    around: &Around<'_>,
+    reading: &mut Reading,
+) -> Result<BTreeMap<Name, Certificate>, Refused> {
+    let mut certificates = BTreeMap::new();
+    let mut names: BTreeMap<String, Range<usize>> = BTreeMap::new();
+    let mut outcome = Ok(());
+    for form in forms {
+        let table = form.span();
+        let Table(form) = form.into_inner();
+        if let Some(name) = &form.name {
+            let first = names.insert(name.get_ref().clone(), name.span());
+            if let Some(first) = first.filter(|_| crate::form::name(name.get_ref()).is_ok()) {
+                let called = name.get_ref();
+                outcome = Err(reading.wrong_as(name.span(), first, |line| {
+                    format!("there is a certificate {called} in line {line} already: give this one another name, or remove it")
+                }));
+            }
+        }
+        match one(form, table, around, reading) {
+            Ok(certificate) => {
+                certificates.insert(certificate.name.clone(), certificate);
+            }
+            Err(refused) => outcome = Err(refused),
+        }
+    }
+    outcome.map(|()| certificates)
+}
+
+fn one(form: Form, table: Range<usize>, around: &Around<'_>, reading: &mut Reading) -> Result<Certificate, Refused> {
+    let place = Place {
+        at: form.name.as_ref().map_or(table, Spanned::span),
+        called: form.name.as_ref().map_or("without a name".to_owned(), |name| {
+            name.get_ref().escape_debug().to_string()
+        }),
+    };
+    let name = match form.name {
+        Some(name) => reading.word(name, "name", crate::form::name),
+        None => Err(reading.wrong(
+            place.at.clone(),
+            "a certificate has no name: add name = \"…\", as www-example",
+        )),
+    };
+    let sealed_at = form.sealed.as_ref().map(Spanned::span);
+    let sealed = form
+        .sealed
+        .map(|group| reading.word(group, "sealed", crate::form::name))
+        .transpose();
+    let usage_at = form.usage.as_ref().map(Spanned::span);
+    let usage = reading.word_or(form.usage, "usage", "tls", |text| {
+        text.parse::<Usage>()
+            .map_err(|_| "write tls, tls-client or digest".to_owned())
+    });
+    let servers = servers_of(form.servers, around, &place, reading);
+    let fitting = match (&usage, &servers) {
+        (Ok(usage), Ok(servers)) => fits(*usage, servers, around, &usage_at.unwrap_or(place.at.clone()), reading),
+        (Err(_), _) | (_, Err(_)) => Ok(()),
+    };
+    let from = FromForm {
+        key_type: form.key_type,
+        bundle: form.bundle,
+        s3: form.s3,
+        region: form.region,
+        kms_key: form.kms_key,
+    };
+    let source_at = form.source.as_ref().map(Spanned::span);
+    let source = source(form.source, from, &place, around, reading);
+    let required = matches!(&source, Ok(Source::Csr { .. }));
+    let dns_names = dns_names(form.dns_names, required, &place, reading);
+    let needs_aws = sealed_at.or(source_at.filter(|_| matches!(&source, Ok(Source::Bundle { .. }))));
+    let lent = match (needs_aws, around.aws) {
+        (Some(at), Some(None)) => Err(reading.wrong_once("aws", at, NO_AWS)),
+        (Some(_), Some(Some(_)) | None) | (None, _) => Ok(()),
+    };
+    fitting.and(lent)?;
+    Ok(Certificate {
+        name: name?,
+        source: source?,
+        usage: usage?,
+        dns_names: dns_names?,
+        servers: servers?,
+        sealed: sealed?,
+    })
+}
+
+/// Where a certificate is written, and what it is called there.
+struct Place {
+    at: Range<usize>,
+    called: String,
+}
+
+struct FromForm {
+    key_type: Option<Word>,
+    bundle: Option<Word>,
+    s3: Option<Word>,
+    region: Option<Word>,
+    kms_key: Option<Word>,
+}
+
+fn source(
+    source: Option<Word>,
+    form: FromForm,
+    place: &Place,
+    around: &Around<'_>,
+    reading: &mut Reading,
+) -> Result<Source, Refused> {
+    let Some(word) = source else {
+        let Place { at, called } = place;
+        return Err(reading.wrong(
+            at.clone(),
+            format!("certificate {called} has no source: add source = \"csr\" or \"bundle\""),
+        ));
+    };
+    let is_csr = reading.word(word, "source", |text| match text {
+        "csr" => Ok(true),
+        "bundle" => Ok(false),
+        _ => Err("write csr (the key is born in the enclave) or bundle (it comes through KMS)".to_owned()),
+    })?;
+    if is_csr {
+        csr(form, place, reading)
+    } else {
+        bundle(form, place, around, reading)
+    }
+}
+
+fn csr(form: FromForm, place: &Place, reading: &mut Reading) -> Result<Source, Refused> {
+    let FromForm {
+        key_type,
+        bundle,
+        s3,
+        region,
+        kms_key,
+    } = form;
+    let strangers = [("bundle", bundle), ("s3", s3), ("region", region), ("kms_key", kms_key)];
+    let outcome = not_for("csr", "bundle", strangers, reading);
+    let key_type = match key_type {
+        Some(key_type) => reading.word(key_type, "key_type", key_type_of),
+        None => {
+            let Place { at, called } = place;
+            Err(reading.wrong(
+                at.clone(),
+                format!("certificate {called} has no key_type: add key_type = \"p-256\""),
+            ))
+        }
+    };
+    outcome?;
+    Ok(Source::Csr { key_type: key_type? })
+}
+
+fn bundle(form: FromForm, place: &Place, around: &Around<'_>, reading: &mut Reading) -> Result<Source, Refused> {
+    let Place { at, called } = place;
+    let mut outcome = not_for("bundle", "csr", [("key_type", form.key_type)], reading);
+    let from = match (form.bundle, form.s3) {
+        (Some(_), Some(s3)) => {
+            Err(reading.wrong(s3.span(), "a bundle is in one place: remove either bundle or s3"))
+        }
+        (None, None) => Err(reading.wrong(
+            at.clone(),
+            format!("certificate {called} does not say where its bundle is: add bundle = \"/PATH\", or s3 = \"s3://BUCKET/KEY\" and region"),
+        )),
+        (Some(file), None) => {
+            if let Some(region) = &form.region {
+                outcome = Err(reading.wrong(region.span(), "region is of s3, and this bundle is a file: remove it"));
+            }
+            paths::read(file, "bundle", reading).map(BundlePlace::File)
+        }
+        (None, Some(s3)) => object(s3, form.region, around, reading),
+    };
+    let kms_key = match form.kms_key {
+        Some(key) => {
+            let written = key.span();
+            let key = reading.word(key, "kms_key", |text| text.parse::<KmsKey>().map_err(|why| why.to_string()));
+            if let (Ok(key), Some(Some(Aws { kms_host: None, .. }))) = (&key, around.aws) {
+                reading.must_be_allowed(written, "kms_key", &key.standard_host());
+            }
+            key
+        }
+        None => Err(reading.wrong(
+            at.clone(),
+            format!("certificate {called} has no kms_key: add kms_key = \"arn:aws:kms:…\", the key that the bundle is encrypted under"),
+        )),
+    };
+    outcome?;
+    Ok(Source::Bundle {
+        from: from?,
+        kms_key: kms_key?,
+    })
+}
+
+fn object(s3: Word, region: Option<Word>, around: &Around<'_>, reading: &mut Reading) -> Result<BundlePlace, Refused> {
+    let at = s3.span();
+    let Some(region) = region else {
+        return Err(reading.wrong(at, "s3 has no region: add region = \"…\", the bucket's, as us-east-1"));
+    };
+    let region = reading.word(region, "region", |text| {
+        let region = text.to_owned();
+        if aws::is_region(text) {
+            Ok(region)
+        } else {
+            Err("write the bucket's region, as us-east-1".to_owned())
+        }
+    });
+    let object = reading.word(s3, "s3", |text| {
+        let (bucket, key) = text
+            .strip_prefix("s3://")
+            .and_then(|rest| rest.split_once('/'))
+            .ok_or(OBJECT)?;
+        let is_bucket = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
+        let is_printable = |b: u8| b == b' ' || b.is_ascii_graphic();
+        let fits = (3..=63).contains(&bucket.len()) && (1..=1_024).contains(&key.len());
+        if fits && bucket.bytes().all(is_bucket) && key.bytes().all(is_printable) {
+            Ok((bucket.to_owned(), key.to_owned()))
+        } else {
+            Err(OBJECT.to_owned())
+        }
+    });
+    let (region, (bucket, key)) = (region?, object?);
+    if let Some(Some(Aws { s3_host: None, .. })) = around.aws {
+        reading.must_be_allowed(at.clone(), "s3", &aws::standard_host("s3", &region));
+    }
+    let texts = (exact(&region), exact(&bucket), exact(&key));
+    match texts {
+        (Some(region), Some(bucket), Some(key)) => Ok(BundlePlace::S3(S3Object { region, bucket, key })),
+        (None, _, _) | (_, None, _) | (_, _, None) => Err(reading.wrong(at, OBJECT)),
+    }
+}
+
+/// A text of the protocol that is `text` and not what was made to fit: it is read as the protocol reads one.
+fn exact<const MAX: usize>(text: &str) -> Option<Text<MAX>> {
+    Some(Text::lossy(text)).filter(|made| made.as_str() == text)
+}
+
+/// Keys that belong to another source.
+fn not_for<const N: usize>(
+    source: &str,
+    other: &str,
+    strangers: [(&str, Option<Word>); N],
+    reading: &mut Reading,
+) -> Result<(), Refused> {
+    let mut outcome = Ok(());
+    for (key, word) in strangers {
+        if let Some(word) = word {
+            outcome = Err(reading.wrong(
+                word.span(),
+                format!("{key} is of source = \"{other}\", and this certificate's is \"{source}\": remove {key}, or change source"),
+            ));
+        }
+    }
+    outcome
+}
+
+fn dns_names(
+    given: Option<Spanned<Vec<Word>>>,
+    required: bool,
+    place: &Place,
+    reading: &mut Reading,
+) -> Result<Vec<DnsName>, Refused> {
+    let Some(given) = given else {
+        let Place { at, called } = place;
+        let advice = || format!("certificate {called} has no dns_names: add dns_names = [\"www.example.com\"]");
+        return if required {
+            Err(reading.wrong(at.clone(), advice()))
+        } else {
+            Ok(Vec::new())
+        };
+    };
+    let at = given.span();
+    let words = given.into_inner();
+    if !(1..=MAX_DNS_NAMES).contains(&words.len()) {
+        return Err(reading.wrong(at, DNS_NAMES));
+    }
+    let mut names = Vec::with_capacity(words.len());
+    let mut outcome = Ok(());
+    for word in words {
+        let at = word.span();
+        let read = reading.word(word, "dns_names", |text| {
+            DnsName::try_from(text).map_err(|_| DNS_NAME.to_owned())
+        });
+        match read {
+            Ok(name) if names.contains(&name) => {
+                outcome = Err(reading.wrong(at, format!("dns_names has {name} twice: remove one")));
+            }
+            Ok(name) => names.push(name),
+            Err(refused) => outcome = Err(refused),
+        }
+    }
+    outcome.map(|()| names)
+}
+
+fn servers_of(
+    given: Option<Spanned<Vec<Word>>>,
+    around: &Around<'_>,
+    place: &Place,
+    reading: &mut Reading,
+) -> Result<BTreeSet<Name>, Refused> {
+    let Some(given) = given else {
+        let Place { at, called } = place;
+        return Err(reading.wrong(
+            at.clone(),
+            format!("certificate {called} has no servers: add servers = [\"…\"], names of [servers]"),
+        ));
+    };
+    let at = given.span();
+    let words = given.into_inner();
+    if words.is_empty() {
+        return Err(reading.wrong(
+            at,
+            "servers is empty, so nobody could use the key: name at least one of [servers]",
+        ));
+    }
+    let mut names = BTreeSet::new();
+    let mut outcome = Ok(());
+    for word in words {
+        let at = word.span();
+        match reading.word(word, "servers", crate::form::name) {
+            Ok(name) if !around.named.contains(name.as_str()) => {
+                outcome = Err(reading.wrong(
+                    at,
+                    format!("there is no server {name}: add [servers.{name}], or name one that exists"),
+                ));
+            }
+            Ok(name) if names.contains(&name) => {
+                outcome = Err(reading.wrong(at, format!("servers has {name} twice: remove one")));
+            }
+            Ok(name) => {
+                names.insert(name);
+            }
+            Err(refused) => outcome = Err(refused),
+        }
+    }
+    let clients: BTreeSet<_> = names
+        .iter()
+        .filter_map(|name| around.servers.get(name))
+        .map(|server| &server.client)
+        .collect();
+    if clients.len() > MAX_CLIENTS_OF_A_KEY {
+        outcome = Err(reading.wrong(
+            at,
+            "the servers have more than 64 clients, and a key has at most 64: make it two certificates",
+        ));
+    }
+    outcome.map(|()| names)
+}
+
+/// An engine sends digests only; whoever can do better must not be given a key that signs any digest.
+fn fits(
+    usage: Usage,
+    names: &BTreeSet<Name>,
+    around: &Around<'_>,
+    at: &Range<usize>,
+    reading: &mut Reading,
+) -> Result<(), Refused> {
+    let mut outcome = Ok(());
+    for (name, server) in names.iter().filter_map(|name| around.servers.get_key_value(name)) {
+        let advice = match (server.key, usage) {
+            (KeyAccess::Engine, Usage::Digest)
+            | (KeyAccess::Provider | KeyAccess::Store, Usage::Tls | Usage::TlsClient) => continue,
+            (KeyAccess::Engine, Usage::Tls | Usage::TlsClient) => format!(
+                "server {name} takes its keys by key = \"engine\", which needs usage = \"digest\", and this one's is {usage}: \
+                 write usage = \"digest\", or better key = \"provider\" for the server"
+            ),
+            (KeyAccess::Provider | KeyAccess::Store, Usage::Digest) => format!(
+                "usage = \"digest\" is for servers with key = \"engine\", and server {name} has {:?}, which needs no more than tls: \
+                 write usage = \"tls\", and make another certificate for other servers",
+                server.key.as_str()
+            ),
+        };
+        outcome = Err(reading.wrong(at.clone(), advice));
+    }
+    outcome
+}
+
+fn key_type_of(text: &str) -> Result<KeyType, String> {
+    let read = text.parse::<KeyType>();
+    read.map_err(|_| "write p-256, p-384, p-521, ed25519, or rsa- and 2048 to 8192 bits, as rsa-2048".to_owned())
+}
+
+const NO_AWS: &str = "this needs AWS, and there is no [aws]: add [aws] (an empty one will do), so that the agent finds credentials and lends them";
+const OBJECT: &str = "write s3://BUCKET/KEY, of printable ASCII";
+const DNS_NAME: &str = "write a DNS name in lower case, as www.example.com or *.example.com";
+const DNS_NAMES: &str = "dns_names has 1 to 100 names: add one, or make it two certificates";
+
+/// As many as a certificate of the protocol has.
+const MAX_DNS_NAMES: usize = 100;
+/// As many as a key of the protocol has.
+const MAX_CLIENTS_OF_A_KEY: usize = 64;
