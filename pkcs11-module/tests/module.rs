@@ -9,43 +9,18 @@
     reason = "a test that meets the unexpected may stop at once, its service too"
 )]
 
+mod driver;
 mod fake;
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::OnceLock;
 use std::time::Duration;
 
+use driver::{driver, module};
 use enclave_wire::signing::operation;
 use fake::{Act, Fake, Home};
-
-/// The module that cargo built beside this test.
-fn module() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    test.with_file_name("libenclave_tls_pkcs11.so")
-}
-
-fn driver() -> &'static PathBuf {
-    static DRIVER: OnceLock<PathBuf> = OnceLock::new();
-    DRIVER.get_or_init(|| {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/c/driver.c");
-        let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-        let program = place.join("driver");
-        // Renamed into place, since another run of this test may be using it.
-        let unfinished = place.join(format!("driver-{}", std::process::id()));
-        let built = Command::new("cc")
-            .args(["-std=gnu11", "-O1", "-Wall", "-Wno-strict-prototypes", "-pthread", "-o"])
-            .arg(&unfinished)
-            .args([source, "-ldl"])
-            .output()
-            .unwrap();
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        std::fs::rename(unfinished, &program).unwrap();
-        program
-    })
-}
 
 fn run(home: &Home, scenario: &str) {
     let output = Command::new(driver())

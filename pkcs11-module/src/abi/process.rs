@@ -69,7 +69,7 @@ struct Heritage {
 }
 
 impl Heritage {
-    /// Reads the configuration, or only the credential where the configuration was read before.
+    /// Reads the configuration, or only credential and public objects where the configuration was read before.
     fn renew(&mut self, source: &Source) -> Result<(), Error> {
         let is_kept = |settings: &Settings| match source {
             Source::Usual => true,
@@ -77,6 +77,11 @@ impl Heritage {
         };
         if let Some(settings) = self.settings.as_mut().filter(|settings| is_kept(settings)) {
             settings.read_credential_again();
+            // The file may be out of reach by now, and what was read of it last was read by the token.
+            if let Some(objects) = self.inventory.published_source() {
+                settings.keep_objects(objects);
+            }
+            settings.read_objects_again();
             return Ok(());
         }
         *self = Self::default();

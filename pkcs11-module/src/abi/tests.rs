@@ -2,11 +2,12 @@
 
 use std::ffi::c_void;
 use std::ptr::null_mut;
+use std::sync::Arc;
 
 use cryptoki_sys as ck;
 use cryptoki_sys::{CK_RV, CK_ULONG};
 use enclave_wire::signing::{Entry, Label};
-use enclave_wire::{Chain, KeyId};
+use enclave_wire::{Chain, KeyId, Objects};
 
 use super::list::{LIST_2_40, LIST_3_0};
 use super::process;
@@ -38,6 +39,9 @@ impl Backend for Panicking {
     }
     fn sign(&self, _: SignRequest<'_>, _: Deadline) -> Result<Vec<u8>, SignFailure> {
         panic!("sign")
+    }
+    fn published(&self) -> Option<Arc<Objects>> {
+        panic!("published")
     }
     fn open_sockets(&self) -> Vec<SocketId> {
         panic!("open sockets")

@@ -1,7 +1,9 @@
 //! Each operation of the signing plane as the token asks for it, and the binding of each reply to its request.
 
+use std::sync::Arc;
+
 use enclave_wire::signing::{Entries, Entry, FindByLabel, Label, List, Listing, Page, Reply, Request, Sign, SignError};
-use enclave_wire::{Chain, KeyId};
+use enclave_wire::{Chain, KeyId, Objects};
 
 use super::connection::{Connection, ExchangeError};
 use super::{CallError, Client};
@@ -64,6 +66,12 @@ impl Backend for Client {
                     SignFailure::Unavailable(unavailable(error))
                 }
             })
+    }
+
+    fn published(&self) -> Option<Arc<Objects>> {
+        let mut settings = self.settings.lock();
+        settings.read_objects_again();
+        settings.objects().cloned()
     }
 
     fn open_sockets(&self) -> Vec<SocketId> {

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat};
 use rustix::io::fcntl_dupfd_cloexec;
 
 /// An open directory, and what it was when it was opened.
@@ -30,20 +30,71 @@ impl Directory {
     }
 
     /// The first `limit` bytes of a regular file, and one more where it is longer.
+    pub(super) fn read(&self, file: &Path, limit: usize) -> Option<Vec<u8>> {
+        self.open(file)?.read(limit)
+    }
+
+    /// A regular file.
     ///
     /// A host that closes every descriptor it does not know has made the number mean something else: then there is no file.
-    pub(super) fn read(&self, file: &Path, limit: usize) -> Option<Vec<u8>> {
+    pub(super) fn open(&self, file: &Path) -> Option<Opened> {
         if identity(&self.descriptor)? != self.identity {
             return None;
         }
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         let opened = openat(&self.descriptor, file, flags, Mode::empty()).ok()?;
-        let is_file = FileType::from_raw_mode(fstat(&opened).ok()?.st_mode) == FileType::RegularFile;
+        let stat = fstat(&opened).ok()?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        is_file.then(|| Opened {
+            file: File::from(opened),
+            stamp: Stamp::of(&stat),
+        })
+    }
+}
+
+/// A regular file that is open.
+pub(super) struct Opened {
+    file: File,
+    stamp: Stamp,
+}
+
+impl Opened {
+    /// Which file it is, and in which state.
+    pub(super) fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// Its first `limit` bytes, and one more where it is longer.
+    pub(super) fn read(self, limit: usize) -> Option<Vec<u8>> {
         let limit = limit.saturating_add(1);
         // Room for all of it at once: a vector that grows leaves copies of a secret behind.
         let mut bytes = Vec::with_capacity(limit);
-        let mut file = File::from(opened).take(u64::try_from(limit).ok()?);
-        (is_file && file.read_to_end(&mut bytes).is_ok()).then_some(bytes)
+        let mut file = self.file.take(u64::try_from(limit).ok()?);
+        file.read_to_end(&mut bytes).is_ok().then_some(bytes)
+    }
+}
+
+/// Tells one state of a file from another without reading it. A file that another was renamed over has another number; one that is written
+/// in place has another time, unless that happens twice in one tick of the kernel's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    file: (u64, u64),
+    changed: (i64, u64),
+    length: i64,
+}
+
+impl Stamp {
+    fn of(stat: &Stat) -> Self {
+        Self {
+            file: (stat.st_dev, stat.st_ino),
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+            length: stat.st_size,
+        }
+    }
+
+    /// The length of the file, in bytes.
+    pub(super) fn length(&self) -> Option<usize> {
+        usize::try_from(self.length).ok()
     }
 }
 

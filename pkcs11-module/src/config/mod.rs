@@ -2,17 +2,20 @@
 
 mod credential;
 mod directory;
+mod published;
 mod source;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use enclave_wire::Objects;
 use enclave_wire::address::{Address, AddressError};
 use serde::Deserialize;
 
 pub use credential::Credential;
 use directory::Directory;
+use published::PublishedFile;
 pub use source::{Source, SourceError};
 
 /// What a configuration file says.
@@ -22,6 +25,8 @@ pub struct Config {
     pub endpoints: Vec<Address>,
     /// The credential's file, relative to the configuration's directory.
     pub credential: PathBuf,
+    /// The public objects file, relative to the configuration's directory, if one is to be used.
+    pub objects: Option<PathBuf>,
 }
 
 /// Why a configuration was refused. Its writer is at fault.
@@ -70,20 +75,22 @@ impl FromStr for Config {
         Ok(Self {
             endpoints: endpoints.collect::<Result<_, _>>()?,
             credential: form.credential,
+            objects: form.objects,
         })
     }
 }
 
-/// A configuration that was read, the directory that it came from, and the credential that was there.
+/// A configuration that was read, the directory that it came from, and the credential and the public objects that were there.
 ///
 /// It is read once and kept over fork and `C_Finalize`, since a web server may have dropped its rights or changed its root by the next
-/// `C_Initialize`. Only the credential is read again, through the directory that stays open.
+/// `C_Initialize`. Only credential and public objects are read again, through the directory that stays open.
 #[derive(Clone)]
 pub struct Settings {
     source: PathBuf,
     directory: Arc<Directory>,
     config: Arc<Config>,
     credential: Option<Arc<Credential>>,
+    published: PublishedFile,
 }
 
 impl Settings {
@@ -104,8 +111,10 @@ impl Settings {
             directory: Arc::new(directory),
             config: Arc::new(text.parse()?),
             credential: None,
+            published: PublishedFile::default(),
         };
         settings.read_credential_again();
+        settings.read_objects_again();
         Ok(Some(settings))
     }
 
@@ -126,6 +135,24 @@ impl Settings {
         }
     }
 
+    /// Takes the public objects that are in the file now. Keeps those it has if there is none that can be read.
+    pub fn read_objects_again(&mut self) {
+        if let Some(file) = &self.config.objects {
+            self.published.read_again(&self.directory, file);
+        }
+    }
+
+    /// Takes public objects that a copy of these settings read.
+    pub fn keep_objects(&mut self, objects: Arc<Objects>) {
+        self.published.keep(objects);
+    }
+
+    /// The public objects, if any were ever read.
+    #[must_use]
+    pub fn objects(&self) -> Option<&Arc<Objects>> {
+        self.published.objects()
+    }
+
     /// The endpoints, in order of preference.
     #[must_use]
     pub fn endpoints(&self) -> &[Address] {
@@ -144,9 +171,10 @@ impl Settings {
 struct Form {
     endpoints: Vec<String>,
     credential: PathBuf,
+    objects: Option<PathBuf>,
 }
 
-/// A file of two keys. What is longer is not read.
+/// A file of three keys. What is longer is not read.
 pub const MAX_FILE: usize = 65_536;
 /// An old and a new enclave, side by side.
 const MAX_ENDPOINTS: usize = 2;
@@ -156,11 +184,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_configuration_has_two_keys() {
+    fn a_configuration_has_two_keys_and_may_have_a_third() {
         let text = "endpoints = [\"vsock:16:4430\", \"unix:@lab\"]\ncredential = \"www-data.credential\"\n";
         let config: Config = text.parse().unwrap();
         assert_eq!(config.endpoints.len(), 2);
         assert_eq!(config.credential, Path::new("www-data.credential"));
+        assert_eq!(config.objects, None);
+        let config: Config = format!("{text}objects = \"objects\"\n").parse().unwrap();
+        assert_eq!(config.objects.as_deref(), Some(Path::new("objects")));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What the token asks of the service. The client answers it over a socket, tests answer it from memory.
 
+use std::sync::Arc;
+
 use enclave_wire::signing::{Entry, Label};
-use enclave_wire::{BootId, Chain, KeyId, KeyType, Mechanism};
+use enclave_wire::{BootId, Chain, KeyId, KeyType, Mechanism, Objects};
 
 use super::deadline::Deadline;
 
@@ -21,6 +23,10 @@ pub trait Backend: Send + Sync {
 
     /// A signature as long as the key's type says.
     fn sign(&self, request: SignRequest<'_>, deadline: Deadline) -> Result<Vec<u8>, SignFailure>;
+
+    /// What the agent wrote down of the service's keys, for the time when the service cannot be asked. The same value again where
+    /// nothing new was written; none where nothing ever was.
+    fn published(&self) -> Option<Arc<Objects>>;
 
     /// The sockets that are open now, without waiting for any lock: a forked child closes its copies of them.
     fn open_sockets(&self) -> Vec<SocketId>;

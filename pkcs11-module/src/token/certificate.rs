@@ -1,6 +1,9 @@
 //! A certificate taken apart into the values that Cryptoki's attributes want. It is not verified: the service did, and clients do.
 
-use enclave_wire::KeyId;
+use std::sync::Arc;
+
+use enclave_wire::signing::Label;
+use enclave_wire::{Chain, KeyId};
 use sha2::{Digest, Sha256};
 
 use super::der::{Der, NotDer, only, tag};
@@ -20,6 +23,16 @@ pub struct Certificate {
 }
 
 impl Certificate {
+    /// Takes the chain of a key of this label apart.
+    pub(super) fn chain(chain: &Chain, label: &Label) -> Result<Vec<Arc<Self>>, NotDer> {
+        let places = chain.certificates().iter().enumerate();
+        let certificates = places.map(|(place, der)| match place {
+            0 => Self::leaf(der.as_bytes(), label.as_str()).map(Arc::new),
+            _ => Self::issuer(der.as_bytes()).map(Arc::new),
+        });
+        certificates.collect()
+    }
+
     /// Takes a leaf apart. It has its key's label.
     pub(super) fn leaf(der: &[u8], label: &str) -> Result<Self, NotDer> {
         let mut certificate = Self::parse(der)?;

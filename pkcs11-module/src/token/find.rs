@@ -1,5 +1,8 @@
 //! Finding objects: what is asked of the service, and what is answered while it is away.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use cryptoki_sys::CK_OBJECT_HANDLE;
 use enclave_wire::KeyId;
 use enclave_wire::signing::Label;
@@ -9,12 +12,13 @@ use super::deadline::Deadline;
 use super::inventory::Inventory;
 use super::lock::Lock;
 use super::object::Object;
+use super::published::Published;
 use super::template::{Query, Template};
 
 /// Finds every object that matches, in the service's order.
 ///
-/// While the service is away this process's own knowledge answers, so that a server starts and reloads without it. Where that is not
-/// enough to say more than "nothing", the call fails instead.
+/// While the service is away this process's own knowledge and the public objects file answer, so that a server starts and reloads without
+/// it. Where they are not enough to say more than "nothing", the call fails instead.
 pub(super) fn find(
     backend: &dyn Backend,
     inventory: &Lock<Inventory>,
@@ -90,29 +94,47 @@ impl Search<'_> {
     fn listing(&self) -> Result<Vec<KeyId>, Unavailable> {
         let known = self.inventory.lock().snapshot();
         let answer = self.backend.list(known, self.deadline);
-        let mut inventory = self.inventory.lock();
-        let learned = answer.and_then(|listed| inventory.learn_listing(listed));
-        match (learned, inventory.listed()) {
-            (Ok(()) | Err(_), Some(ids)) => Ok(ids),
-            (Ok(()), None) => Err(Unavailable::Protocol),
-            (Err(away), None) => Err(away),
+        let learned = answer.and_then(|listed| self.inventory.lock().learn_listing(listed));
+        let away = match learned {
+            Ok(()) => return self.inventory.lock().listed().ok_or(Unavailable::Protocol),
+            Err(away) => away,
+        };
+        let published = self.published(away);
+        let heard = self.inventory.lock().listed();
+        if heard.is_none() && published.ids().next().is_none() {
+            return Err(away);
         }
+        // The file names the live generations alone, and what was heard may be old: only both together are all.
+        let mut ids = heard.unwrap_or_default();
+        let heard: BTreeSet<_> = ids.iter().copied().collect();
+        ids.extend(published.ids().filter(|id| !heard.contains(id)));
+        Ok(ids)
     }
 
     fn by_id(&self, id: KeyId) -> Result<Vec<KeyId>, Unavailable> {
         let answer = self.backend.find_by_id(id, self.deadline);
-        let mut inventory = self.inventory.lock();
-        let learned = answer.and_then(|entry| inventory.learn_keys(entry.into_iter().collect()));
-        learned.or_else(|away| if inventory.knows(&id) { Ok(vec![id]) } else { Err(away) })
+        let learned = answer.and_then(|entry| self.inventory.lock().learn_keys(entry.into_iter().collect()));
+        learned.or_else(|away| {
+            let published = self.published(away);
+            let is_known = published.key(&id).is_some() || self.inventory.lock().knows(&id);
+            if is_known { Ok(vec![id]) } else { Err(away) }
+        })
     }
 
+    /// Of a label the file knows more than this process heard: it is written again with each new generation. But a generation that was
+    /// heard to be superseded never lives again.
     fn by_label(&self, label: &Label) -> Result<Vec<KeyId>, Unavailable> {
         let answer = self.backend.find_by_label(label, self.deadline);
-        let mut inventory = self.inventory.lock();
-        let learned = answer.and_then(|entries| inventory.learn_keys(entries));
-        learned.or_else(|away| match inventory.labelled(label) {
-            none if none.is_empty() => Err(away),
-            known => Ok(known),
+        let learned = answer.and_then(|entries| self.inventory.lock().learn_keys(entries));
+        learned.or_else(|away| {
+            let published = self.published(away);
+            let inventory = self.inventory.lock();
+            let current = published.labelled(label).filter(|id| !inventory.contradicts(id, label));
+            let mut known: Vec<_> = current.collect();
+            if known.is_empty() {
+                known = inventory.labelled(label);
+            }
+            if known.is_empty() { Err(away) } else { Ok(known) }
         })
     }
 
@@ -120,14 +142,36 @@ impl Search<'_> {
         let mut objects = Vec::new();
         for id in ids {
             let answer = self.backend.chain(*id, self.deadline);
-            let mut inventory = self.inventory.lock();
-            let learned = answer.and_then(|chain| inventory.learn_chain(*id, &chain));
-            if !inventory.knows_chain(id) {
-                learned?;
+            let learned = answer.and_then(|chain| self.inventory.lock().learn_chain(*id, &chain));
+            if let Err(away) = learned {
+                let published = self.published(away);
+                let is_known = published.chain(id).is_some() || self.inventory.lock().knows_chain(id);
+                if !is_known {
+                    return Err(away);
+                }
             }
-            objects.extend(inventory.certificates(id));
+            objects.extend(self.inventory.lock().certificates(id));
         }
         Ok(objects)
+    }
+
+    /// What the agent wrote down, where it counts: while the service could not be asked. Anyone may read the file, so a service that was
+    /// asked and refuses this process, or that is none, must not be overruled by it: no key appears to whom the service shows none.
+    fn published(&self, why: Unavailable) -> Arc<Published> {
+        match why {
+            Unavailable::Protocol | Unavailable::Refused => Arc::default(),
+            Unavailable::Unreachable | Unavailable::Busy | Unavailable::Stalled => {
+                let known = self.inventory.lock().published();
+                match self.backend.published() {
+                    Some(source) if !known.came_from(&source) => {
+                        let published = Arc::new(Published::new(source, &known));
+                        self.inventory.lock().learn_published(published.clone());
+                        published
+                    }
+                    Some(_) | None => known,
+                }
+            }
+        }
     }
 }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use cryptoki_sys::CK_OBJECT_HANDLE;
 use enclave_wire::signing::{Entry, Label};
-use enclave_wire::{Chain, KeyId};
+use enclave_wire::{Chain, KeyId, Objects};
 
 use super::backend::{Listed, Snapshot, Unavailable};
 use super::certificate::Certificate;
 use super::object::Object;
 use super::public_key::Key;
+use super::published::Published;
 
 /// Keys and certificates, as last heard. It answers attributes and `C_SignInit` without a round trip, and finds while the service is
 /// away. A forked child begins with a copy.
@@ -20,6 +21,8 @@ pub struct Inventory {
     listing: Option<(Snapshot, Vec<KeyId>)>,
     keys: BTreeMap<KeyId, Arc<Key>>,
     chains: BTreeMap<KeyId, Vec<Arc<Certificate>>>,
+    /// What the agent wrote down. Kept apart from what the service said: where the service refuses, it does not count.
+    published: Arc<Published>,
     /// Every object ever seen, so that a handle given out keeps its meaning when its key is listed no more.
     objects: BTreeMap<CK_OBJECT_HANDLE, Object>,
 }
@@ -58,16 +61,7 @@ impl Inventory {
         let Some(key) = self.keys.get(&id) else {
             return Ok(());
         };
-        let label = key.entry.label();
-        let mut certificates = Vec::new();
-        for (place, der) in chain.certificates().iter().enumerate() {
-            let certificate = if place == 0 {
-                Certificate::leaf(der.as_bytes(), label.as_str())
-            } else {
-                Certificate::issuer(der.as_bytes())
-            };
-            certificates.push(Arc::new(certificate.map_err(|_not_der| Unavailable::Protocol)?));
-        }
+        let certificates = Certificate::chain(chain, &key.entry.label()).map_err(|_not_der| Unavailable::Protocol)?;
         for certificate in &certificates {
             self.remember(Object::Certificate(certificate.clone()));
         }
@@ -75,37 +69,71 @@ impl Inventory {
         Ok(())
     }
 
+    /// Takes in what the agent wrote down. It changes no object that the service itself spoke of.
+    pub(super) fn learn_published(&mut self, published: Arc<Published>) {
+        for (key, chain) in published.keys() {
+            if !self.knows(&key.entry.id) {
+                self.remember(Object::PrivateKey(key.clone()));
+                self.remember(Object::PublicKey(key.clone()));
+            }
+            if !self.knows_chain(&key.entry.id) {
+                for certificate in chain {
+                    self.remember(Object::Certificate(certificate.clone()));
+                }
+            }
+        }
+        self.published = published;
+    }
+
+    /// What the agent wrote down, as it was last taken in.
+    pub(super) fn published(&self) -> Arc<Published> {
+        self.published.clone()
+    }
+
+    /// The contents of the public objects file that were taken in last.
+    #[must_use]
+    pub fn published_source(&self) -> Option<Arc<Objects>> {
+        self.published.source()
+    }
+
     /// The keys that are listed, where a listing was ever heard.
     pub(super) fn listed(&self) -> Option<Vec<KeyId>> {
         self.listing.as_ref().map(|(_, ids)| ids.clone())
     }
 
-    /// The keys of a label among those known.
+    /// The keys of a label among those that the service spoke of.
     pub(super) fn labelled(&self, label: &Label) -> Vec<KeyId> {
         let keys = self.keys.values().filter(|key| key.entry.label() == *label);
         keys.map(|key| key.entry.id).collect()
     }
 
-    /// Whether a key is known.
+    /// Whether the service ever gave this key another label than this.
+    pub(super) fn contradicts(&self, id: &KeyId, label: &Label) -> bool {
+        self.keys.get(id).is_some_and(|key| key.entry.label() != *label)
+    }
+
+    /// Whether the service ever spoke of a key.
     pub(super) fn knows(&self, id: &KeyId) -> bool {
         self.keys.contains_key(id)
     }
 
-    /// Whether a key's chain was ever heard.
+    /// Whether the service ever gave a key's chain.
     pub(super) fn knows_chain(&self, id: &KeyId) -> bool {
         self.chains.contains_key(id)
     }
 
     /// The private and the public object of a key.
     pub(super) fn key_objects(&self, id: &KeyId) -> Vec<Object> {
-        self.keys.get(id).map_or_else(Vec::new, |key| {
+        let key = self.keys.get(id).or_else(|| self.published.key(id));
+        key.map_or_else(Vec::new, |key| {
             vec![Object::PrivateKey(key.clone()), Object::PublicKey(key.clone())]
         })
     }
 
     /// The certificates of a key, leaf first.
     pub(super) fn certificates(&self, id: &KeyId) -> Vec<Object> {
-        let chain = self.chains.get(id).map(Vec::as_slice).unwrap_or_default();
+        let chain = self.chains.get(id).map(Vec::as_slice);
+        let chain = chain.or_else(|| self.published.chain(id)).unwrap_or_default();
         chain.iter().cloned().map(Object::Certificate).collect()
     }
 

@@ -1,10 +1,11 @@
 //! A service in memory, and keys and certificates that are right in form alone: nothing here was ever a key.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use enclave_wire::identity::Certificate as CertificateBytes;
+use enclave_wire::objects::Object;
 use enclave_wire::signing::{Entry, Label};
-use enclave_wire::{BootId, Chain, KeyId, KeyType, Name, Spki, State, Usage};
+use enclave_wire::{BootId, Chain, KeyId, KeyType, Name, Objects, Spki, State, Usage};
 use sha2::{Digest, Sha256};
 
 use super::backend::{Backend, Listed, SignFailure, SignRequest, Snapshot, SocketId, Unavailable};
@@ -20,6 +21,7 @@ struct Contents {
     version: u64,
     entries: Vec<Entry>,
     chains: Vec<(KeyId, Chain)>,
+    published: Option<Arc<Objects>>,
     away: Option<Unavailable>,
     refusal: Option<SignFailure>,
     calls: Vec<String>,
@@ -40,6 +42,33 @@ impl Memory {
             .map(|der| CertificateBytes::try_from(der.to_vec()).unwrap());
         let chain = Chain::try_from(certificates.collect::<Vec<_>>()).unwrap();
         self.0.lock().unwrap().chains.push((id, chain));
+    }
+
+    pub(crate) fn add(&self, entry: Entry) {
+        let mut memory = self.0.lock().unwrap();
+        memory.version = memory.version.saturating_add(1);
+        memory.entries.push(entry);
+    }
+
+    pub(crate) fn remove(&self, id: KeyId) {
+        let mut memory = self.0.lock().unwrap();
+        memory.version = memory.version.saturating_add(1);
+        memory.entries.retain(|entry| entry.id != id);
+    }
+
+    /// Writes down what there is now, as the agent does.
+    pub(crate) fn publish(&self) {
+        let mut memory = self.0.lock().unwrap();
+        let live = memory.entries.iter().filter(|entry| entry.state == State::Live);
+        let objects = live.map(|entry| {
+            let chain = memory.chains.iter().find(|(key, _)| *key == entry.id);
+            Object {
+                entry: entry.clone(),
+                chain: chain.map(|(_, chain)| chain.clone()).unwrap_or_default(),
+            }
+        });
+        let objects: Vec<_> = objects.collect();
+        memory.published = Some(Arc::new(objects.try_into().unwrap()));
     }
 
     pub(crate) fn set_state(&self, id: KeyId, state: State) {
@@ -81,7 +110,7 @@ impl Memory {
     }
 }
 
-impl Backend for std::sync::Arc<Memory> {
+impl Backend for Arc<Memory> {
     fn list(&self, known: Option<Snapshot>, deadline: Deadline) -> Result<Listed, Unavailable> {
         (**self).list(known, deadline)
     }
@@ -96,6 +125,9 @@ impl Backend for std::sync::Arc<Memory> {
     }
     fn sign(&self, request: SignRequest<'_>, deadline: Deadline) -> Result<Vec<u8>, SignFailure> {
         (**self).sign(request, deadline)
+    }
+    fn published(&self) -> Option<Arc<Objects>> {
+        (**self).published()
     }
     fn open_sockets(&self) -> Vec<SocketId> {
         Vec::new()
@@ -149,6 +181,10 @@ impl Backend for Memory {
             (None, signature)
         })
         .map_err(SignFailure::Unavailable)
+    }
+
+    fn published(&self) -> Option<Arc<Objects>> {
+        self.0.lock().unwrap().published.clone()
     }
 
     fn open_sockets(&self) -> Vec<SocketId> {

@@ -15,6 +15,7 @@ mod mechanism;
 pub(crate) mod memory;
 mod object;
 mod public_key;
+mod published;
 mod session;
 mod sign;
 mod template;

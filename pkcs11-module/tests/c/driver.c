@@ -501,6 +501,84 @@ static void scenario_steady(void)
 	EXPECT(chdir("/mark"), -1UL);
 }
 
+/* All that the token says of an object, attribute by attribute, in hexadecimal. */
+static void say_attributes(ulong_ session, ulong_ object)
+{
+	static const ulong_ kinds[] = {
+		0x0 /* class */, 0x3 /* label */, 0x11 /* value */, 0x81 /* issuer */, 0x82 /* serial */, 0x100 /* key type */,
+		0x101 /* subject */, 0x102 /* id */, 0x108 /* sign */, 0x180 /* EC parameters */, 0x181 /* EC point */,
+		0x129 /* public key info */, 0x40000600 /* allowed mechanisms */,
+	};
+	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+		unsigned char value[2048];
+		struct attribute attribute = { kinds[i], value, sizeof value };
+		printf(" %lx:", module->f[GET_ATTRIBUTE_VALUE](session, object, &attribute, 1UL));
+		for (ulong_ at = 0; attribute.length != (ulong_)-1 && at < attribute.length; at++)
+			printf("%02x", value[at]);
+	}
+}
+
+/* Says the handles of all objects, or of the private keys of a label, behind the code of the search. */
+static void say_found(ulong_ session, const char *label)
+{
+	ulong_ class = 3, found[64], count = 0;
+	struct attribute template[] = { { 0, &class, sizeof class }, { 3, (void *)label, strlen(label) } };
+	ulong_ rv = module->f[FIND_INIT](session, template, *label ? 2UL : 0UL);
+	printf(" %lx", rv);
+	if (rv != OK)
+		return;
+	EXPECT(module->f[FIND](session, found, 64UL, &count), OK);
+	EXPECT(module->f[FIND_FINAL](session), OK);
+	for (ulong_ i = 0; i < count; i++)
+		printf(" %lu", found[i]);
+}
+
+/* Does what is read, a word and an argument a line, and says what came of it. The one scenario that speaks. */
+static void scenario_obey(void)
+{
+	char line[256], word[16], argument[224];
+	ulong_ session = 0;
+	while (fgets(line, sizeof line, stdin)) {
+		argument[0] = 0;
+		if (sscanf(line, "%15s %223s", word, argument) < 1)
+			continue;
+		ulong_ object = strtoul(argument, NULL, 10);
+		printf("%s", word);
+		if (strcmp(word, "initialize") == 0) {
+			printf(" %lx", initialize());
+			session = open_session();
+		} else if (strcmp(word, "finalize") == 0) {
+			printf(" %lx", module->f[FINALIZE](NULL));
+		} else if (strcmp(word, "token") == 0) {
+			ulong_ count = 0;
+			printf(" %lx", module->f[GET_SLOT_LIST](1, NULL, &count));
+			printf(" %lu", count);
+		} else if (strcmp(word, "find") == 0) {
+			say_found(session, argument);
+		} else if (strcmp(word, "attributes") == 0) {
+			say_attributes(session, object);
+		} else if (strcmp(word, "sign") == 0) {
+			printf(" %lx", sign(session, object));
+		} else if (strcmp(word, "jail") == 0) {
+			EXPECT(chroot(argument), 0);
+			EXPECT(chdir("/"), 0);
+			EXPECT(setuid(65534), 0);
+		} else if (strcmp(word, "fork") == 0) {
+			/* The child goes on; the parent waits for its end. */
+			fflush(stdout);
+			pid_t child = fork();
+			if (child != 0) {
+				join(child);
+				return;
+			}
+		} else {
+			_exit(2);
+		}
+		printf("\n");
+		fflush(stdout);
+	}
+}
+
 int main(int count, char **arguments)
 {
 	if (count != 4)
@@ -522,7 +600,7 @@ int main(int count, char **arguments)
 		{ "null-unconfigured", scenario_null_unconfigured },
 		{ "malformed", scenario_malformed }, { "at-exit", scenario_at_exit }, { "exit-at-once", scenario_exit_at_once },
 		{ "threads", scenario_threads }, { "signals", scenario_signals }, { "leave-alone", scenario_leave_alone },
-		{ "steady", scenario_steady },
+		{ "steady", scenario_steady }, { "obey", scenario_obey },
 	};
 	for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++)
 		if (strcmp(name, scenarios[i].name) == 0) {

@@ -15,8 +15,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use enclave_wire::credential::Secret;
+use enclave_wire::objects::Object;
 use enclave_wire::signing::{Entries, Entry, Listing, Page, Reply, Request, SignError, Signature};
-use enclave_wire::{BootId, Chain, KeyId, KeyType, Name, Spki, State, Usage};
+use enclave_wire::{BootId, Chain, KeyId, KeyType, Name, Objects, Spki, State, Usage};
 use sha2::{Digest, Sha256};
 
 pub(crate) use wire::{Verifying, read_frame};
@@ -92,9 +93,12 @@ impl Fake {
 
     /// One that does not know the credential, and takes whoever comes.
     pub(crate) fn impostor() -> Self {
-        let home = Home::new();
-        let verifying = Verifying::impostor();
-        Self::with(home, 1, verifying, |_| Act::Honest)
+        Self::impostor_at(Home::new())
+    }
+
+    /// The same, in a home that is there already.
+    pub(crate) fn impostor_at(home: Home) -> Self {
+        Self::with(home, 1, Verifying::impostor(), |_| Act::Honest)
     }
 
     /// A service in a home that is there already, as a restarted one is.
@@ -143,6 +147,20 @@ impl Fake {
 
     pub(crate) fn set_page(&self, entries: usize) {
         self.core.page.store(entries, Ordering::SeqCst);
+    }
+
+    /// The public objects file that the agent would write.
+    pub(crate) fn objects(&self) -> Objects {
+        let entries = self.core.entries.lock().unwrap();
+        let chains = self.core.chains.lock().unwrap();
+        let objects = entries.1.iter().map(|entry| {
+            let chain = chains.iter().find(|(key, _)| *key == entry.id);
+            Object {
+                entry: entry.clone(),
+                chain: chain.map(|(_, chain)| chain.clone()).unwrap_or_default(),
+            }
+        });
+        Objects::try_from(objects.collect::<Vec<_>>()).unwrap()
     }
 
     pub(crate) fn install(&self, id: KeyId, chain: Chain) {
@@ -346,8 +364,14 @@ impl Home {
     }
 
     pub(crate) fn write_config(&self, endpoints: &[&str]) {
-        let text = format!("endpoints = {endpoints:?}\ncredential = \"credential\"\n");
+        let text = format!("endpoints = {endpoints:?}\ncredential = \"credential\"\nobjects = \"objects\"\n");
         std::fs::write(self.config(), text).unwrap();
+    }
+
+    /// Puts a public objects file of these bytes in place, as the agent does.
+    pub(crate) fn write_objects(&self, bytes: &[u8]) {
+        std::fs::write(self.path().join("objects.new"), bytes).unwrap();
+        std::fs::rename(self.path().join("objects.new"), self.path().join("objects")).unwrap();
     }
 
     fn secret(&self) -> Secret {
