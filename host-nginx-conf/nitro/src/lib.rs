@@ -13,6 +13,7 @@ mod exec;
 pub mod image;
 mod json;
 pub mod pcr;
+pub mod supervisor;
 
 pub use self::adopt::{Adoption, Difference, Refusal, adopt};
 pub use self::cli::{Cli, NitroCli, RunOptions, Which};
@@ -21,6 +22,7 @@ pub use self::enclave::{Description, Enclave, Flags, State};
 pub use self::error::{Complaint, NitroError};
 pub use self::image::{ImageError, image_measurements};
 pub use self::pcr::{Measurements, Pcr};
+pub use self::supervisor::{Clock, Event, SystemClock, Wake, notify_systemd, supervise};
 
 /// A directory of a test's own, whose name two tests never share.
 #[cfg(test)]
