@@ -46,18 +46,16 @@ pub(super) fn find(
     Ok(matching(template, objects, inventory))
 }
 
-/// Learns which keys there are.
-pub(super) fn list(
-    backend: &dyn Backend,
-    inventory: &Lock<Inventory>,
-    deadline: Deadline,
-) -> Result<Vec<KeyId>, Unavailable> {
+/// Learns which keys there are: from the service, or, and then it says why, from what the agent wrote down.
+pub(super) fn learn(backend: &dyn Backend, inventory: &Lock<Inventory>, deadline: Deadline) -> Result<(), Unavailable> {
     let search = Search {
         backend,
         inventory,
         deadline,
     };
-    search.listing()
+    search.learn_listing().inspect_err(|away| {
+        search.published(*away);
+    })
 }
 
 /// The handles of those that match, each once: two chains may share an issuer.
@@ -91,11 +89,14 @@ impl Search<'_> {
     }
 
     /// No lock is held while the service is asked: other threads sign meanwhile.
-    fn listing(&self) -> Result<Vec<KeyId>, Unavailable> {
+    fn learn_listing(&self) -> Result<(), Unavailable> {
         let known = self.inventory.lock().snapshot();
         let answer = self.backend.list(known, self.deadline);
-        let learned = answer.and_then(|listed| self.inventory.lock().learn_listing(listed));
-        let away = match learned {
+        answer.and_then(|listed| self.inventory.lock().learn_listing(listed))
+    }
+
+    fn listing(&self) -> Result<Vec<KeyId>, Unavailable> {
+        let away = match self.learn_listing() {
             Ok(()) => return self.inventory.lock().listed().ok_or(Unavailable::Protocol),
             Err(away) => away,
         };

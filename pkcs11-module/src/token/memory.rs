@@ -71,6 +71,10 @@ impl Memory {
         memory.published = Some(Arc::new(objects.try_into().unwrap()));
     }
 
+    pub(crate) fn publish_these(&self, objects: Objects) {
+        self.0.lock().unwrap().published = Some(Arc::new(objects));
+    }
+
     pub(crate) fn set_state(&self, id: KeyId, state: State) {
         let mut memory = self.0.lock().unwrap();
         memory.version = memory.version.saturating_add(1);

@@ -165,8 +165,13 @@ impl Token {
         if known.is_some() {
             return Ok(known);
         }
-        find::list(self.backend_of(SLOT)?, &self.inventory, Deadline::within(CALL))?;
-        Ok(self.inventory.lock().object(handle))
+        let learned = find::learn(self.backend_of(SLOT)?, &self.inventory, Deadline::within(CALL));
+        let known = self.inventory.lock().object(handle);
+        // Without the service's word an unknown handle is not known to be wrong.
+        if known.is_none() {
+            learned?;
+        }
+        Ok(known)
     }
 
     /// `C_FindObjectsInit`: here, not in `C_FindObjects`, the service is asked, so that a failure has a place to show.

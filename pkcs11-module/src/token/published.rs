@@ -78,10 +78,10 @@ fn taken_apart(object: &Object) -> Result<(KeyId, Known), NotDer> {
 mod tests {
     use cryptoki_sys as ck;
     use cryptoki_sys::CK_OBJECT_HANDLE;
-    use enclave_wire::State;
     use enclave_wire::signing::Entry;
+    use enclave_wire::{Objects, State};
 
-    use super::super::backend::Unavailable;
+    use super::super::backend::{Backend, Unavailable};
     use super::super::deadline::{CALL, Deadline};
     use super::super::find::find;
     use super::super::inventory::Inventory;
@@ -242,5 +242,23 @@ mod tests {
         fresh.service.publish();
         fresh.service.leave(Unavailable::Unreachable);
         assert_eq!(fresh.find(&[]), Err(Unavailable::Unreachable));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn threat_49_no_file_panics(edits in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), proptest::prelude::any::<u8>()), 1..4)) {
+            let fixture = Fixture::new();
+            let mut file = fixture.service.published().unwrap().to_file();
+            for (at, byte) in edits {
+                let at = at.index(file.len());
+                file[at] = byte;
+            }
+            if let Ok(objects) = Objects::parse(&file) {
+                fixture.service.publish_these(objects);
+            }
+            fixture.service.leave(Unavailable::Unreachable);
+            let _ = fixture.find(&[]);
+            let _ = fixture.by_label("www");
+        }
     }
 }

@@ -251,3 +251,19 @@ fn a_handle_of_a_process_that_knew_the_key_means_it_here_too() {
         Err(Error::KeyHandleInvalid)
     );
 }
+
+#[test]
+fn threat_57_while_the_service_is_away_an_unknown_handle_is_not_said_to_be_wrong() {
+    let key = Fixture::new().object("ec", ck::CKO_PRIVATE_KEY);
+    let service = Arc::new(Memory::new(vec![p256("ec", 1)]));
+    let token = Token::new(Some(Box::new(service.clone())), Inventory::default());
+    let session = token.open_session(SLOT, ck::CKF_SERIAL_SESSION).unwrap();
+    let init = |key| token.sign_init(session, ck::CKM_ECDSA_SHA256, &[], key);
+    service.leave(Unavailable::Unreachable);
+    assert_eq!(init(key), Err(Error::Device(Unavailable::Unreachable)));
+    service.publish();
+    assert_eq!(init(key ^ 4), Err(Error::Device(Unavailable::Unreachable)));
+    assert_eq!(init(key), Ok(()));
+    let signed = token.sign(session, b"m", Room::Bytes(64));
+    assert_eq!(signed, Err(Error::Device(Unavailable::Unreachable)));
+}
