@@ -208,7 +208,7 @@ pub(crate) fn bounded(text: &str, limit: usize) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control());
     let mut line = String::new();
     for word in words.filter(|word| !word.is_empty()) {
-        if line.len() + word.len() > limit {
+        if line.len().saturating_add(word.len()) > limit {
             line.push_str(" …");
             break;
         }

@@ -48,7 +48,7 @@ pub(crate) fn run(command: &mut Command, patience: Duration) -> Result<Ended, Ex
 }
 
 fn watch(child: &mut Child, patience: Duration) -> Result<Ended, ExecError> {
-    let end = Instant::now() + patience;
+    let begun = Instant::now();
     let own = Pid::from_child(child);
     let exit = pidfd_open(own, PidfdFlags::empty()).map_err(|error| ExecError::Wait(error.into()))?;
     let mut stdout = Stream::of(child.stdout.take());
@@ -59,7 +59,7 @@ fn watch(child: &mut Child, patience: Duration) -> Result<Ended, ExecError> {
         let left = if over {
             Duration::ZERO
         } else {
-            end.saturating_duration_since(Instant::now())
+            patience.saturating_sub(begun.elapsed())
         };
         if left.is_zero() && !over {
             return Err(ExecError::TimedOut { stderr: stderr.bytes });

@@ -4,6 +4,11 @@
 //! agent looks whether it runs and ends one that no longer answers; `enclave-tlsctl check` reads the facts of the parent instance
 //! and says the exact edit.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects)
+)]
+
 pub mod adopt;
 pub mod cli;
 pub mod codes;
@@ -12,6 +17,7 @@ pub mod error;
 mod exec;
 pub mod image;
 mod json;
+pub mod machine;
 pub mod pcr;
 pub mod supervisor;
 
