@@ -92,7 +92,7 @@ pub(crate) fn read(form: Option<Table<Form>>, reading: &mut Reading) -> Result<A
 fn socket(given: Option<Word>, key: &'static str, default: &str, reading: &mut Reading) -> Result<PathBuf, Refused> {
     let at = given.as_ref().map(Spanned::span);
     let path = reading.word_or(given, key, default, |text| match paths::parse(text)? {
-        path if text.len() > MAX_SOCKET_PATH => Err(format!("{}: {SOCKET_PATH}", path.display())),
+        _ if text.len() > MAX_SOCKET_PATH => Err(SOCKET_PATH.to_owned()),
         path => Ok((path, Address::UnixPath(text.to_owned()))),
     });
     path.map(|(path, address)| {

@@ -1,18 +1,18 @@
 //! `[[certificates]]`: what is served, and where its key comes from.
 
+mod source;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
 
 use enclave_wire::control::S3Object;
-use enclave_wire::log::Text;
 use enclave_wire::{DnsName, KeyType, Name, Usage};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::aws::{self, Aws, KmsKey};
+use crate::aws::{Aws, KmsKey};
 use crate::form::{Table, Word};
-use crate::paths;
 use crate::reading::{Reading, Refused};
 use crate::servers::{KeyAccess, Server};
 
@@ -147,7 +147,7 @@ fn one(form: Form, table: Range<usize>, around: &Around<'_>, reading: &mut Readi
         (Ok(usage), Ok(servers)) => fits(*usage, servers, around, &usage_at.unwrap_or(place.at.clone()), reading),
         (Err(_), _) | (_, Err(_)) => Ok(()),
     };
-    let from = FromForm {
+    let from = source::FromForm {
         key_type: form.key_type,
         bundle: form.bundle,
         s3: form.s3,
@@ -155,7 +155,7 @@ fn one(form: Form, table: Range<usize>, around: &Around<'_>, reading: &mut Readi
         kms_key: form.kms_key,
     };
     let source_at = form.source.as_ref().map(Spanned::span);
-    let source = source(form.source, from, &place, around, reading);
+    let source = source::read(form.source, from, &place, around, reading);
     let required = matches!(&source, Ok(Source::Csr { .. }));
     let dns_names = dns_names(form.dns_names, required, &place, reading);
     let needs_aws = sealed_at.or(source_at.filter(|_| matches!(&source, Ok(Source::Bundle { .. }))));
@@ -178,166 +178,6 @@ fn one(form: Form, table: Range<usize>, around: &Around<'_>, reading: &mut Readi
 struct Place {
     at: Range<usize>,
     called: String,
-}
-
-struct FromForm {
-    key_type: Option<Word>,
-    bundle: Option<Word>,
-    s3: Option<Word>,
-    region: Option<Word>,
-    kms_key: Option<Word>,
-}
-
-fn source(
-    source: Option<Word>,
-    form: FromForm,
-    place: &Place,
-    around: &Around<'_>,
-    reading: &mut Reading,
-) -> Result<Source, Refused> {
-    let Some(word) = source else {
-        let Place { at, called } = place;
-        return Err(reading.wrong(
-            at.clone(),
-            format!("certificate {called} has no source: add source = \"csr\" or \"bundle\""),
-        ));
-    };
-    let is_csr = reading.word(word, "source", |text| match text {
-        "csr" => Ok(true),
-        "bundle" => Ok(false),
-        _ => Err("write csr (the key is born in the enclave) or bundle (it comes through KMS)".to_owned()),
-    })?;
-    if is_csr {
-        csr(form, place, reading)
-    } else {
-        bundle(form, place, around, reading)
-    }
-}
-
-fn csr(form: FromForm, place: &Place, reading: &mut Reading) -> Result<Source, Refused> {
-    let FromForm {
-        key_type,
-        bundle,
-        s3,
-        region,
-        kms_key,
-    } = form;
-    let strangers = [("bundle", bundle), ("s3", s3), ("region", region), ("kms_key", kms_key)];
-    let outcome = not_for("csr", "bundle", strangers, reading);
-    let key_type = match key_type {
-        Some(key_type) => reading.word(key_type, "key_type", key_type_of),
-        None => {
-            let Place { at, called } = place;
-            Err(reading.wrong(
-                at.clone(),
-                format!("certificate {called} has no key_type: add key_type = \"p-256\""),
-            ))
-        }
-    };
-    outcome?;
-    Ok(Source::Csr { key_type: key_type? })
-}
-
-fn bundle(form: FromForm, place: &Place, around: &Around<'_>, reading: &mut Reading) -> Result<Source, Refused> {
-    let Place { at, called } = place;
-    let mut outcome = not_for("bundle", "csr", [("key_type", form.key_type)], reading);
-    let from = match (form.bundle, form.s3) {
-        (Some(_), Some(s3)) => {
-            Err(reading.wrong(s3.span(), "a bundle is in one place: remove either bundle or s3"))
-        }
-        (None, None) => Err(reading.wrong(
-            at.clone(),
-            format!("certificate {called} does not say where its bundle is: add bundle = \"/PATH\", or s3 = \"s3://BUCKET/KEY\" and region"),
-        )),
-        (Some(file), None) => {
-            if let Some(region) = &form.region {
-                outcome = Err(reading.wrong(region.span(), "region is of s3, and this bundle is a file: remove it"));
-            }
-            paths::read(file, "bundle", reading).map(BundlePlace::File)
-        }
-        (None, Some(s3)) => object(s3, form.region, around, reading),
-    };
-    let kms_key = match form.kms_key {
-        Some(key) => {
-            let written = key.span();
-            let key = reading.word(key, "kms_key", |text| text.parse::<KmsKey>().map_err(|why| why.to_string()));
-            if let (Ok(key), Some(Some(Aws { kms_host: None, .. }))) = (&key, around.aws) {
-                reading.must_be_allowed(written, "kms_key", &key.standard_host());
-            }
-            key
-        }
-        None => Err(reading.wrong(
-            at.clone(),
-            format!("certificate {called} has no kms_key: add kms_key = \"arn:aws:kms:…\", the key that the bundle is encrypted under"),
-        )),
-    };
-    outcome?;
-    Ok(Source::Bundle {
-        from: from?,
-        kms_key: kms_key?,
-    })
-}
-
-fn object(s3: Word, region: Option<Word>, around: &Around<'_>, reading: &mut Reading) -> Result<BundlePlace, Refused> {
-    let at = s3.span();
-    let Some(region) = region else {
-        return Err(reading.wrong(at, "s3 has no region: add region = \"…\", the bucket's, as us-east-1"));
-    };
-    let region = reading.word(region, "region", |text| {
-        let region = text.to_owned();
-        if aws::is_region(text) {
-            Ok(region)
-        } else {
-            Err("write the bucket's region, as us-east-1".to_owned())
-        }
-    });
-    let object = reading.word(s3, "s3", |text| {
-        let (bucket, key) = text
-            .strip_prefix("s3://")
-            .and_then(|rest| rest.split_once('/'))
-            .ok_or(OBJECT)?;
-        let is_bucket = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
-        let is_printable = |b: u8| b == b' ' || b.is_ascii_graphic();
-        let fits = (3..=63).contains(&bucket.len()) && (1..=1_024).contains(&key.len());
-        if fits && bucket.bytes().all(is_bucket) && key.bytes().all(is_printable) {
-            Ok((bucket.to_owned(), key.to_owned()))
-        } else {
-            Err(OBJECT.to_owned())
-        }
-    });
-    let (region, (bucket, key)) = (region?, object?);
-    if let Some(Some(Aws { s3_host: None, .. })) = around.aws {
-        reading.must_be_allowed(at.clone(), "s3", &aws::standard_host("s3", &region));
-    }
-    let texts = (exact(&region), exact(&bucket), exact(&key));
-    match texts {
-        (Some(region), Some(bucket), Some(key)) => Ok(BundlePlace::S3(S3Object { region, bucket, key })),
-        (None, _, _) | (_, None, _) | (_, _, None) => Err(reading.wrong(at, OBJECT)),
-    }
-}
-
-/// A text of the protocol that is `text` and not what was made to fit: it is read as the protocol reads one.
-fn exact<const MAX: usize>(text: &str) -> Option<Text<MAX>> {
-    Some(Text::lossy(text)).filter(|made| made.as_str() == text)
-}
-
-/// Keys that belong to another source.
-fn not_for<const N: usize>(
-    source: &str,
-    other: &str,
-    strangers: [(&str, Option<Word>); N],
-    reading: &mut Reading,
-) -> Result<(), Refused> {
-    let mut outcome = Ok(());
-    for (key, word) in strangers {
-        if let Some(word) = word {
-            outcome = Err(reading.wrong(
-                word.span(),
-                format!("{key} is of source = \"{other}\", and this certificate's is \"{source}\": remove {key}, or change source"),
-            ));
-        }
-    }
-    outcome
 }
 
 fn dns_names(
@@ -461,13 +301,7 @@ fn fits(
     outcome
 }
 
-fn key_type_of(text: &str) -> Result<KeyType, String> {
-    let read = text.parse::<KeyType>();
-    read.map_err(|_| "write p-256, p-384, p-521, ed25519, or rsa- and 2048 to 8192 bits, as rsa-2048".to_owned())
-}
-
 const NO_AWS: &str = "this needs AWS, and there is no [aws]: add [aws] (an empty one will do), so that the agent finds credentials and lends them";
-const OBJECT: &str = "write s3://BUCKET/KEY, of printable ASCII";
 const DNS_NAME: &str = "write a DNS name in lower case, as www.example.com or *.example.com";
 const DNS_NAMES: &str = "dns_names has 1 to 100 names: add one, or make it two certificates";
 

@@ -29,14 +29,21 @@ pub struct Problem {
 }
 
 impl ConfigError {
-    pub(crate) fn one(path: &Path, text: &str, at: usize, message: &str) -> Self {
+    pub(crate) fn one(path: &Path, text: &str, at: usize, message: String) -> Self {
         Self::Wrong {
             path: path.to_owned(),
             problems: vec![Problem {
-                line: line_of(text, at),
-                message: message.trim_end().replace('\n', ", "),
+                line: Lines::of(text).line(at),
+                message,
             }],
         }
+    }
+
+    /// What the parser has found, in the words of people who do not know what it is written in.
+    pub(crate) fn of_form(path: &Path, text: &str, error: &toml::de::Error) -> Self {
+        let at = error.span().map_or(0, |span| span.start);
+        let message = error.message().trim_end().replace('\n', ", ");
+        Self::one(path, text, at, in_words(&message))
     }
 }
 
@@ -74,10 +81,50 @@ impl std::error::Error for ConfigError {
     }
 }
 
-/// From 1.
-pub(crate) fn line_of(text: &str, offset: usize) -> usize {
-    let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
-    before.iter().filter(|byte| **byte == b'\n').count().saturating_add(1)
+/// The parser's messages are its own: what is not known here is passed on as it is.
+fn in_words(message: &str) -> String {
+    if let Some((key, known)) = message
+        .strip_prefix("unknown field ")
+        .and_then(|rest| rest.split_once(", "))
+    {
+        let known = known.trim_start_matches("expected ").trim_start_matches("one of ");
+        return format!("unknown key {key}: correct or remove it; here may be {known}");
+    }
+    if let Some((found, expected)) = message
+        .strip_prefix("invalid type: ")
+        .and_then(|rest| rest.split_once(", expected "))
+    {
+        let found = match found {
+            "map" => "a table",
+            "sequence" => "a list",
+            other => other.trim_end_matches(" as i128"),
+        };
+        let write = match expected {
+            "i64" => "a whole number, without quotes",
+            "a string" => "a text in double quotes",
+            "a sequence" => "a list in [ ], or of tables with [[ ]] around their name",
+            other => other,
+        };
+        return format!("this is {found}: write {write}");
+    }
+    match message {
+        "duplicate key" => "this is here twice: remove one".to_owned(),
+        other => format!("this is not TOML: {other}"),
+    }
+}
+
+/// Where the lines of a text end.
+pub(crate) struct Lines(Vec<usize>);
+
+impl Lines {
+    pub(crate) fn of(text: &str) -> Self {
+        Self(text.match_indices('\n').map(|(at, _)| at).collect())
+    }
+
+    /// From 1.
+    pub(crate) fn line(&self, offset: usize) -> usize {
+        self.0.partition_point(|end| *end < offset).saturating_add(1)
+    }
 }
 
 /// Mistakes that are printed. After these one begins again.

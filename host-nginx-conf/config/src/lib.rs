@@ -77,17 +77,19 @@ impl Config {
         let text = String::from_utf8(bytes).map_err(|error| {
             let text = String::from_utf8_lossy(error.as_bytes());
             let before = error.utf8_error().valid_up_to();
-            ConfigError::one(path, &text, before, "this is not UTF-8: save the file as UTF-8 text")
+            ConfigError::one(
+                path,
+                &text,
+                before,
+                "this is not UTF-8: save the file as UTF-8 text".to_owned(),
+            )
         })?;
         Self::parse(&text, path)
     }
 
     /// Reads a file's text. `path` is only what errors call it.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let file: form::File = toml::from_str(text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start);
-            ConfigError::one(path, text, at, error.message())
-        })?;
+        let file: form::File = toml::from_str(text).map_err(|error| ConfigError::of_form(path, text, &error))?;
         let mut reading = reading::Reading::default();
         let config = file.read(&mut reading);
         match (config, reading.into_problems(text)) {

@@ -23,11 +23,12 @@ pub(crate) fn parse(text: &str) -> Result<PathBuf, String> {
     let is_plain = |part: &str| !matches!(part, "" | "." | "..") && !part.bytes().any(|b| b.is_ascii_control());
     match text.strip_prefix('/') {
         Some(rest) if text.len() <= MAX_PATH && rest.split('/').all(is_plain) => Ok(PathBuf::from(text)),
-        Some(_) | None => {
-            Err("write an absolute path without . and .., double or closing slashes, and control characters".to_owned())
-        }
+        Some(_) | None => Err(ABSOLUTE.to_owned()),
     }
 }
+
+const ABSOLUTE: &str =
+    "write an absolute path, without . or .. or // or a / at its end, and without control characters";
 
 /// Linux's `PATH_MAX` less the zero byte.
 const MAX_PATH: usize = 4_095;

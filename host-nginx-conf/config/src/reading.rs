@@ -7,7 +7,7 @@ use enclave_wire::address::Address;
 use toml::Spanned;
 
 use crate::egress::Egress;
-use crate::error::{Problem, line_of};
+use crate::error::{Lines, Problem};
 use crate::form::Word;
 
 /// What was found so far.
@@ -156,11 +156,15 @@ impl Reading {
 
     /// All of it, in the order of the file.
     pub(crate) fn into_problems(mut self, text: &str) -> Vec<Problem> {
+        if self.wrong.is_empty() {
+            return Vec::new();
+        }
+        let lines = Lines::of(text);
         self.wrong.sort_by_key(|wrong| wrong.at);
         let problem = |wrong: Wrong| Problem {
-            line: line_of(text, wrong.at),
+            line: lines.line(wrong.at),
             message: match wrong.other {
-                Some(other) => wrong.message.replace(LINE, &line_of(text, other).to_string()),
+                Some(other) => wrong.message.replace(LINE, &lines.line(other).to_string()),
                 None => wrong.message,
             },
         };
