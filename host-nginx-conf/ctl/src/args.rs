@@ -3,27 +3,27 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use enclave_wire::address::Address;
 use enclave_wire::control::Opaque;
 use enclave_wire::log::Text;
 use enclave_wire::{DnsName, KeyType, Name, Usage};
 
-use crate::listen::Allowed;
 use crate::select::Selector;
-use crate::{hex, kms_policy, printable, s3, seal, verify};
+use enclave_tls_admin::{hex, printable, s3};
 
-/// Administers the keys of an enclave from its parent instance.
+use crate::{kms_policy, seal, verify};
+
+/// Administers an enclave, its keys and its certificates from the parent instance.
 ///
-/// `listen` holds the connection to the enclave; every other command talks to `listen`.
+/// It speaks to the agent (enclave-tls-agent.service), never to the enclave.
 #[derive(Parser)]
 #[command(name = "enclave-tlsctl", version, after_help = KEY_HELP)]
 pub(crate) struct Cli {
-    /// The socket of `listen`
+    /// The agent's socket
     #[arg(
         long,
         global = true,
         value_name = "PATH",
-        default_value = "/run/enclave-tls/ctl.sock"
+        default_value = "/run/enclave-tls/admin.sock"
     )]
     pub(crate) socket: PathBuf,
     /// Print exactly one JSON document
@@ -35,8 +35,6 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Hold the enclave's control connection, in the foreground
-    Listen(Listen),
     /// Make a credential for a client (a web server) and tell the enclave its verifier
     Credential(Credential),
     /// Create a key inside the enclave; it never leaves it
@@ -67,36 +65,8 @@ pub(crate) enum Command {
     Policy(kms_policy::Options),
     /// Show where the service stands, and what is promised of its keys
     Status,
-    /// Show what the enclave counted since its start, and what `listen` carried
+    /// Show what the enclave counted since its start, and what the agent carried
     Stats,
-}
-
-#[derive(Args)]
-pub(crate) struct Listen {
-    /// Where the enclave dials: vsock:any:PORT, or unix:/PATH in a directory of mode 0700
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) control: Address,
-    /// Replay this directory (mode 0700) when the enclave starts, and record in it what can be replayed
-    #[arg(long, value_name = "DIR")]
-    pub(crate) replay: Option<PathBuf>,
-    /// Where the enclave dials to reach AWS: as --control
-    #[arg(long, value_name = "ADDR", requires = "egress_allow")]
-    pub(crate) egress: Option<Address>,
-    /// A host and port that the enclave may reach, and the address to connect to where that is not the host's own; repeat it for more
-    #[arg(long, value_name = "HOST:PORT[=IP:PORT]", requires = "egress")]
-    pub(crate) egress_allow: Vec<Allowed>,
-    /// Where the enclave dials to send its log, which goes to standard error: as --control
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) logs: Option<Address>,
-    /// Give the enclave AWS credentials as the SDK's default chain finds them, and renew them
-    #[arg(long)]
-    pub(crate) aws: bool,
-    /// The name of a FIPS or VPC endpoint of KMS, for the enclave to use
-    #[arg(long, value_name = "NAME", value_parser = dns_name, requires = "aws")]
-    pub(crate) kms_host: Option<DnsName>,
-    /// The same for S3
-    #[arg(long, value_name = "NAME", value_parser = dns_name, requires = "aws")]
-    pub(crate) s3_host: Option<DnsName>,
 }
 
 #[derive(Args)]
@@ -175,7 +145,7 @@ pub(crate) struct Import {
     /// Install this chain too
     #[arg(long, value_name = "FILE")]
     pub(crate) chain: Option<PathBuf>,
-    /// Keep a copy of the private key in the directory of `listen --replay`, and import it again after a restart
+    /// Keep a copy of the private key in the directory of the agent, and import it again after a restart
     #[arg(long, conflicts_with = "sealed")]
     pub(crate) keep: bool,
 }

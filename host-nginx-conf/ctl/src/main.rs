@@ -1,40 +1,21 @@
 //! `enclave-tlsctl`: how an administrator creates, certifies and retires the keys of an enclave, from its parent instance.
 //!
-//! `enclave-tlsctl listen` holds the control connection, which the enclave dials (`enclave-wire`'s `PROTOCOL.md`), and offers a
-//! root-only socket ([`local`]). Every other command is one or a few requests on that socket.
+//! It speaks to the agent, on a socket that only administrators reach (`enclave-tls-admin`), and never to the enclave.
 
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects)
 )]
 
-#[deny(clippy::wildcard_enum_match_arm)]
-mod advice;
 mod args;
 mod aws;
-mod client;
 mod commands;
-mod deadline;
-mod files;
-#[deny(clippy::wildcard_enum_match_arm)]
-mod frames;
-mod hex;
 #[deny(clippy::wildcard_enum_match_arm)]
 mod kms_policy;
-mod listen;
-#[deny(clippy::wildcard_enum_match_arm)]
-mod local;
-#[deny(clippy::wildcard_enum_match_arm)]
-mod pem;
-mod printable;
-mod promise;
-mod s3;
 #[deny(clippy::wildcard_enum_match_arm)]
 mod seal;
 mod select;
 mod show;
-#[deny(clippy::wildcard_enum_match_arm)]
-mod store;
 mod table;
 mod time;
 #[deny(clippy::wildcard_enum_match_arm)]

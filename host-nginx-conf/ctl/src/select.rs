@@ -3,7 +3,7 @@
 use enclave_wire::control::KeyInfo;
 use enclave_wire::{KeyId, Name};
 
-use crate::local::Entry;
+use enclave_tls_admin::protocol::Entry;
 
 /// What a command line says for a key: a name, an id, or the beginning of an id.
 #[derive(Debug, Clone)]

@@ -6,8 +6,10 @@ use enclave_wire::Usage;
 use enclave_wire::control::{Freshness, KeyInfo};
 use serde::Serialize;
 
-use crate::local::Entry;
-use crate::{hex, time};
+use enclave_tls_admin::hex;
+use enclave_tls_admin::protocol::Entry;
+
+use crate::time;
 
 /// A key.
 #[derive(Serialize)]

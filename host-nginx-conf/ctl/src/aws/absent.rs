@@ -1,10 +1,6 @@
 //! In place of the SDK, where it was left out.
 
-use super::{AwsCredentials, AwsError, KeyDescription};
-
-pub(crate) fn load(_region: Option<&str>) -> Result<AwsCredentials, AwsError> {
-    Err(AwsError::NotBuilt)
-}
+use super::{AwsError, KeyDescription};
 
 pub(crate) fn encrypt(
     _arn: &str,

@@ -5,23 +5,10 @@ mod absent;
 #[cfg(feature = "aws")]
 mod sdk;
 
-use zeroize::Zeroizing;
-
 #[cfg(not(feature = "aws"))]
-pub(crate) use absent::{describe, encrypt, load};
+pub(crate) use absent::{describe, encrypt};
 #[cfg(feature = "aws")]
-pub(crate) use sdk::{describe, encrypt, load};
-
-/// Credentials as the SDK's default chain finds them: environment, profile, web identity, container, instance (IMDSv2).
-///
-/// These copies are wiped. Those that the SDK makes on the way are not, and neither are the file or service they come from.
-pub(crate) struct AwsCredentials {
-    pub(crate) access_key_id: String,
-    pub(crate) secret: Zeroizing<String>,
-    pub(crate) session_token: Option<Zeroizing<String>>,
-    /// Seconds since 1970, UTC; none: they do not end, or nobody says when.
-    pub(crate) expires_unix: Option<i64>,
-}
+pub(crate) use sdk::{describe, encrypt};
 
 /// What KMS says of a key, each as the JSON that the AWS command line prints.
 pub(crate) struct KeyDescription {
@@ -36,9 +23,6 @@ pub(crate) enum AwsError {
     /// This build has no SDK.
     #[cfg_attr(feature = "aws", expect(dead_code, reason = "the build without the SDK makes it"))]
     NotBuilt,
-    /// The default chain finds no credentials.
-    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "the SDK makes it"))]
-    Credentials(String),
     /// A call failed: the operation, and what the SDK says.
     #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "the SDK makes it"))]
     Call { operation: &'static str, why: String },
@@ -55,11 +39,6 @@ impl std::fmt::Display for AwsError {
         match self {
             Self::NotBuilt => f.write_str(
                 "this enclave-tlsctl was built without the AWS SDK; build it with: cargo build -p enclave-tlsctl --features aws",
-            ),
-            Self::Credentials(why) => write!(
-                f,
-                "no AWS credentials were found ({why}); set AWS_PROFILE, or run this on an instance with a role. For a profile of \
-                 IAM Identity Center: eval \"$(aws configure export-credentials --format env)\" first"
             ),
             Self::Call { operation, why } => write!(f, "AWS did not answer {operation}: {why}"),
             Self::Answer(operation) => write!(f, "the answer to {operation} lacks what it must have; is an AWS endpoint set?"),

@@ -1,44 +1,15 @@
 //! The AWS SDK, driven by one thread for as long as a call takes.
 
 use std::collections::HashMap;
-use std::time::UNIX_EPOCH;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_kms::Client;
-use aws_sdk_kms::config::{Credentials, ProvideCredentials};
 use aws_sdk_kms::error::{DisplayErrorContext, SdkError};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{GrantListEntry, KeyMetadata};
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
-use super::{AwsCredentials, AwsError, KeyDescription};
-
-/// Asks the default chain anew at each call: nothing is cached, so what an instance's role has got since is what comes back.
-pub(crate) fn load(region: Option<&str>) -> Result<AwsCredentials, AwsError> {
-    block_on(async {
-        let config = configuration(region).await;
-        let provider = config
-            .credentials_provider()
-            .ok_or_else(|| AwsError::Credentials("no provider".to_owned()))?;
-        let found = provider.provide_credentials().await;
-        found
-            .map(AwsCredentials::from)
-            .map_err(|error| AwsError::Credentials(DisplayErrorContext(error).to_string()))
-    })
-}
-
-impl From<Credentials> for AwsCredentials {
-    fn from(found: Credentials) -> Self {
-        let seconds = |at: std::time::SystemTime| at.duration_since(UNIX_EPOCH).ok()?.as_secs().try_into().ok();
-        Self {
-            access_key_id: found.access_key_id().to_owned(),
-            secret: Zeroizing::new(found.secret_access_key().to_owned()),
-            session_token: found.session_token().map(|token| Zeroizing::new(token.to_owned())),
-            expires_unix: found.expiry().and_then(seconds),
-        }
-    }
-}
+use super::{AwsError, KeyDescription};
 
 /// Encrypts under a KMS key. The SDK's own copies of the plaintext, on its way into TLS, are not wiped.
 pub(crate) fn encrypt(

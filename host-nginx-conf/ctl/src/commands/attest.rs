@@ -6,9 +6,11 @@ use enclave_wire::control::{Attest, Opaque, Reply, Request};
 use serde::Serialize;
 
 use super::{CommandError, Session, file_error};
-use crate::client::ClientError;
-use crate::files::{self, Pending};
-use crate::{args, hex};
+use enclave_tls_admin::client::ClientError;
+use enclave_tls_admin::files::{self, Pending};
+use enclave_tls_admin::hex;
+
+use crate::args;
 
 pub(super) fn attest(session: &Session, options: args::Attest) -> Result<(), CommandError> {
     #[derive(Serialize)]

@@ -10,10 +10,10 @@ use zeroize::Zeroizing;
 
 use super::{CommandError, Session, file_error, warn_unrecorded};
 use crate::args;
-use crate::client::ClientError;
-use crate::files::{self, Pending};
-use crate::hex;
-use crate::local::Record;
+use enclave_tls_admin::client::ClientError;
+use enclave_tls_admin::files::{self, Pending};
+use enclave_tls_admin::hex;
+use enclave_tls_admin::protocol::Record;
 
 pub(super) fn credential(session: &Session, options: args::Credential) -> Result<(), CommandError> {
     #[derive(Serialize)]

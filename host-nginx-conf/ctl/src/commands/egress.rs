@@ -1,8 +1,10 @@
-//! The part of `stats` that is about egress: what `listen` carried, and what it refused.
+//! The part of `stats` that is about egress: what the agent carried, and what it refused.
 
 use serde::Serialize;
 
-use crate::{local, table};
+use enclave_tls_admin::protocol;
+
+use crate::table;
 
 #[derive(Serialize)]
 pub(super) struct EgressJson {
@@ -39,9 +41,9 @@ struct StrangerJson {
     refused: u64,
 }
 
-impl From<&local::Egress> for EgressJson {
-    fn from(egress: &local::Egress) -> Self {
-        let stranger = |stranger: &local::Stranger| StrangerJson {
+impl From<&protocol::Egress> for EgressJson {
+    fn from(egress: &protocol::Egress) -> Self {
+        let stranger = |stranger: &protocol::Stranger| StrangerJson {
             host: format!("{}:{}", stranger.host, stranger.port),
             refused: stranger.refused,
         };
@@ -55,8 +57,8 @@ impl From<&local::Egress> for EgressJson {
     }
 }
 
-impl From<&local::Host> for HostJson {
-    fn from(host: &local::Host) -> Self {
+impl From<&protocol::Host> for HostJson {
+    fn from(host: &protocol::Host) -> Self {
         Self {
             host: format!("{}:{}", host.host, host.port),
             connections_now: host.open,

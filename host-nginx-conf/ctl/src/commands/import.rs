@@ -6,9 +6,11 @@ use enclave_wire::Chain;
 use enclave_wire::control::{Import, InstallChain, KeyInfo, Reply, Request};
 
 use super::{CommandError, Session, file_error, warn_unrecorded};
-use crate::client::ClientError;
 use crate::show::KeyJson;
-use crate::{args, files, pem};
+use enclave_tls_admin::client::ClientError;
+use enclave_tls_admin::{files, pem};
+
+use crate::args;
 
 pub(super) fn install(session: &Session, options: &args::Install) -> Result<(), CommandError> {
     let chain = read_chain(&options.chain)?;

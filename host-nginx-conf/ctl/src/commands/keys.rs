@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::{CommandError, Session, file_error, warn_unrecorded};
 use crate::args;
-use crate::client::ClientError;
-use crate::files::{self, Pending};
-use crate::local::Record;
-use crate::pem;
 use crate::select::{Identified, SelectError, Selector};
 use crate::show::{self, KeyJson};
+use enclave_tls_admin::client::ClientError;
+use enclave_tls_admin::files::{self, Pending};
+use enclave_tls_admin::pem;
+use enclave_tls_admin::protocol::Record;
 
 pub(super) fn create(session: &Session, options: args::Create) -> Result<(), CommandError> {
     let request = Request::Create(Create {

@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use super::status::{self, WaitingJson};
 use super::{CommandError, Session};
-use crate::local::{Entry, Records};
 use crate::show::{self, KeyJson, MissingJson};
 use crate::{table, time};
+use enclave_tls_admin::protocol::{Entry, Records};
 
 pub(super) fn list(session: &Session) -> Result<(), CommandError> {
     #[derive(Serialize)]
@@ -63,7 +63,7 @@ impl<'a> Missing<'a> {
 
     fn text(&self) -> String {
         let lost = "Lost when the service restarted; create them anew, or `retire` them to forget them:";
-        let not_replayed = "Kept, but refused when the service restarted; what `listen` says has the reason:";
+        let not_replayed = "Kept, but refused when the service restarted; the agent's log has the reason:";
         section(lost, &self.lost) + &section(not_replayed, &self.not_replayed)
     }
 }

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use crate::{local, table};
+use enclave_tls_admin::protocol;
+
+use crate::table;
 
 #[derive(Serialize)]
 pub(super) struct LogsJson {
@@ -16,8 +18,8 @@ pub(super) struct LogsJson {
     last_error: Option<String>,
 }
 
-impl From<&local::Logs> for LogsJson {
-    fn from(logs: &local::Logs) -> Self {
+impl From<&protocol::Logs> for LogsJson {
+    fn from(logs: &protocol::Logs) -> Self {
         Self {
             records: logs.records,
             dropped: logs.dropped,

@@ -1,4 +1,4 @@
-//! The commands: each asks `listen` for something and shows the answer, as text or as one JSON document.
+//! The commands: each asks the agent for something and shows the answer, as text or as one JSON document.
 
 mod attest;
 mod credential;
@@ -18,20 +18,19 @@ use enclave_wire::control::{KeyInfo, Reply, Request};
 use serde::Serialize;
 
 use crate::args::{Cli, Command};
-use crate::client::{Client, ClientError};
 use crate::kms_policy::{self, PolicyError};
-use crate::listen::{self, ListenError};
-use crate::local::Record;
-use crate::pem::PemError;
 use crate::seal::{self, SealError};
 use crate::select::{SelectError, Selector};
 use crate::show::{self, KeyJson};
 use crate::verify::{self, VerifyError};
+use enclave_tls_admin::client::{Client, ClientError};
+use enclave_tls_admin::pem::PemError;
+use enclave_tls_admin::protocol::Record;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
 pub(crate) enum CommandError {
-    /// The enclave or `listen` did not do it.
+    /// The enclave or the agent did not do it.
     Client(ClientError),
     /// No key was meant, or several.
     Select(SelectError),
@@ -61,8 +60,6 @@ pub(crate) enum CommandError {
     Terminal(io::Error),
     /// Core dumps could not be forbidden.
     CoreDumps(io::Error),
-    /// `listen` did not start.
-    Listen(ListenError),
     /// Nothing is proven.
     Verify(VerifyError),
     /// There is no bundle.
@@ -100,7 +97,6 @@ impl std::fmt::Display for CommandError {
             Self::NotConfirmed => f.write_str("nothing was changed"),
             Self::Terminal(error) => write!(f, "terminal or standard output: {error}"),
             Self::CoreDumps(error) => write!(f, "core dumps could not be forbidden: {error}"),
-            Self::Listen(error) => error.fmt(f),
             Self::Verify(error) => error.fmt(f),
             Self::Seal(error) => error.fmt(f),
             Self::Policy(error) => error.fmt(f),
@@ -127,7 +123,6 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         json: cli.json,
     };
     match cli.command {
-        Command::Listen(options) => listen::run(&options, cli.socket, cli.json).map_err(CommandError::Listen),
         Command::Credential(options) => credential::credential(&session, options),
         Command::Create(options) => keys::create(&session, options),
         Command::Csr(options) => keys::csr(&session, &options),
@@ -198,7 +193,7 @@ fn warn_unrecorded(record: &Record) {
     match record {
         Record::Nothing | Record::Done => {}
         Record::NoDirectory => {
-            eprintln!("warning: `listen` has no --replay directory, so this is gone when the service restarts")
+            eprintln!("warning: the agent has no --replay directory, so this is gone when the service restarts")
         }
         Record::Failed(why) => eprintln!(
             "warning: done, but not recorded in the replay directory, so a restart of the service undoes it: {}",

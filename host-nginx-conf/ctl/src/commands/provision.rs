@@ -3,10 +3,12 @@
 use enclave_wire::control::{BundleSource, Provision, Reply, Request, S3Object};
 
 use super::{CommandError, Session, file_error, warn_unrecorded};
-use crate::client::ClientError;
-use crate::local::Record;
 use crate::show::KeyJson;
-use crate::{args, files};
+use enclave_tls_admin::client::ClientError;
+use enclave_tls_admin::files;
+use enclave_tls_admin::protocol::Record;
+
+use crate::args;
 
 pub(super) fn provision(session: &Session, options: args::Provision) -> Result<(), CommandError> {
     let source = source(&options)?;

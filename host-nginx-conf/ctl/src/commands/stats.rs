@@ -6,8 +6,8 @@ use serde::Serialize;
 use super::egress::EgressJson;
 use super::logs::LogsJson;
 use super::{CommandError, Session};
-use crate::client::ClientError;
 use crate::table;
+use enclave_tls_admin::client::ClientError;
 
 #[derive(Serialize)]
 struct StatsJson {
@@ -22,7 +22,7 @@ struct StatsJson {
     malformed: u64,
     deadlines: u64,
     keys: Vec<KeyStatsJson>,
-    /// What `listen` carried since its own start; none without --egress.
+    /// What the agent carried since its own start; none without --egress.
     egress: Option<EgressJson>,
     /// What came of the enclave's log; none without --logs.
     logs: Option<LogsJson>,

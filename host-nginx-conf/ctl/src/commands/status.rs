@@ -6,9 +6,12 @@ use sha2::{Digest, Sha384};
 
 use super::logs::LogsJson;
 use super::{CommandError, Session, stats};
-use crate::client::ClientError;
-use crate::local::Unable;
-use crate::{advice, hex, local, promise, table, time};
+use enclave_tls_admin::client::ClientError;
+use enclave_tls_admin::protocol::Unable;
+use enclave_tls_admin::{advice, hex, protocol};
+
+use crate::{table, time};
+use enclave_tls_admin::promise;
 
 #[derive(Serialize)]
 struct StatusJson {
@@ -91,7 +94,7 @@ fn last_words(session: &Session) {
     }
 }
 
-fn gather(status: &Status, keys: &[KeyInfo], parent: &local::Parent) -> StatusJson {
+fn gather(status: &Status, keys: &[KeyInfo], parent: &protocol::Parent) -> StatusJson {
     StatusJson {
         version: status.version.as_str().to_owned(),
         boot: status.boot.to_string(),
@@ -152,8 +155,8 @@ pub(super) fn is_unproven(key: &KeyInfo) -> bool {
         .is_some_and(|sealed| sealed.freshness == Freshness::Unproven)
 }
 
-fn egress(egress: &local::Egress) -> EgressJson {
-    let sum = |count: fn(&local::Host) -> u64| egress.hosts.iter().map(count).fold(0, u64::saturating_add);
+fn egress(egress: &protocol::Egress) -> EgressJson {
+    let sum = |count: fn(&protocol::Host) -> u64| egress.hosts.iter().map(count).fold(0, u64::saturating_add);
     let strangers = egress.strangers.iter().map(|stranger| stranger.refused);
     let refused = [
         sum(|h| h.unreachable),
@@ -173,19 +176,19 @@ fn egress(egress: &local::Egress) -> EgressJson {
     }
 }
 
-impl From<&local::Waiting> for WaitingJson {
-    fn from(waiting: &local::Waiting) -> Self {
+impl From<&protocol::Waiting> for WaitingJson {
+    fn from(waiting: &protocol::Waiting) -> Self {
         let (retried, why) = match waiting.standing {
-            local::Standing::Queued => (true, "its turn has not come"),
-            local::Standing::Later(why) => (true, advice::refused(why)),
-            local::Standing::Refused(why) => (false, advice::refused(why)),
-            local::Standing::Unreadable => (false, "its file cannot be used; what `listen` says has the reason"),
+            protocol::Standing::Queued => (true, "its turn has not come"),
+            protocol::Standing::Later(why) => (true, advice::refused(why)),
+            protocol::Standing::Refused(why) => (false, advice::refused(why)),
+            protocol::Standing::Unreadable => (false, "its file cannot be used; the agent's log has the reason"),
         };
         Self {
             name: waiting.name.to_string(),
             kind: match waiting.kind {
-                local::Kind::State => "sealed",
-                local::Kind::Bundle => "bundle",
+                protocol::Kind::State => "sealed",
+                protocol::Kind::Bundle => "bundle",
             },
             retried,
             why: why.to_owned(),
@@ -268,7 +271,7 @@ pub(super) fn waiting_text(waiting: &[WaitingJson]) -> String {
         })
         .collect();
     format!(
-        "\nStored, and not opened since the service started (what is not retried is tried when `listen` starts again):\n{}",
+        "\nStored, and not opened since the service started (what is not retried is tried when the agent starts again):\n{}",
         table::render(["NAME", "KIND", "RETRIED", "WHY"], &rows)
     )
 }

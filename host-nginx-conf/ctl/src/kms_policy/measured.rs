@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::hex;
+use enclave_tls_admin::hex;
 
 /// What KMS compares: PCR0, the image, and PCR16, the policy in force.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

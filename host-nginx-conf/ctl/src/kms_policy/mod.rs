@@ -28,7 +28,7 @@ use self::lint::Subject;
 use self::options::{Command, Generate, Lint, OnePolicy};
 use crate::args::wrong_usage;
 use crate::aws::{self, AwsError};
-use crate::files;
+use enclave_tls_admin::files;
 
 /// Why `policy` did not do it.
 #[derive(Debug)]

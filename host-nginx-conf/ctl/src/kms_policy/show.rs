@@ -6,7 +6,9 @@ use serde::Serialize;
 use super::finding::{Role, Severity};
 use super::lint::{Answers, Report};
 use super::{Generated, PolicyError};
-use crate::{hex, show, table};
+use enclave_tls_admin::hex;
+
+use crate::{show, table};
 
 pub(super) fn measurement(policy: &Policy, json: bool) -> Result<(), PolicyError> {
     if json {

@@ -16,9 +16,9 @@ use rustls::server::ParsedCertificate;
 use serde::Serialize;
 
 use crate::aws::{self, AwsError};
-use crate::files::{self, Pending};
-use crate::pem::{self, KeyForm, PemError, PrivateKey};
 use crate::show;
+use enclave_tls_admin::files::{self, Pending};
+use enclave_tls_admin::pem::{self, KeyForm, PemError, PrivateKey};
 
 #[derive(Args)]
 pub(crate) struct Options {

@@ -12,7 +12,9 @@ use enclave_wire::Usage;
 
 use super::expected::Expected;
 use super::host::{Handshake, Outcome};
-use crate::{hex, time};
+use enclave_tls_admin::hex;
+
+use crate::time;
 
 /// One check.
 pub(crate) struct Check {

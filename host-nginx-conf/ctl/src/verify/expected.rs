@@ -10,7 +10,9 @@ use serde_json::Value;
 use super::VerifyError;
 use super::options::Options;
 use crate::args::wrong_usage;
-use crate::{files, hex, kms_policy};
+use enclave_tls_admin::{files, hex};
+
+use crate::kms_policy;
 
 /// What a proof must show.
 pub(crate) struct Expected {

@@ -6,7 +6,7 @@ use enclave_attestation::{AttestedKey, Statement};
 
 use super::checks::printable;
 use super::expected::Expected;
-use crate::promise;
+use enclave_tls_admin::promise;
 
 /// Who else may hold the keys, and what else stays open.
 pub(crate) fn limits(

@@ -1,6 +1,6 @@
 //! `verify`: whether a document and a statement prove which code holds which keys, and whether a live server has them.
 //!
-//! Needs no enclave, no `listen` and no AWS: an auditor runs it anywhere.
+//! Needs no enclave, no agent and no AWS: an auditor runs it anywhere.
 
 mod checks;
 mod expected;
@@ -20,7 +20,9 @@ pub(crate) use options::Options;
 use self::checks::{Checks, Freshness};
 use self::expected::Expected;
 use self::report::Report;
-use crate::{files, kms_policy};
+use enclave_tls_admin::files;
+
+use crate::kms_policy;
 
 /// Why nothing was verified, or nothing is proven.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use enclave_policy::aws::KeyArn;
 use enclave_wire::Usage;
 use rustls::pki_types::ServerName;
 
-use crate::hex;
+use enclave_tls_admin::hex;
 
 #[derive(Args)]
 #[command(after_help = HELP)]

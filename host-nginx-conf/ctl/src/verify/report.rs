@@ -6,7 +6,9 @@ use enclave_attestation::{AttestedKey, Document, Statement};
 use serde::Serialize;
 
 use super::checks::{Checks, printable, utc};
-use crate::{hex, show, table};
+use enclave_tls_admin::hex;
+
+use crate::{show, table};
 
 /// A run of `verify`.
 pub(crate) struct Report {

@@ -1,0 +1,154 @@
+//! What the agent says of itself, its certificates, clients and servers: JSON on the admin socket, and `status --json` as it is.
+//!
+//! Times are seconds since 1970, UTC.
+
+use serde::{Deserialize, Serialize};
+
+/// What the agent is asked beside what it passes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Ask {
+    /// Where everything stands.
+    Report,
+    /// The newest lines of the log, the agent's and the enclave's: at most so many, and only those after this number.
+    Logs { most: u32, after: u64 },
+    /// A new credential for a client, now.
+    RotateCredential { client: String },
+}
+
+/// The agent's answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Told {
+    /// To [`Ask::Report`].
+    Report(Box<Report>),
+    /// To [`Ask::Logs`].
+    Logs(Vec<Line>),
+    /// Done.
+    Done,
+    /// Not done, and what to do about it.
+    Failed(String),
+}
+
+/// Where everything stands.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// The agent's version.
+    pub version: String,
+    /// Its configuration file, and since when it is in force; and why a newer text of it is not.
+    pub configuration: Configuration,
+    /// What `nitro-cli` says of the enclave, and what became of it.
+    pub enclave: Enclave,
+    pub certificates: Vec<Certificate>,
+    pub clients: Vec<Client>,
+    pub servers: Vec<Server>,
+    /// What an outage of KMS together with a restart of the enclave would mean now; empty: nothing.
+    pub outage: Vec<String>,
+}
+
+/// The configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Configuration {
+    pub file: String,
+    pub in_force_since: i64,
+    /// Why the last reload kept the older one.
+    pub refused: Option<String>,
+}
+
+/// The enclave, as the parent sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enclave {
+    pub name: String,
+    pub cid: u32,
+    /// `running`, `absent`, `unknown` and so on, as `nitro-cli` says.
+    pub state: String,
+    pub id: Option<String>,
+    /// Whether its registers are those of the configured image; absent where either is not known.
+    pub image_matches: Option<bool>,
+    /// Its registers, by name.
+    pub measurements: std::collections::BTreeMap<String, String>,
+    /// Since when it answers on the control plane.
+    pub connected_since: Option<i64>,
+    /// How often it was ended because it no longer answered.
+    pub ended_stalled: u64,
+    /// The last error, in words.
+    pub problem: Option<String>,
+}
+
+/// A certificate of the inventory.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    pub name: String,
+    /// `csr` or `bundle`.
+    pub source: String,
+    pub usage: String,
+    /// `served`, `waiting-for-chain`, `waiting-for-enclave`, `failed` and so on.
+    pub state: String,
+    /// The last error or the next step, in words.
+    pub note: Option<String>,
+    pub generations: Vec<Generation>,
+    /// Who else may have the key.
+    pub promise: String,
+    pub servers: Vec<String>,
+}
+
+/// A key and its chain.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generation {
+    pub generation: u32,
+    pub id: String,
+    /// `live`, `superseded`, `pending`.
+    pub state: String,
+    pub not_before: Option<i64>,
+    pub not_after: Option<i64>,
+    /// Whether servers were given this one.
+    pub is_live: bool,
+}
+
+/// Who may ask for signatures.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Client {
+    pub name: String,
+    pub group: String,
+    /// The id of the credential that its file holds.
+    pub credential: Option<String>,
+    /// When it was made.
+    pub since: Option<i64>,
+    /// The one before it, while the enclave still takes both.
+    pub older: Option<String>,
+    pub problem: Option<String>,
+}
+
+/// A web server.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    pub name: String,
+    pub kind: String,
+    /// When it was last told to reload.
+    pub reloaded: Option<i64>,
+    /// What its own test of its configuration said, where it failed.
+    pub problem: Option<String>,
+}
+
+/// A line of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    /// Counts all lines since the agent's start.
+    pub number: u64,
+    pub time: i64,
+    /// `agent` or `enclave`.
+    pub source: String,
+    /// `error`, `warning`, `info`.
+    pub level: String,
+    /// The stable id of the kind of event; empty for the enclave's own.
+    pub event: String,
+    pub text: String,
+}

@@ -1,0 +1,246 @@
+//! AWS credentials for the enclave: found here, given to it, and given again well before they end.
+//!
+//! The enclave has no role of its own and no way to IMDS, so the parent lends it short-lived credentials of its role. They are worth
+//! to it what they are worth to the parent: who opens a key with them is for KMS to decide, by the attestation document.
+//!
+//! A source that is away costs nothing but its own line of the log: what was found last stays in use until it ends, and keys that the
+//! enclave holds go on signing without any.
+
+mod source;
+
+use std::sync::{Arc, Condvar, PoisonError, Weak};
+use std::time::Duration;
+
+use enclave_wire::DnsName;
+use enclave_wire::control::{InstallAws, Reply, Request};
+use enclave_wire::log::Text;
+
+use crate::backoff::Backoff;
+use crate::clock::{Bell, Clock};
+use crate::control::Control;
+use crate::link::{CallError, Link};
+use crate::{Shared, say};
+use enclave_tls_admin::deadline::Deadline;
+use enclave_tls_admin::{advice, protocol};
+use source::AwsCredentials;
+
+/// The newest credentials, and whether newer are wanted.
+pub(crate) struct Aws {
+    clock: Arc<dyn Clock>,
+    /// Rung when the service wants newer ones.
+    wanted: Bell,
+    kms_host: Option<DnsName>,
+    s3_host: Option<DnsName>,
+    profile: Option<String>,
+    state: Shared<State>,
+    changed: Condvar,
+    /// The connection that was given credentials last, and which. Held while it is given some: older ones never come after newer.
+    given: Shared<(Weak<Link>, u64)>,
+}
+
+#[derive(Default)]
+struct State {
+    newest: Option<AwsCredentials>,
+    /// Counts the credentials that were found; 0: none yet.
+    version: u64,
+    /// Counts the attempts to find some.
+    attempts: u64,
+    installed: u64,
+    failure: Option<String>,
+}
+
+impl Aws {
+    /// With the names of AWS hosts that the enclave shall use in place of the standard ones.
+    pub(crate) fn new(config: &enclave_tls_config::Aws, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            wanted: Bell::default(),
+            kms_host: config.kms_host.clone(),
+            s3_host: config.s3_host.clone(),
+            profile: config.profile.clone(),
+            state: Shared::default(),
+            changed: Condvar::new(),
+            given: Shared::default(),
+        }
+    }
+
+    /// Finds credentials again and again, for ever, and gives each to the service. A failure is said and tried again.
+    pub(crate) fn run(&self, control: &Control) {
+        let mut backoff = Backoff::default();
+        loop {
+            let wait = match source::load(self.profile.as_deref()) {
+                Ok(found) => {
+                    backoff.reset();
+                    let wait = renew_in(found.expires_unix.map(|end| end.saturating_sub(self.clock.now())));
+                    self.found(found);
+                    if let Some(link) = control.open() {
+                        let _ended = self.install(&link).is_err(); // Then the next connection's greeting gives them.
+                    }
+                    wait
+                }
+                Err(error) => {
+                    self.failed(error.to_string());
+                    backoff.after_failure()
+                }
+            };
+            self.pause(wait);
+        }
+    }
+
+    /// The service wants newer ones.
+    pub(crate) fn need(&self) {
+        self.wanted.ring();
+    }
+
+    /// Gives a service that has just come the newest, once there are some or the first attempt has failed.
+    pub(crate) fn greet(&self, link: &Arc<Link>) -> Result<(), CallError> {
+        let deadline = Deadline::after(FIRST_WITHIN);
+        let mut state = self.state.lock();
+        while state.attempts == 0
+            && let Some(left) = deadline.left()
+        {
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(state);
+        self.install(link)
+    }
+
+    /// Changes when credentials are found.
+    pub(crate) fn version(&self) -> u64 {
+        self.state.lock().version
+    }
+
+    /// What commands may know of this.
+    pub(crate) fn report(&self) -> protocol::Aws {
+        let state = self.state.lock();
+        protocol::Aws {
+            loaded: state.newest.is_some(),
+            expires: state.newest.as_ref().and_then(|newest| newest.expires_unix),
+            installed: state.installed,
+            failure: state.failure.as_deref().map(Text::lossy),
+        }
+    }
+
+    /// Gives the newest, unless this connection has them.
+    pub(crate) fn install(&self, link: &Arc<Link>) -> Result<(), CallError> {
+        let mut given = self.given.lock();
+        let (request, version) = {
+            let state = self.state.lock();
+            match &state.newest {
+                None => return Ok(()),
+                Some(newest) => (self.request(newest), state.version),
+            }
+        };
+        if given.1 == version && std::ptr::eq(given.0.as_ptr(), Arc::as_ptr(link)) {
+            return Ok(());
+        }
+        *given = (Arc::downgrade(link), version);
+        let Some(request) = request else {
+            say(
+                "the AWS credentials that were found are longer than AWS makes them; they were not given to the service",
+            );
+            return Ok(());
+        };
+        match link.call(&request)? {
+            Reply::AwsInstalled => {
+                let mut state = self.state.lock();
+                state.installed = state.installed.saturating_add(1);
+            }
+            Reply::Error(error) => say(&format!(
+                "the service refused the AWS credentials: {}",
+                advice::refused(error)
+            )),
+            _ => say("the service's answer to the AWS credentials fits no such request"),
+        }
+        Ok(())
+    }
+
+    fn request(&self, found: &AwsCredentials) -> Option<Request> {
+        let token = found.session_token.as_ref();
+        let token = token.map(|token| token.as_bytes().to_vec().try_into()).transpose();
+        Some(Request::InstallAws(InstallAws {
+            access_key_id: Text::lossy(&found.access_key_id),
+            secret_access_key: found.secret.as_bytes().to_vec().try_into().ok()?,
+            session_token: token.ok()?,
+            expires: found.expires_unix,
+            kms_host: self.kms_host.clone(),
+            s3_host: self.s3_host.clone(),
+        }))
+    }
+
+    fn found(&self, found: AwsCredentials) {
+        let mut state = self.state.lock();
+        if state.failure.take().is_some() {
+            say("AWS credentials are found again");
+        }
+        state.newest = Some(found);
+        state.version = state.version.saturating_add(1);
+        state.attempts = state.attempts.saturating_add(1);
+        self.changed.notify_all();
+    }
+
+    /// Says a failure when it begins, and when it becomes another.
+    fn failed(&self, why: String) {
+        let mut state = self.state.lock();
+        if state.failure.as_ref() != Some(&why) {
+            say(&format!("{why}; tried again until there are some"));
+        }
+        state.failure = Some(why);
+        state.attempts = state.attempts.saturating_add(1);
+        self.changed.notify_all();
+    }
+
+    /// Waits, or until the service wants newer ones; but never so briefly that a service that always does keeps us busy.
+    fn pause(&self, time: Duration) {
+        self.clock.wait(&Bell::default(), AT_LEAST.min(time));
+        self.clock.wait(&self.wanted, time.saturating_sub(AT_LEAST));
+    }
+}
+
+/// When to look for new ones, by the seconds that these are still good for: after half of them, or ten minutes before the end.
+fn renew_in(left: Option<i64>) -> Duration {
+    let Some(left) = left else { return UNKNOWN };
+    let left = Duration::from_secs(left.try_into().unwrap_or(0));
+    let half = left.div_f64(2.0);
+    let wait = match left.checked_sub(AHEAD) {
+        Some(until_then) if !until_then.is_zero() => half.min(until_then),
+        // The source gives no newer ones yet, and will before the end.
+        _ => half,
+    };
+    wait.clamp(AT_LEAST, AT_MOST)
+}
+
+/// Where nobody says when they end.
+const UNKNOWN: Duration = Duration::from_secs(300);
+const AHEAD: Duration = Duration::from_secs(600);
+const AT_LEAST: Duration = Duration::from_secs(1);
+/// A clock that was set meanwhile makes the plan wrong.
+const AT_MOST: Duration = Duration::from_secs(3_600);
+/// IMDS answers in milliseconds. Without it the service is greeted all the same.
+const FIRST_WITHIN: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_renewed_at_half_of_their_time_or_ten_minutes_ahead() {
+        for (left, wait) in [
+            (None, 300),
+            (Some(21_600), 3_600),
+            (Some(3_600), 1_800),
+            (Some(1_200), 600),
+            (Some(900), 300),
+            (Some(601), 1),
+            (Some(600), 300),
+            (Some(60), 30),
+            (Some(1), 1),
+            (Some(0), 1),
+            (Some(-5), 1),
+            (Some(i64::MAX), 3_600),
+        ] {
+            assert_eq!(renew_in(left), Duration::from_secs(wait), "{left:?}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Whom the keeper asks: the enclave and the root helper.
+
+use enclave_tls_admin::advice;
+use enclave_tls_admin::protocol::Unable;
+use enclave_tls_apply::{Client, ClientError, Deployed, Deployment, Fault, Generation, ObjectsFile, State};
+use enclave_wire::Name;
+use enclave_wire::control::{ControlError, KeyInfo, Reply, Request};
+use enclave_wire::credential::Secret;
+
+use crate::requests::Requests;
+
+/// The enclave.
+pub(crate) trait Enclave {
+    /// Asks it for something.
+    fn ask(&self, request: &Request) -> Result<Reply, EnclaveError>;
+
+    /// Why what is stored under a name is not in the enclave, where something is stored that is not.
+    fn not_open(&self, name: &Name) -> Option<String>;
+
+    /// Whether anything is stored that is not in the enclave and may still come.
+    fn is_incomplete(&self) -> bool;
+
+    /// Every key, page by page.
+    fn keys(&self) -> Result<Vec<KeyInfo>, EnclaveError> {
+        let mut keys = Vec::new();
+        let mut cursor = Some(0);
+        while let Some(from) = cursor {
+            let Reply::Keys(page) = self.ask(&Request::List(from))? else {
+                return Err(EnclaveError::Unexpected);
+            };
+            // A page that leads nowhere would lead there for ever.
+            cursor = page.next.filter(|next| *next > from && !page.keys.items().is_empty());
+            keys.extend(page.keys.into_items());
+        }
+        Ok(keys)
+    }
+}
+
+/// Why the enclave did not do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EnclaveError {
+    /// It cannot be asked now.
+    Away(Unable),
+    /// It refused.
+    Refused(ControlError),
+    /// It answered something else.
+    Unexpected,
+}
+
+impl std::fmt::Display for EnclaveError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Away(why) => advice::unable(*why),
+            Self::Refused(error) => advice::refused(*error),
+            Self::Unexpected => {
+                "the service's answer fits no such request; install agent and image from the same release"
+            }
+        })
+    }
+}
+
+impl Enclave for Requests {
+    fn ask(&self, request: &Request) -> Result<Reply, EnclaveError> {
+        match Self::ask(self, false, request).map_err(EnclaveError::Away)? {
+            (_, Reply::Error(error)) => Err(EnclaveError::Refused(error)),
+            (_, reply) => Ok(reply),
+        }
+    }
+
+    fn not_open(&self, name: &Name) -> Option<String> {
+        self.parent().waiting.lock().why(name)
+    }
+
+    fn is_incomplete(&self) -> bool {
+        self.parent().waiting.lock().is_any_tried_again()
+    }
+}
+
+/// The root helper.
+pub(crate) trait Helper {
+    fn state(&self) -> Result<State, HelperError>;
+    fn credential(&self, client: Name, secret: Secret) -> Result<(), HelperError>;
+    fn objects(&self, client: Name, objects: ObjectsFile) -> Result<(), HelperError>;
+    fn deploy(&self, certificates: Vec<Deployment>) -> Result<Deployed, HelperError>;
+    fn prune(&self, certificate: Name, keep: Vec<Generation>) -> Result<(), HelperError>;
+}
+
+/// Why the root helper did not do it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HelperError {
+    /// For people.
+    pub(super) why: String,
+    /// Whether the fault is the request's, so that a part of it might be taken by itself.
+    pub(super) is_ours: bool,
+}
+
+impl From<ClientError> for HelperError {
+    fn from(error: ClientError) -> Self {
+        let is_ours = match &error {
+            ClientError::TooLong => true,
+            ClientError::Refused(refusal) => match refusal.fault {
+                Fault::Request | Fault::Configuration => true,
+                Fault::Machine | Fault::Stranger => false,
+            },
+            ClientError::Connect { .. }
+            | ClientError::Stranger { .. }
+            | ClientError::Socket(_)
+            | ClientError::Answer => false,
+        };
+        Self {
+            why: error.to_string(),
+            is_ours,
+        }
+    }
+}
+
+impl Helper for Client {
+    fn state(&self) -> Result<State, HelperError> {
+        Ok(Self::state(self)?)
+    }
+
+    fn credential(&self, client: Name, secret: Secret) -> Result<(), HelperError> {
+        Ok(Self::credential(self, client, secret)?)
+    }
+
+    fn objects(&self, client: Name, objects: ObjectsFile) -> Result<(), HelperError> {
+        Ok(Self::objects(self, client, objects)?)
+    }
+
+    fn deploy(&self, certificates: Vec<Deployment>) -> Result<Deployed, HelperError> {
+        Ok(Self::deploy(self, certificates)?)
+    }
+
+    fn prune(&self, certificate: Name, keep: Vec<Generation>) -> Result<(), HelperError> {
+        Ok(Self::prune(self, certificate, keep)?)
+    }
+}

@@ -1,0 +1,160 @@
+//! What the threads of the agent share, and what it answers when the enclave asks.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use enclave_wire::Name;
+use enclave_wire::control::{AgentReply, ControlError, EnclaveRequest, StoreState};
+
+use crate::aws::Aws;
+use crate::egress::Egress;
+use crate::logs::Logs;
+use crate::settled::Settled;
+use crate::store::Store;
+use crate::waiting::Waiting;
+use crate::{Shared, say};
+use enclave_tls_admin::protocol;
+
+/// The parent's side of an enclave: its directory, its AWS credentials, its way out, its log.
+pub(crate) struct Parent {
+    /// The replay directory.
+    pub(crate) store: Shared<Store>,
+    /// Where AWS credentials come from, where the configuration has a section [aws].
+    pub(crate) aws: Option<Aws>,
+    pub(crate) egress: Arc<Egress>,
+    pub(crate) logs: Arc<Logs>,
+    /// The parent's policy, where there is one; read anew for each run of the service.
+    pub(crate) policy: Option<PathBuf>,
+    /// What is in the directory and not yet in the service.
+    pub(crate) waiting: Shared<Waiting>,
+    /// Which of the directory's sealed states are the service's own.
+    pub(crate) settled: Shared<Settled>,
+    /// So that what is missing is said once.
+    said_no_credentials: AtomicBool,
+}
+
+impl Parent {
+    pub(crate) fn new(
+        store: Store,
+        aws: Option<Aws>,
+        egress: Arc<Egress>,
+        logs: Arc<Logs>,
+        policy: Option<PathBuf>,
+    ) -> Self {
+        Self {
+            store: Shared::new(store),
+            aws,
+            egress,
+            logs,
+            policy,
+            waiting: Shared::default(),
+            settled: Shared::default(),
+            said_no_credentials: AtomicBool::new(false),
+        }
+    }
+
+    /// Answers the enclave. `in_force` says whether who asks still is the service that this directory is for.
+    pub(crate) fn answer(&self, request: EnclaveRequest, in_force: impl Fn() -> bool) -> AgentReply {
+        match request {
+            EnclaveRequest::Ping => AgentReply::Pong,
+            EnclaveRequest::StoreState(state) => match self.store_state(&state, in_force) {
+                Ok(()) => AgentReply::Stored,
+                Err(why) => {
+                    say(&format!("a sealed state of {} was not stored: {why}", state.name));
+                    AgentReply::Error(ControlError::StateNotStored)
+                }
+            },
+            EnclaveRequest::NeedCredentials => {
+                self.need_credentials();
+                AgentReply::CredentialsNoted
+            }
+        }
+    }
+
+    /// What commands may know of this.
+    pub(crate) fn report(&self) -> protocol::Parent {
+        protocol::Parent {
+            egress: Some(self.egress.counters()),
+            aws: self.aws.as_ref().map(Aws::report),
+            logs: Some(self.logs.report()),
+            waiting: self.waiting.lock().report(),
+        }
+    }
+
+    fn store_state(&self, state: &StoreState, in_force: impl Fn() -> bool) -> Result<(), String> {
+        let store = self.store.lock();
+        // Asked while the directory is locked: a state that comes late, over a connection that another has replaced, does not
+        // overwrite what came over the newer.
+        if !in_force() {
+            return Err("its connection is no longer in use".to_owned());
+        }
+        let found = store.state(&state.name).map_err(|error| error.to_string())?;
+        let mut settled = self.settled.lock();
+        if found.is_some_and(|found| !settled.has(&state.name, &found)) {
+            return Err(unopened(&state.name));
+        }
+        store
+            .put_state(&state.name, &state.blob)
+            .map_err(|error| error.to_string())?;
+        settled.add(&state.name, &state.blob);
+        Ok(())
+    }
+
+    fn need_credentials(&self) {
+        match &self.aws {
+            Some(aws) => aws.need(),
+            None if !self.said_no_credentials.swap(true, Ordering::SeqCst) => {
+                say(
+                    "the service needs AWS credentials; add a section [aws] to the configuration and restart the agent",
+                );
+            }
+            None => {}
+        }
+    }
+}
+
+/// The one thing that must not happen: keys that this service has not opened overwritten by others of the same name.
+fn unopened(name: &Name) -> String {
+    format!(
+        "sealed/{name}.sealed holds keys that the service has not opened, and they would be lost; wait until it has, or move that \
+         file out of the directory"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(text: &[u8]) -> EnclaveRequest {
+        EnclaveRequest::StoreState(StoreState {
+            name: "www".parse().unwrap(),
+            number: 1,
+            blob: text.to_vec().try_into().unwrap(),
+        })
+    }
+
+    fn directory() -> PathBuf {
+        let path = std::env::temp_dir().join(format!("ctl-parent-{}", std::process::id()));
+        drop(std::fs::remove_dir_all(&path));
+        path
+    }
+
+    #[test]
+    fn threat_35_a_state_over_a_connection_that_another_replaced_does_not_overwrite_the_newer() {
+        let path = directory();
+        let store = Store::open(&path).map_err(|error| error.to_string()).unwrap();
+        let parent = Parent::new(
+            store,
+            None,
+            Arc::new(Egress::new(&enclave_tls_config::Egress::default())),
+            Arc::new(Logs::new()),
+            None,
+        );
+        assert_eq!(parent.answer(state(b"newer"), || true), AgentReply::Stored);
+        let late = parent.answer(state(b"older"), || false);
+        assert_eq!(late, AgentReply::Error(ControlError::StateNotStored));
+        assert_eq!(std::fs::read(path.join("sealed/www.sealed")).unwrap(), b"newer");
+        std::fs::remove_dir_all(path).unwrap();
+    }
+}

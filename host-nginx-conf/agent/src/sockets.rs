@@ -1,0 +1,273 @@
+//! The sockets of the agent, and who may connect to them.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use enclave_wire::address::Address;
+use vsock::{VsockListener, VsockStream};
+
+use enclave_tls_admin::frames::Socket;
+use enclave_tls_admin::{files, peer};
+use enclave_tls_config::Group;
+
+/// Where the enclave dials.
+pub(crate) struct EnclaveListener {
+    plane: Plane,
+    socket: Listener,
+}
+
+enum Listener {
+    Unix(UnixListener),
+    Vsock(VsockListener),
+}
+
+/// What the enclave dials for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plane {
+    Control,
+    Egress,
+    Logs,
+}
+
+impl std::fmt::Display for Plane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Control => "control",
+            Self::Egress => "egress",
+            Self::Logs => "logs",
+        })
+    }
+}
+
+/// A connection of the enclave's.
+pub(crate) enum Stream {
+    Unix(UnixStream),
+    Vsock(VsockStream),
+}
+
+/// Why a socket was not opened.
+#[derive(Debug)]
+pub enum BindError {
+    /// An abstract socket has no permissions: any user could pose as the enclave.
+    Abstract(Plane),
+    /// The directory of the socket lets others in.
+    Directory(Plane, PathBuf),
+    /// Somebody answers on it.
+    InUse(PathBuf),
+    /// A file that is no socket has its name.
+    NotASocket(PathBuf),
+    /// The kernel refuses.
+    Io(String, io::Error),
+}
+
+impl std::fmt::Display for BindError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Abstract(plane) => write!(
+                f,
+                "an abstract socket has no permissions, so any user could pose as the service; set `{plane}` under [enclave] to \
+                 unix:/PATH or vsock:any:PORT",
+            ),
+            Self::Directory(plane, path) => write!(
+                f,
+                "{} must be a directory of mode 0700 that belongs to the user of the agent; who can reach the {plane} socket in \
+                 it can pose as the service",
+                path.display()
+            ),
+            Self::InUse(path) => write!(f, "another agent answers on {}; stop it first", path.display()),
+            Self::NotASocket(path) => write!(f, "{} exists and is no socket; remove it", path.display()),
+            Self::Io(address, error) => write!(f, "cannot listen on {address}: {error}"),
+        }
+    }
+}
+
+impl EnclaveListener {
+    pub(crate) fn bind(plane: Plane, address: &Address) -> Result<Self, BindError> {
+        let socket = match address {
+            Address::UnixPath(path) => {
+                let path = Path::new(path);
+                private_directory(plane, path)?;
+                Listener::Unix(bind_path(path)?)
+            }
+            Address::UnixAbstract(_) => return Err(BindError::Abstract(plane)),
+            // To listen, a CID says nothing: the address may be the one that the enclave dials.
+            Address::Vsock { cid: _, port } => VsockListener::bind_with_cid_port(vsock::VMADDR_CID_ANY, *port)
+                .map(Listener::Vsock)
+                .map_err(|error| BindError::Io(address.to_string(), error))?,
+        };
+        Ok(Self { plane, socket })
+    }
+
+    /// The next connection of somebody who may be the enclave.
+    pub(crate) fn accept(&self) -> io::Result<Stream> {
+        loop {
+            match &self.socket {
+                Listener::Unix(listener) => {
+                    let (stream, _) = listener.accept()?;
+                    if peer::is_root_or_self(peer::uid(&stream)?) {
+                        return Ok(Stream::Unix(stream));
+                    }
+                    super::say(&format!(
+                        "a stranger dialled the {} socket and was sent away",
+                        self.plane
+                    ));
+                }
+                Listener::Vsock(listener) => {
+                    let (stream, peer) = listener.accept()?;
+                    if is_foreign(peer.cid(), vsock::get_local_cid().ok()) {
+                        return Ok(Stream::Vsock(stream));
+                    }
+                    let plane = self.plane;
+                    super::say(&format!(
+                        "a process of this machine dialled the {plane} port and was sent away"
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// The admin socket: for the agent's user and one group. Where there is no such group, or this user is not of it, for the user alone.
+pub(crate) fn bind_admin(path: &Path, group: &Group) -> Result<UnixListener, BindError> {
+    let failed = |error| BindError::Io(path.display().to_string(), error);
+    let parent = files::directory(path);
+    if !parent.exists() {
+        DirBuilder::new().mode(0o755).create(parent).map_err(failed)?;
+    }
+    let listener = bind_path(path)?;
+    let given = files::group_id(&group.to_string()).and_then(|gid| chown(path, None, Some(gid)));
+    let mode = match given {
+        Ok(()) => 0o660,
+        Err(error) => {
+            crate::say(&format!(
+                "{}: only this user and root may administer: group {group}: {error}",
+                path.display()
+            ));
+            0o600
+        }
+    };
+    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Whether a CID is another machine's. Ports below 1024 keep a local user from listening, not from dialling through vsock's
+/// loopback and posing as an enclave.
+fn is_foreign(cid: u32, own: Option<u32>) -> bool {
+    cid > vsock::VMADDR_CID_HOST && Some(cid) != own
+}
+
+fn private_directory(plane: Plane, socket: &Path) -> Result<(), BindError> {
+    let parent = socket.parent().unwrap_or(Path::new("/"));
+    let refused = || BindError::Directory(plane, parent.to_owned());
+    let found = fs::symlink_metadata(parent).map_err(|_| refused())?;
+    let ours = found.uid() == rustix::process::geteuid().as_raw();
+    if found.is_dir() && ours && found.mode() & 0o7777 == 0o700 {
+        Ok(())
+    } else {
+        Err(refused())
+    }
+}
+
+/// Listens on a path. A socket that nobody answers on is left over, and is replaced.
+fn bind_path(path: &Path) -> Result<UnixListener, BindError> {
+    let failed = |error| BindError::Io(path.display().to_string(), error);
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+        Ok(found) if !found.file_type().is_socket() => return Err(BindError::NotASocket(path.to_owned())),
+        Ok(_) => match UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(failed)?,
+            Err(error) => return Err(failed(error)),
+            Ok(_) => return Err(BindError::InUse(path.to_owned())),
+        },
+    }
+    UnixListener::bind(path).map_err(failed)
+}
+
+impl Stream {
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Unix(stream) => stream.try_clone().map(Self::Unix),
+            Self::Vsock(stream) => stream.try_clone().map(Self::Vsock),
+        }
+    }
+
+    /// Ends the connection for all its clones. One that has ended already is as good.
+    pub(crate) fn end(&self) {
+        drop(self.shutdown(Shutdown::Both));
+    }
+
+    /// Ends one direction, or both.
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Self::Unix(stream) => stream.shutdown(how),
+            Self::Vsock(stream) => stream.shutdown(how),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(stream) => stream.read(buffer),
+            Self::Vsock(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(stream) => stream.write(buffer),
+            Self::Vsock(stream) => stream.write(buffer.get(..VSOCK_WRITE).unwrap_or(buffer)),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Socket for Stream {
+    fn read_within(&self, time: Duration) -> io::Result<()> {
+        match self {
+            Self::Unix(stream) => stream.set_read_timeout(Some(time)),
+            Self::Vsock(stream) => stream.set_read_timeout(Some(time)),
+        }
+    }
+
+    fn write_within(&self, time: Duration) -> io::Result<()> {
+        match self {
+            Self::Unix(stream) => stream.set_write_timeout(Some(time)),
+            Self::Vsock(stream) => stream.set_write_timeout(Some(time)),
+        }
+    }
+}
+
+/// The most that is written to a vsock at a time.
+const VSOCK_WRITE: usize = 16_384;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dial_from_this_machine_is_no_enclave() {
+        for own in [None, Some(3)] {
+            for local in [0, 1, 2] {
+                assert!(!is_foreign(local, own));
+            }
+            assert!(is_foreign(16, own));
+        }
+        assert!(!is_foreign(3, Some(3)));
+        assert!(
+            is_foreign(3, Some(2)),
+            "the first guest of a host that is no Nitro parent"
+        );
+    }
+}

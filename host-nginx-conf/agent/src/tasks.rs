@@ -1,0 +1,192 @@
+//! The threads of the agent, and what they share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use enclave_tls_admin::report::{Ask, Configuration, Report, Told};
+use enclave_tls_config::{Config, Needs, changes};
+use enclave_tls_nitro::NitroCli;
+
+use crate::admin::Admin;
+use crate::aws::Aws;
+use crate::clock::{Bell, Clock};
+use crate::control::{self, Control};
+use crate::egress::{self, Egress};
+use crate::keeper::{Found, Keeper};
+use crate::logs::{self, Logs};
+use crate::parent::Parent;
+use crate::requests::Requests;
+use crate::sockets::{self, EnclaveListener, Plane};
+use crate::store::Store;
+use crate::watch::Watch;
+use crate::{InForce, Shared, StartError, probe, say};
+
+/// What outlives any one of them.
+pub(crate) struct Tasks {
+    in_force: Arc<InForce>,
+    clock: Arc<dyn Clock>,
+    egress: Arc<Egress>,
+    /// Wakes the keeper.
+    changed: Arc<Bell>,
+    /// Clients whose credential an administrator wants anew.
+    rotate: Arc<Shared<Vec<enclave_wire::Name>>>,
+    found: Arc<Shared<Found>>,
+    enclave: Arc<Shared<enclave_tls_admin::report::Enclave>>,
+}
+
+impl Tasks {
+    pub(crate) fn start(config: Config, source: PathBuf, clock: Arc<dyn Clock>) -> Result<Arc<Self>, StartError> {
+        let store = Store::open(&config.agent.state).map_err(StartError::Store)?;
+        let admin = sockets::bind_admin(&config.agent.admin_socket, &config.agent.admin_group);
+        let admin = admin.map_err(StartError::Bind)?;
+        let bind = |plane, address| EnclaveListener::bind(plane, address).map_err(StartError::Bind);
+        let control_dials = bind(Plane::Control, &config.enclave.control)?;
+        let egress_dials = bind(Plane::Egress, &config.enclave.egress)?;
+        let log_dials = bind(Plane::Logs, &config.enclave.logs)?;
+
+        let egress = Arc::new(Egress::new(&config.egress));
+        let logs = Arc::new(Logs::new());
+        let aws = config.aws.as_ref().map(|aws| Aws::new(aws, Arc::clone(&clock)));
+        let parent = Arc::new(Parent::new(
+            store,
+            aws,
+            Arc::clone(&egress),
+            Arc::clone(&logs),
+            config.enclave.policy.clone(),
+        ));
+        let changed = Arc::new(Bell::default());
+        let control = Arc::new(Control::new(Arc::clone(&changed)));
+        let requests = Arc::new(Requests::new(
+            Arc::clone(&control),
+            Arc::clone(&parent),
+            Arc::clone(&changed),
+        ));
+        let (signing, nitro_cli) = (config.enclave.signing.clone(), config.enclave.nitro_cli.clone());
+        let keeper = Keeper::new(
+            Arc::clone(&requests),
+            enclave_tls_apply::Client::new(&config.agent.apply_socket),
+            Arc::clone(&clock),
+            &config.agent.state,
+        );
+        let group = config.agent.admin_group.to_string();
+        let its_control = Arc::clone(&control);
+        let watch = Watch::new(
+            NitroCli::new(nitro_cli),
+            Arc::clone(&clock),
+            move || its_control.is_connected(),
+            move || probe::answers(&signing),
+        );
+        let tasks = Arc::new(Self {
+            in_force: Arc::new(InForce {
+                source,
+                config: Shared::new(Arc::new(config)),
+                since: Shared::new((clock.now(), None)),
+            }),
+            clock,
+            egress: Arc::clone(&egress),
+            changed,
+            rotate: Arc::default(),
+            found: Arc::clone(&keeper.found),
+            enclave: Arc::clone(&watch.found),
+        });
+        std::thread::spawn(move || egress::accept(&egress_dials, &egress));
+        std::thread::spawn(move || logs::accept(&log_dials, &logs));
+        let (its_parent, its_control) = (Arc::clone(&parent), Arc::clone(&control));
+        std::thread::spawn(move || its_parent.aws.as_ref().map(|aws| aws.run(&its_control)));
+        std::thread::spawn(move || control::accept(&control_dials, &control, &parent));
+        let its = Arc::clone(&tasks);
+        std::thread::spawn(move || its.keep(keeper));
+        let its = Arc::clone(&tasks);
+        std::thread::spawn(move || watch.run(&its.in_force.config, &Bell::default()));
+        let its = Arc::clone(&tasks);
+        let front = Arc::new(Admin::new(requests, group, move |ask| its.answer(ask)));
+        std::thread::spawn(move || front.accept(&admin));
+        say("ready");
+        Ok(tasks)
+    }
+
+    /// Takes a new text of the configuration, or says why not.
+    pub(crate) fn reload(&self) {
+        let refused = match Config::load(&self.in_force.source) {
+            Err(error) => Some(error.to_string()),
+            Ok(newer) => self.take(newer),
+        };
+        if let Some(why) = &refused {
+            say(&format!("the configuration in force stays: {why}"));
+        }
+        let mut since = self.in_force.since.lock();
+        *since = match refused {
+            Some(why) => (since.0, Some(why)),
+            None => (self.clock.now(), None),
+        };
+        self.changed.ring();
+    }
+
+    /// Why it is not taken.
+    fn take(&self, newer: Config) -> Option<String> {
+        let mut config = self.in_force.config.lock();
+        let changes = changes(&config, &newer);
+        let later: Vec<_> = changes
+            .iter()
+            .filter(|change| change.needs != Needs::Reload)
+            .map(|change| {
+                let restart = match change.needs {
+                    Needs::Reload | Needs::AgentRestart => "enclave-tls-agent",
+                    Needs::EnclaveRestart => "enclave-tls-enclave enclave-tls-agent",
+                };
+                format!("{} is another: `systemctl restart {restart}` takes it up", change.key)
+            })
+            .collect();
+        if !later.is_empty() {
+            return Some(later.join("; "));
+        }
+        self.egress.configure(&newer.egress);
+        *config = Arc::new(newer);
+        say(&format!("the configuration is read again: {} changes", changes.len()));
+        None
+    }
+
+    fn keep(&self, mut keeper: Keeper<Requests, enclave_tls_apply::Client>) {
+        loop {
+            let config = Arc::clone(&self.in_force.config.lock());
+            for client in std::mem::take(&mut *self.rotate.lock()) {
+                keeper.rotate(client);
+            }
+            let wait = keeper.pass(&config);
+            self.clock.wait(&self.changed, wait);
+        }
+    }
+
+    fn answer(&self, ask: Ask) -> Told {
+        match ask {
+            Ask::Report => Told::Report(Box::new(self.report())),
+            Ask::Logs { .. } => Told::Logs(Vec::new()),
+            Ask::RotateCredential { client } => match client.parse() {
+                Ok(name) if self.in_force.config.lock().clients.contains_key(&name) => {
+                    self.rotate.lock().push(name);
+                    self.changed.ring();
+                    Told::Done
+                }
+                _ => Told::Failed(format!("the configuration has no client {client}")),
+            },
+        }
+    }
+
+    fn report(&self) -> Report {
+        let found = self.found.lock();
+        let (in_force_since, refused) = self.in_force.since.lock().clone();
+        Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            configuration: Configuration {
+                file: self.in_force.source.display().to_string(),
+                in_force_since,
+                refused,
+            },
+            enclave: self.enclave.lock().clone(),
+            certificates: found.certificates.clone(),
+            clients: found.clients.clone(),
+            servers: found.servers.clone(),
+            outage: found.outage.clone(),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What the replay directory holds for the service and AWS has to open first: where each item stands.
+
+use enclave_wire::{KeyId, Name};
+
+use enclave_tls_admin::advice;
+use enclave_tls_admin::protocol::{self, Kind, Standing};
+
+/// An item of the directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Item {
+    /// The sealed state of a name.
+    State(Name),
+    /// A bundle that was not sealed, by its key.
+    Bundle(KeyId, Name),
+}
+
+/// All that is not in the service yet.
+#[derive(Default)]
+pub(crate) struct Waiting {
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    item: Item,
+    standing: Standing,
+}
+
+impl Waiting {
+    /// Begins anew, for another run or connection of the service.
+    pub(crate) fn begin(&mut self, items: impl IntoIterator<Item = Item>) {
+        let queued = |item| Entry {
+            item,
+            standing: Standing::Queued,
+        };
+        self.entries = items.into_iter().map(queued).collect();
+    }
+
+    /// The service has not taken this.
+    pub(crate) fn stands(&mut self, item: &Item, standing: Standing) {
+        if let Some(entry) = self.find(item) {
+            entry.standing = standing;
+        }
+    }
+
+    /// The service has this.
+    pub(crate) fn done(&mut self, item: &Item) {
+        self.entries.retain(|entry| entry.item != *item);
+    }
+
+    /// What commands may know of this.
+    pub(crate) fn report(&self) -> Vec<protocol::Waiting> {
+        let reported = |entry: &Entry| {
+            let (kind, name) = match &entry.item {
+                Item::State(name) => (Kind::State, name),
+                Item::Bundle(_, name) => (Kind::Bundle, name),
+            };
+            protocol::Waiting {
+                name: name.clone(),
+                kind,
+                standing: entry.standing,
+            }
+        };
+        self.entries.iter().map(reported).collect()
+    }
+
+    /// Why what is stored under this name is not in the service, where it is not.
+    pub(crate) fn why(&self, name: &Name) -> Option<String> {
+        let its = |entry: &&Entry| match &entry.item {
+            Item::State(its) | Item::Bundle(_, its) => its == name,
+        };
+        let entry = self.entries.iter().find(its)?;
+        Some(match entry.standing {
+            Standing::Queued => "its turn has not come".to_owned(),
+            Standing::Later(why) | Standing::Refused(why) => advice::refused(why).to_owned(),
+            Standing::Unreadable => format!("{} cannot be used; the agent's log says why", entry.item),
+        })
+    }
+
+    /// Whether any is still to come.
+    pub(crate) fn is_any_tried_again(&self) -> bool {
+        let to_come = |entry: &Entry| matches!(entry.standing, Standing::Queued | Standing::Later(_));
+        self.entries.iter().any(to_come)
+    }
+
+    fn find(&mut self, item: &Item) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.item == *item)
+    }
+}
+
+impl std::fmt::Display for Item {
+    /// The file that a person looks at.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::State(name) => write!(f, "sealed/{name}.sealed"),
+            Self::Bundle(id, _) => write!(f, "bundles/{id}.toml"),
+        }
+    }
+}
