@@ -175,7 +175,8 @@ impl Complaint {
 impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.cause() {
-            Some((code, said)) => write!(f, "[{code}] {said}"),
+            // Advice follows it in one sentence.
+            Some((code, said)) => write!(f, "[{code}] {}", said.trim_end_matches('.')),
             None if self.text.is_empty() => write!(f, "it said nothing and ended with {}", self.status),
             None => f.write_str(&self.text),
         }
@@ -250,7 +251,7 @@ mod tests {
         assert_eq!(error.code(), Code::parse("E27"));
         let text = error.to_string();
         assert!(
-            text.contains("[E27] Insufficient memory available.") && text.contains("hugepage memory."),
+            text.contains("[E27] Insufficient memory available") && text.ends_with("hugepage memory"),
             "{text}"
         );
         assert!(!text.contains("details"), "{text}");
@@ -285,7 +286,7 @@ mod tests {
     fn an_unknown_code_is_carried_through() {
         let error = failed("[ E97 ] Something new.");
         assert_eq!(error.code().unwrap().to_string(), "E97");
-        assert!(error.to_string().contains("Something new.") && error.advice().contains("#E97"));
+        assert!(error.to_string().contains("Something new") && error.advice().contains("#E97"));
     }
 
     #[test]

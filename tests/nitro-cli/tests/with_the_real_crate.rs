@@ -4,11 +4,14 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use enclave_tls_nitro::{
-    Adoption, Difference, Flags, NitroCli, NitroError, Refusal, RunOptions, State, Which, adopt, image_measurements,
+    Adoption, Clock, Difference, Flags, NitroCli, NitroError, Refusal, RunOptions, State, Wake, Which, adopt,
+    image_measurements, supervise,
 };
 
 #[test]
@@ -206,6 +209,62 @@ fn what_ends_at_once_did_not_boot() {
     assert_eq!(code(&lab.cli.run(&lab.options()).unwrap_err()), "E36");
     assert!(lab.cli.describe().unwrap().enclaves.is_empty());
 }
+
+#[test]
+fn a_supervised_enclave_is_started_again_and_ended_at_the_end() {
+    let lab = Lab::new("supervised");
+    fs::write(lab.dir.join("fail"), "E29").unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (cli, options) = (lab.cli.clone(), lab.options());
+        let clock = Hurry(&stop);
+        let supervisor = scope.spawn(move || {
+            let mut said = Vec::new();
+            let ended = supervise(cli, clock, &options, |event| said.push(event.to_string()));
+            (ended.is_ok(), said)
+        });
+        let running = || Some(lab.cli.describe().unwrap().named("lab")?.id.clone());
+        until("it runs", || running().is_some());
+        let first = running();
+        let sleeper = lab.sleeper().unwrap().to_string();
+        assert!(Command::new("kill").arg(sleeper).status().unwrap().success());
+        until("it runs again", || running().is_some_and(|id| Some(id) != first));
+        stop.store(true, Ordering::Relaxed);
+        let (ended, said) = supervisor.join().unwrap();
+        assert!(ended, "{said:#?}");
+        for (line, word) in said
+            .iter()
+            .zip(["[E29]", "started", "ended after", "started", "ending", "is ended"])
+        {
+            assert!(line.contains(word), "{said:#?}");
+        }
+    });
+    assert_eq!(lab.sleeper(), None);
+}
+
+/// A clock whose seconds are fiftieths.
+struct Hurry<'a>(&'a AtomicBool);
+
+impl Clock for Hurry<'_> {
+    fn now(&mut self) -> Duration {
+        BEGUN.elapsed() * 50
+    }
+
+    fn wait(&mut self, pause: Duration) -> Wake {
+        sleep(pause / 50);
+        if self.0.load(Ordering::Relaxed) {
+            Wake::Stop
+        } else {
+            Wake::Time
+        }
+    }
+
+    fn random(&mut self) -> u32 {
+        0
+    }
+}
+
+static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// A directory with a link to the program, an image and its measurements.
 struct Lab {

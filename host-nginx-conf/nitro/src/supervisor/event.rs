@@ -153,3 +153,43 @@ impl fmt::Display for Listed<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+    use std::process::Command;
+
+    use super::*;
+
+    /// Only what starts a process can give it an environment.
+    #[test]
+    fn systemd_is_told() {
+        let dir = crate::test_dir("notify");
+        let socket = UnixDatagram::bind(dir.join("socket")).unwrap();
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["supervisor::event::tests::tells", "--exact", "--ignored"])
+            .env("NOTIFY_SOCKET", dir.join("socket"))
+            .output()
+            .unwrap();
+        assert!(status.status.success());
+        let mut told = [0; 512];
+        for wanted in [
+            "STATUS=the enclave ended after 7 s; it is started again in 1.0 s\nREADY=1\n",
+            "STATUS=ending the enclave\nSTOPPING=1\n",
+        ] {
+            let length = socket.recv(&mut told).unwrap();
+            assert_eq!(std::str::from_utf8(&told[..length]).unwrap(), wanted);
+        }
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    #[ignore = "run by the test above, in a process of its own"]
+    fn tells() {
+        notify_systemd(&Event::Ended {
+            ran: Duration::from_secs(7),
+            again: Duration::from_secs(1),
+        });
+        notify_systemd(&Event::Stopping);
+    }
+}
