@@ -10,7 +10,7 @@
 use std::path::{Path, PathBuf};
 
 use enclave_policy::Policy;
-use enclave_wire::control::ControlError;
+use enclave_wire::control::{ControlError, Memory};
 
 use crate::clock::source;
 
@@ -91,12 +91,22 @@ impl Machine {
         source::refused(&self.root, || !self.is_enclave || any()).await
     }
 
-    /// Whether there is memory for another key and its chain. Without this the kernel would end the service, and every key with it.
-    pub(crate) fn has_room(&self) -> Result<(), ControlError> {
+    /// What is free now, and what of it is kept.
+    #[must_use]
+    pub(crate) fn memory(&self) -> Memory {
         let reserved = u64::from(self.connections)
             .saturating_mul(A_CONNECTION)
             .saturating_add(A_REQUEST);
-        match available(&self.root) {
+        Memory {
+            available: available(&self.root),
+            reserved,
+        }
+    }
+
+    /// Whether there is memory for another key and its chain. Without this the kernel would end the service, and every key with it.
+    pub(crate) fn has_room(&self) -> Result<(), ControlError> {
+        let Memory { available, reserved } = self.memory();
+        match available {
             Some(available) if available >= reserved => Ok(()),
             None if !self.is_enclave => Ok(()),
             available => {

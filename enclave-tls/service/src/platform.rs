@@ -1,9 +1,9 @@
 //! What the service takes from outside itself, so that a test can take its place.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use enclave_attestation::Nsm;
+use enclave_attestation::{Bound, Nsm, NsmError, Pcr, Register};
 use enclave_policy::Policy;
 
 use crate::clock::{ClockError, NsmClock};
@@ -17,7 +17,7 @@ pub struct Platform {
     /// Deadlines and numbers of connections.
     pub limits: Limits,
     /// What measures and attests.
-    pub nsm: Arc<dyn Nsm>,
+    pub nsm: Arc<Watched>,
     /// What the kernel says of the machine.
     pub machine: Machine,
 }
@@ -25,7 +25,9 @@ pub struct Platform {
 impl Platform {
     /// An enclave with this NSM, which tells the time too. The image's policy says whose documents are the NSM's.
     pub fn new(nsm: Arc<dyn Nsm>, image: &Policy, machine: Machine) -> Result<Self, ClockError> {
-        let clock = NsmClock::start(Arc::clone(&nsm), image.attestation())?;
+        let nsm = Watched::new(nsm);
+        let watched: Arc<dyn Nsm> = nsm.clone();
+        let clock = NsmClock::start(watched, image.attestation())?;
         Ok(Self {
             clock,
             limits: Limits {
@@ -35,6 +37,48 @@ impl Platform {
             nsm,
             machine,
         })
+    }
+}
+
+/// An NSM, and when it last gave a document: whoever watches the service sees from it that it still does.
+pub struct Watched {
+    nsm: Arc<dyn Nsm>,
+    last: Mutex<Option<Instant>>,
+}
+
+impl Watched {
+    /// Watches an NSM.
+    #[must_use]
+    pub fn new(nsm: Arc<dyn Nsm>) -> Arc<Self> {
+        let last = Mutex::default();
+        Arc::new(Self { nsm, last })
+    }
+
+    /// How long ago it gave a document; none before the first.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.map(|last| last.elapsed())
+    }
+}
+
+impl Nsm for Watched {
+    fn attest(&self, bound: &Bound<'_>) -> Result<Vec<u8>, NsmError> {
+        let document = self.nsm.attest(bound)?;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        Ok(document)
+    }
+
+    fn extend(&self, index: u8, data: &[u8]) -> Result<Pcr, NsmError> {
+        self.nsm.extend(index, data)
+    }
+
+    fn lock_below(&self, count: u8) -> Result<(), NsmError> {
+        self.nsm.lock_below(count)
+    }
+
+    fn register(&self, index: u8) -> Result<Register, NsmError> {
+        self.nsm.register(index)
     }
 }
 
@@ -60,7 +104,7 @@ pub struct Limits {
     /// Of these, under one credential.
     pub connections_per_credential: u32,
     /// RSA operations that wait for a core. At 2 ms each (RSA-4096) the last of them would wait 0.5 s, half of a client's patience.
-    pub rsa_waiting: usize,
+    pub rsa_waiting: u32,
     /// Between the service's pings on the control plane; the third without a reply ends the connection.
     pub heartbeat: Duration,
     /// Between two attempts to reach the control peer, and for one attempt.

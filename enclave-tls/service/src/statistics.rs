@@ -1,7 +1,11 @@
 //! What the service counts. Numbers only: nothing here tells one peer's business to another.
 
+mod times;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+pub use times::Times;
 
 /// The counters of one run of the service.
 #[derive(Debug, Default)]
@@ -20,6 +24,14 @@ pub struct Statistics {
     pub deadlines: Counter,
     /// Connections that ended because their handler panicked.
     pub panics: Counter,
+    /// Connections to the agent.
+    pub control_connections: Counter,
+    /// How long signatures took.
+    pub times: Times,
+    /// RSA operations that wait for a thread now.
+    pub rsa_waiting: Gauge,
+    /// RSA operations that found no place to wait.
+    pub rsa_shed: Counter,
     /// RSA operations that run now.
     pub rsa_running: Gauge,
     /// RSA operations done.
@@ -31,6 +43,12 @@ pub struct Statistics {
 pub struct Counter(AtomicU64);
 
 impl Counter {
+    /// Nothing counted yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
     /// Counts one more.
     pub fn count(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);

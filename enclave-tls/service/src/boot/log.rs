@@ -18,6 +18,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
 use super::arguments::LogFormat;
+use crate::statistics::Counter;
 
 /// Begins to log. A panic is logged by its place alone: its message may hold what it was given.
 pub(super) fn start(format: LogFormat) {
@@ -79,9 +80,18 @@ impl<W: AsFd> Out<W> {
         }
         if write(&self.to, line.as_bytes()).is_err() {
             self.dropped.fetch_add(missing.saturating_add(1), Ordering::Relaxed);
+            ALL_DROPPED.count();
         }
     }
 }
+
+/// How many lines of this process were dropped so far.
+pub(crate) fn all_dropped() -> u64 {
+    ALL_DROPPED.get()
+}
+
+/// A process has one log.
+static ALL_DROPPED: Counter = Counter::new();
 
 /// How many lines are missing, if that is what this line says.
 #[must_use]

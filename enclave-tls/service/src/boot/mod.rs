@@ -21,6 +21,7 @@ use crate::platform::Platform;
 use crate::serve::{Config, run};
 
 pub use harden::raise_descriptor_limit;
+pub(crate) use log::all_dropped;
 pub use log::dropped_lines;
 
 /// Runs the release program, on the enclave's own NSM and on no other, and says how it ended.

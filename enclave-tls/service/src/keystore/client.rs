@@ -1,17 +1,12 @@
-//! A client, its credentials, and its view of the keys.
+//! A client, and its view of the keys.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::hmac;
-use enclave_wire::credential::Verifier;
 use enclave_wire::signing::{Entries, Label, Listing, Page, SignError};
 use enclave_wire::{KeyId, Name};
 
 use super::Key;
-use crate::statistics::{Entered, Gauge};
 
 /// A web server, by its user. It sees its own keys and no other.
 pub struct Client {
@@ -131,77 +126,6 @@ impl View {
             page.entries.0.push(key.entry().clone());
         }
         Listing::Page(page)
-    }
-}
-
-/// What proves a client, in place of its secret. Wiped on drop, here and by the library.
-pub struct Credential {
-    client: Arc<Client>,
-    verifier: Verifier,
-    proof: hmac::Key,
-    replaced: AtomicBool,
-    connections: Gauge,
-}
-
-impl Credential {
-    pub(super) fn new(client: Arc<Client>, verifier: Verifier) -> Self {
-        Self {
-            client,
-            proof: hmac::Key::new(hmac::HMAC_SHA256, &verifier.0),
-            verifier,
-            replaced: AtomicBool::new(false),
-            connections: Gauge::default(),
-        }
-    }
-
-    /// Whose it is.
-    #[must_use]
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-
-    /// What its proofs are made and checked with.
-    #[must_use]
-    pub fn proof_key(&self) -> &hmac::Key {
-        &self.proof
-    }
-
-    /// Whether it is valid no more.
-    #[must_use]
-    pub fn is_replaced(&self) -> bool {
-        self.replaced.load(Ordering::Relaxed)
-    }
-
-    /// Takes one of the credential's connections, if one is left.
-    #[must_use]
-    pub fn take_seat(self: &Arc<Self>, limit: u32) -> Option<Seat> {
-        let entered = self.connections.enter(limit)?;
-        Some(Seat {
-            credential: Arc::clone(self),
-            _entered: entered,
-        })
-    }
-
-    pub(super) fn has(&self, verifier: &Verifier) -> bool {
-        verify_slices_are_equal(&self.verifier.0, &verifier.0).is_ok()
-    }
-
-    pub(super) fn replace(&self) {
-        self.replaced.store(true, Ordering::Relaxed);
-    }
-}
-
-/// One connection under a credential; given back on drop.
-pub struct Seat {
-    credential: Arc<Credential>,
-    _entered: Entered,
-}
-
-impl Seat {
-    /// The credential.
-    #[must_use]
-    pub fn credential(&self) -> &Credential {
-        &self.credential
     }
 }
 

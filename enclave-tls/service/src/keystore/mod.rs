@@ -18,6 +18,7 @@
 
 mod change;
 mod client;
+mod credential;
 mod key;
 mod names;
 mod record;
@@ -28,13 +29,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use enclave_wire::control::{ControlError, KeyCounters, KeyInfo, Sealed};
-use enclave_wire::credential::{CredentialId, Verifier};
+use enclave_wire::credential::CredentialId;
 use enclave_wire::{Encode as _, KeyId, Name};
 
+use credential::ClientRecord;
 use names::NameRecord;
 
 pub use change::{Change, Planned};
-pub use client::{Client, Credential, Seat};
+pub use client::Client;
+pub use credential::{Credential, Seat};
 pub use key::{KeyError, SigningKey};
 pub use record::{Key, NewKey};
 pub use restore::{Refused, Restored};
@@ -59,12 +62,6 @@ struct Inner {
     credentials: HashMap<CredentialId, Arc<Credential>>,
 }
 
-struct ClientRecord {
-    client: Arc<Client>,
-    /// The oldest first.
-    credentials: Vec<CredentialId>,
-}
-
 /// One page of the administrator's listing.
 pub struct Page {
     /// How many keys there are.
@@ -76,47 +73,6 @@ pub struct Page {
 }
 
 impl KeyStore {
-    /// Takes a client's credential. A client has at most two; a third takes the oldest one's place, whose connections end.
-    pub fn install_credential(&self, client: Name, id: CredentialId, verifier: Verifier) -> Result<(), ControlError> {
-        let inner = &mut *self.write();
-        let known = inner.credentials.get(&id);
-        if known.is_some_and(|known| *known.client().name() != client) {
-            tracing::warn!(%client, "refused a credential that another client has");
-            return Err(ControlError::Failed);
-        }
-        // The same again changes nothing but its age.
-        let same = known.filter(|known| known.has(&verifier)).cloned();
-        if !inner.clients.contains_key(&client) && inner.clients.len() >= MAX_CLIENTS {
-            return Err(ControlError::LimitReached);
-        }
-        let keys = &inner.keys;
-        let record = inner.clients.entry(client).or_insert_with_key(|client| ClientRecord {
-            client: Arc::new(Client::new(client.clone(), keys.values())),
-            credentials: Vec::new(),
-        });
-        record.credentials.retain(|known| *known != id);
-        record.credentials.push(id);
-        let oldest = (record.credentials.len() > CREDENTIALS_PER_CLIENT).then(|| record.credentials.remove(0));
-        let owner = &record.client;
-        let credential = same.unwrap_or_else(|| Arc::new(Credential::new(Arc::clone(owner), verifier)));
-        let previous = inner.credentials.insert(id, Arc::clone(&credential));
-        let oldest = oldest.and_then(|id| inner.credentials.remove(&id));
-        for gone in previous
-            .into_iter()
-            .chain(oldest)
-            .filter(|gone| !Arc::ptr_eq(gone, &credential))
-        {
-            gone.replace();
-        }
-        Ok(())
-    }
-
-    /// The credential of this id.
-    #[must_use]
-    pub fn credential(&self, id: &CredentialId) -> Option<Arc<Credential>> {
-        self.read().credentials.get(id).cloned()
-    }
-
     /// Whether a key of this name for these clients could be taken, sealed in this group or not at all: asked before the work of
     /// making one.
     pub fn admits(&self, name: &Name, clients: &[Name], sealed: Option<&Name>) -> Result<(), ControlError> {
@@ -235,10 +191,6 @@ impl Inner {
 const MAX_KEYS: usize = 20_000;
 /// Names are remembered for their generations after their keys are gone: at 100 bytes each, 10 MB.
 const MAX_NAMES: usize = 100_000;
-/// Web servers on one instance, by their users. More would be a mistake.
-const MAX_CLIENTS: usize = 1_024;
-/// One in use, and the next one being rolled out.
-const CREDENTIALS_PER_CLIENT: usize = 2;
 
 #[cfg(test)]
 mod tests;

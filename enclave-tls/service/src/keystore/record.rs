@@ -217,7 +217,9 @@ impl Key {
         self.place
     }
 
-    pub(super) fn clients(&self) -> &[Name] {
+    /// The clients that may use it.
+    #[must_use]
+    pub fn clients(&self) -> &[Name] {
         self.clients.items()
     }
 

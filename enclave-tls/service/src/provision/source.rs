@@ -8,10 +8,11 @@ use super::Provisioner;
 use super::aws::bundle_context;
 use super::bundle::{Bundle, MadeBy};
 use crate::chain;
-use crate::keystore::{Change, KeyError, NewKey, SigningKey};
+use crate::keystore::{Change, Key, KeyError, NewKey, SigningKey};
 
 impl Provisioner<'_> {
-    /// Opens a bundle's key, which must be its leaf's, as the key that is next in its name.
+    /// Opens a bundle's key, which must be its leaf's, as the key that is next in its name; where it is here already, under this name, as
+    /// that key's newer chain.
     pub(crate) fn bundle(&self, request: Provision) -> Result<Change, ControlError> {
         let kms_key = self.bundle_key(&request)?;
         self.keys
@@ -25,6 +26,9 @@ impl Provisioner<'_> {
         self.can_seal(request.sealed.as_ref())?;
         let signing = self.open(&bundle, &request, &kms_key)?;
         self.policy.allows_key(signing.key_type())?;
+        if let Ok(known) = self.keys.get(&signing.id()) {
+            return self.renewed(&known, &bundle, &request);
+        }
         let names = dns_names.items();
         let chain = chain::validate(
             &bundle.chain,
@@ -43,6 +47,27 @@ impl Provisioner<'_> {
             chain: Some(chain),
             sealed: request.sealed,
         })))
+    }
+
+    /// A certificate that was renewed for the same key. Nothing else of the key changes, so all else that is asked for must be so already;
+    /// and an older certificate, from a copy that was left behind, does not take a newer one's place.
+    fn renewed(&self, known: &Key, bundle: &Bundle, request: &Provision) -> Result<Change, ControlError> {
+        let group = known.sealed().map(|sealed| sealed.group);
+        let same = known.entry().name == request.name
+            && known.usage() == request.usage
+            && known.clients() == request.clients.items()
+            && [known.dns_names(), &[]].contains(&request.dns_names.items())
+            && group == request.sealed;
+        if !same {
+            return Err(ControlError::KeyExists);
+        }
+        let (spki, names) = (known.signing().spki(), known.dns_names());
+        let chain = chain::validate(&bundle.chain, spki, known.usage(), names, self.clock.now_unix())?;
+        let begins = known.info().validity.map(|validity| validity.not_before);
+        if chain.served == *known.chain() || begins.is_some_and(|begins| chain.validity.not_before < begins) {
+            return Err(ControlError::KeyExists);
+        }
+        Ok(Change::InstallChain { key: known.id(), chain })
     }
 
     /// The KMS key that the request names, if all that the request says is the policy's.

@@ -84,7 +84,7 @@ impl State {
             .attestation()
             .map(|_| {
                 Attestor::new(
-                    Arc::clone(&self.platform.nsm),
+                    self.platform.nsm.clone(),
                     self.platform.machine.clone(),
                     self.boot,
                     &policy,

@@ -7,11 +7,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use enclave_wire::control::{
-    Attest, Attestation, ControlError, Counters, Create, EnclaveRequest, Import, InstallAws, InstallCredential,
-    KeyInfo, KeyPage, Narrow, Provision, Reply, Request, Status,
+    Attest, Attestation, ControlError, Counters, Create, CredentialInfo, EnclaveRequest, Import, InstallAws,
+    InstallCredential, KeyInfo, KeyPage, Narrow, Provision, Reply, Request, RevokeCredential, Status,
 };
+use enclave_wire::credential::CredentialId;
 use enclave_wire::frame::{HEADER_LEN, Header, limit};
-use enclave_wire::{KeyId, KeyType, Name, Usage, Writer};
+use enclave_wire::{Chain, KeyId, KeyType, Name, Usage, Writer};
 
 use super::client::Identity;
 use super::kept::{Does, Kept};
@@ -296,6 +297,30 @@ impl Agent {
     pub(crate) fn retire(&mut self, id: KeyId) -> Result<(), ControlError> {
         match self.call(&Request::Retire(id)) {
             Reply::Retired => Ok(()),
+            Reply::Error(error) => Err(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn credentials(&mut self) -> Vec<CredentialInfo> {
+        match self.call(&Request::Credentials) {
+            Reply::Credentials(credentials) => credentials.into_items(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn revoke(&mut self, client: &str, id: CredentialId) -> Result<(), ControlError> {
+        let client = name(client);
+        match self.call(&Request::RevokeCredential(RevokeCredential { client, id })) {
+            Reply::CredentialRevoked => Ok(()),
+            Reply::Error(error) => Err(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn chain(&mut self, id: KeyId) -> Result<Option<Chain>, ControlError> {
+        match self.call(&Request::Chain(id)) {
+            Reply::Chain(chain) => Ok(chain),
             Reply::Error(error) => Err(error),
             other => panic!("{other:?}"),
         }

@@ -133,6 +133,7 @@ fn each_refusal_has_its_code() {
     assert_eq!(lab.agent.call(&Request::Csr(absent)), error(ControlError::NoSuchKey));
     assert_eq!(lab.agent.supersede(absent), Err(ControlError::NoSuchKey));
     assert_eq!(lab.agent.retire(absent), Err(ControlError::NoSuchKey));
+    assert_eq!(lab.agent.chain(absent), Err(ControlError::NoSuchKey));
     assert_eq!(lab.agent.narrow(absent, Usage::Tls), Err(ControlError::NoSuchKey));
     assert_eq!(
         lab.agent.try_import("lab-a", Usage::Tls, &["www"], b"no key"),
@@ -228,12 +229,18 @@ fn a_chain_is_installed_for_its_key() {
     let served = Chain::try_from(chain().certificates()[..1].to_vec()).unwrap();
     assert_eq!(
         client.call(&SigningRequest::Chain(key)).unwrap(),
-        SigningReply::Chain(served)
+        SigningReply::Chain(served.clone())
+    );
+    assert_eq!(
+        lab.agent.chain(key),
+        Ok(Some(served)),
+        "the agent is given what servers send"
     );
     assert_eq!(
         client.call(&SigningRequest::Chain(other)).unwrap(),
         SigningReply::Chain(Chain::default())
     );
+    assert_eq!(lab.agent.chain(other), Ok(None));
     lab.clock.set(not_after + 1);
     let late = InstallChain { key, chain: chain() };
     assert_eq!(

@@ -11,7 +11,7 @@ use emulator_nsm::{Options, Pki, StandIn};
 use enclave_attestation::Pcr;
 use enclave_policy::Policy;
 use enclave_tls::machine::Machine;
-use enclave_tls::platform::{Clock, Limits, Platform};
+use enclave_tls::platform::{Clock, Limits, Platform, Watched};
 use enclave_tls::statistics::Statistics;
 use enclave_tls::{Config, Service};
 use enclave_wire::control::{InstallChain, KeyInfo, Reply, Request};
@@ -136,7 +136,7 @@ impl Lab {
         let platform = Platform {
             clock: clock.clone(),
             limits: setup.limits,
-            nsm: nsm.clone(),
+            nsm: Watched::new(nsm.clone()),
             machine: setup.machine,
         };
         let service = Service::new(config, platform).unwrap();

@@ -10,7 +10,9 @@ use enclave_wire::signing::{Reply as SigningReply, Request as SigningRequest};
 use enclave_wire::{Chain, KeyType, Mechanism, Usage};
 use serde_json::json;
 
+use super::agent::name;
 use super::aws::{Aws, BUNDLES, KMS_HOST, OTHER, S3_HOST, SEALING, credentials, object, pem, provision};
+use super::kept::Kept;
 use super::lab::{Lab, POLICY};
 
 fn lab(aws: &Aws) -> Lab {
@@ -61,6 +63,66 @@ fn a_bundle_is_a_certificate_that_serves() {
     assert!(client.sign(other.id, Mechanism::Ecdsa, &[1; 32]).is_ok());
     let again = provision("lab-c", &aws.bundle("lab-c", &aws.ca.certify_key(&["c.test"], www.key)));
     assert_eq!(lab.agent.provision(again), Err(ControlError::KeyExists));
+}
+
+/// A certificate that was renewed for the same key takes the older one's place, and nothing else changes; sealed as well.
+#[test]
+fn a_renewed_bundle_of_the_same_key_is_its_newer_chain() {
+    let (aws, kept) = (Aws::new(), Arc::<Kept>::default());
+    let mut lab = Lab::of(aws.setup(&kept));
+    lab.agent.install_aws(credentials()).unwrap();
+    let asked = |bundle: &serde_json::Value| {
+        let mut request = provision("lab-a", bundle);
+        request.sealed = Some(name("web"));
+        request
+    };
+    let first = aws.ca.certify(&["a.test"]);
+    let old = aws.bundle("lab-a", &first);
+    let before = lab.agent.provision(asked(&old)).unwrap();
+    let key = before.id;
+    assert_eq!(
+        lab.agent.provision(asked(&old)),
+        Err(ControlError::KeyExists),
+        "nothing changed"
+    );
+
+    let next = aws.ca.certify_from(2020, &["a.test"], first.key);
+    let new = aws.bundle("lab-a", &next);
+    let mut others = asked(&new);
+    others.usage = Usage::Digest;
+    assert_eq!(lab.agent.provision(others), Err(ControlError::KeyExists));
+    let mut unsealed = asked(&new);
+    unsealed.sealed = None;
+    assert_eq!(lab.agent.provision(unsealed), Err(ControlError::SealedOtherwise));
+    assert_eq!(
+        lab.agent.provision(provision("lab-b", &aws.bundle("lab-b", &next))),
+        Err(ControlError::KeyExists),
+        "threat_34: another name has no claim on the key"
+    );
+    let after = lab.agent.provision(asked(&new)).unwrap();
+    let leaf = Certificate::try_from(next.leaf.clone()).unwrap();
+    assert_eq!(lab.agent.chain(key), Ok(Some(Chain::try_from(vec![leaf]).unwrap())));
+    assert_eq!(
+        (after.id, after.generation, after.sealed.unwrap().number),
+        (key, 1, before.sealed.unwrap().number + 1)
+    );
+    assert!(after.validity.unwrap().not_before > before.validity.unwrap().not_before);
+    assert_eq!(
+        lab.agent.provision(asked(&old)),
+        Err(ControlError::KeyExists),
+        "an older copy"
+    );
+    let other = aws.bundle("lab-a", &aws.ca.certify_from(2021, &["b.test"], next.key));
+    assert_eq!(lab.agent.provision(asked(&other)), Err(ControlError::ChainNames));
+
+    let kept_chain = lab.agent.chain(key);
+    drop(lab);
+    let mut lab = Lab::of(aws.setup(&kept));
+    lab.agent.install_aws(credentials()).unwrap();
+    for (_, blob) in kept.all() {
+        lab.agent.restore(&blob).unwrap();
+    }
+    assert_eq!(lab.agent.chain(key), kept_chain, "its sealed state has the newer one");
 }
 
 /// The bundles of two names, one in the place of the other: the encryption context tells them apart, and so does each leaf.
@@ -155,7 +217,7 @@ fn what_the_policy_refuses_is_refused_before_aws_is_asked() {
     request.usage = Usage::Digest;
     assert_eq!(lab.agent.provision(request), Err(ControlError::UsageRefused));
     let mut request = provision("lab-a", &bundle);
-    request.clients = vec![super::agent::name("stranger")].try_into().unwrap();
+    request.clients = vec![name("stranger")].try_into().unwrap();
     assert_eq!(lab.agent.provision(request), Err(ControlError::NoSuchClient));
     for region in ["eu-west-1", "us-east-1.evil.example", ""] {
         let mut request = provision("lab-a", &bundle);

@@ -39,6 +39,7 @@ async fn serve(state: Arc<State>) -> Result<Infallible, StartError> {
     loop {
         // The peer may be away for days: only its coming is worth a line.
         if let Ok(stream) = dial(&state.config.control, limits.redial).await {
+            state.statistics.control_connections.count();
             tracing::info!("control connected");
             let end = Conversation::new(&state, &mut signing, stream).run().await;
             tracing::warn!(reason = %end, "control lost; dialling again");

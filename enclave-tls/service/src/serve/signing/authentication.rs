@@ -72,7 +72,10 @@ impl Authenticator {
         let credential = challenged.credential.filter(|credential| !credential.is_replaced());
         match credential {
             None => Err(Refusal::Unknown),
-            Some(credential) if proven => Ok(credential),
+            Some(credential) if proven => {
+                credential.proven();
+                Ok(credential)
+            }
             Some(credential) => Err(Refusal::WrongProof(credential.client().name().clone())),
         }
     }

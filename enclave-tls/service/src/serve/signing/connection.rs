@@ -1,17 +1,20 @@
 //! One connection: the handshake, then requests, one at a time.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use enclave_wire::credential::{Challenge, Hello};
 use enclave_wire::frame::{FrameError, Header, limit};
 use enclave_wire::signing::{Entries, Reply, Request, Sign, SignError, Signature};
-use enclave_wire::{DecodeError, KeyType};
+use enclave_wire::{DecodeError, KeyType, Mechanism};
 
 use super::authentication::Challenged;
 use super::rsa::NotRun;
 use super::{End, Link, Plane, busy, frame};
 use crate::keystore::{Client, Key, Seat};
+use crate::statistics::Statistics;
 
 /// Serves one connection to its end.
 pub(super) async fn serve(plane: &Plane, mut link: Link) -> End {
@@ -53,13 +56,26 @@ async fn handshake(plane: &Plane, link: &mut Link) -> Result<Seat, End> {
 }
 
 async fn requests(plane: &Plane, link: &mut Link, seat: &Seat) -> Result<Infallible, End> {
+    let credential = seat.credential();
+    // One that idles ends as soon as its credential does; awaited from here on, so that nothing is missed.
+    let mut replaced = pin!(credential.replaced());
+    replaced.as_mut().enable();
     loop {
-        let header = link.next().await?;
-        if seat.credential().is_replaced() {
+        let header = tokio::select! {
+            biased;
+            header = link.next() => header?,
+            () = &mut replaced => return Err(End::Replaced),
+        };
+        let begun = Instant::now();
+        if credential.is_replaced() {
             return Err(End::Replaced);
         }
-        let answer = answer(plane, seat.credential().client(), request(link, &header)?).await?;
+        let answer = answer(plane, credential.client(), request(link, &header)?).await?;
         reply(link, &header, &answer).await?;
+        if let Reply::Signature(made) = &answer {
+            let times = &plane.state.statistics.times;
+            times.answered(made.mechanism, begun.elapsed());
+        }
     }
 }
 
@@ -118,16 +134,25 @@ async fn make_signature(plane: &Plane, key: &Arc<Key>, sign: &Sign<'_>) -> Resul
     }
     match key.entry().key_type {
         KeyType::P256 | KeyType::P384 | KeyType::P521 | KeyType::Ed25519 => {
-            Ok(key.signing().sign(key.usage(), sign.mechanism, sign.input))
+            Ok(measured(&plane.state.statistics, key, sign.mechanism, sign.input))
         }
         KeyType::Rsa(_) => {
             let (key, mechanism, input) = (Arc::clone(key), sign.mechanism, sign.input.to_vec());
+            let statistics = Arc::clone(&plane.state.statistics);
             plane
                 .rsa
-                .run(move || key.signing().sign(key.usage(), mechanism, &input))
+                .run(move || measured(&statistics, &key, mechanism, &input))
                 .await
         }
     }
+}
+
+/// Signs, and notes how long a signature that was made took: without waiting for a thread, and without the connection.
+fn measured(statistics: &Statistics, key: &Key, mechanism: Mechanism, input: &[u8]) -> Result<Vec<u8>, SignError> {
+    let begun = Instant::now();
+    let signature = key.signing().sign(key.usage(), mechanism, input)?;
+    statistics.times.executed(mechanism, begun.elapsed());
+    Ok(signature)
 }
 
 fn challenge(plane: &Plane, hello: &Hello) -> Result<(Challenge, Challenged), End> {

@@ -7,7 +7,7 @@ use std::thread::available_parallelism;
 
 use tokio::sync::oneshot;
 
-use crate::statistics::Statistics;
+use crate::statistics::{Entered, Statistics};
 
 /// Threads that make RSA signatures. They end when this is dropped.
 pub(super) struct RsaPool {
@@ -26,13 +26,13 @@ pub(super) enum NotRun {
 struct Queue {
     waiting: Mutex<Waiting>,
     changed: Condvar,
-    limit: usize,
+    limit: u32,
     statistics: Arc<Statistics>,
 }
 
 #[derive(Default)]
 struct Waiting {
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<(Entered, Job)>,
     closed: bool,
 }
 
@@ -40,7 +40,7 @@ type Job = Box<dyn FnOnce() + Send>;
 
 impl RsaPool {
     /// Starts a thread for each core.
-    pub(super) fn start(statistics: &Arc<Statistics>, limit: usize) -> std::io::Result<Self> {
+    pub(super) fn start(statistics: &Arc<Statistics>, limit: u32) -> std::io::Result<Self> {
         let queue = Arc::new(Queue {
             waiting: Mutex::default(),
             changed: Condvar::new(),
@@ -80,10 +80,11 @@ impl Drop for RsaPool {
 impl Queue {
     fn push(&self, job: Job) -> Result<(), NotRun> {
         let mut waiting = self.lock();
-        if waiting.jobs.len() >= self.limit {
+        let Some(place) = self.statistics.rsa_waiting.enter(self.limit) else {
+            self.statistics.rsa_shed.count();
             return Err(NotRun::Busy);
-        }
-        waiting.jobs.push_back(job);
+        };
+        waiting.jobs.push_back((place, job));
         drop(waiting);
         self.changed.notify_one();
         Ok(())
@@ -107,7 +108,7 @@ impl Queue {
             if waiting.closed {
                 return None;
             }
-            if let Some(job) = waiting.jobs.pop_front() {
+            if let Some((_place, job)) = waiting.jobs.pop_front() {
                 return Some(job);
             }
             waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64ct::{Base64, Encoding as _};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 /// A root and its key.
@@ -44,7 +44,13 @@ impl Ca {
     }
 
     pub(crate) fn certify_key(&self, names: &[&str], key: KeyPair) -> Certified {
+        self.certify_from(1975, names, key)
+    }
+
+    /// A certificate that is valid from this year on.
+    pub(crate) fn certify_from(&self, year: i32, names: &[&str], key: KeyPair) -> Certified {
         let mut params = named("a leaf", names);
+        params.not_before = date_time_ymd(year, 1, 1);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         Certified {

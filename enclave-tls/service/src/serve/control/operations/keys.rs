@@ -55,7 +55,13 @@ impl Administrator<'_> {
     pub(super) fn provision(&self, mut provision: Provision) -> Result<KeyInfo, ControlError> {
         provision.clients = once(provision.clients)?;
         let change = self.provisioner.bundle(provision)?;
-        self.change("installed from a bundle", change)
+        let what = match &change {
+            Change::InstallChain { .. } => "chain renewed from a bundle",
+            Change::Insert(_) | Change::Supersede(_) | Change::Narrow { .. } | Change::Retire(_) => {
+                "installed from a bundle"
+            }
+        };
+        self.change(what, change)
     }
 
     pub(super) fn request(&self, id: &KeyId) -> Result<CertificateRequest, ControlError> {

@@ -4,7 +4,7 @@ mod keys;
 mod shown;
 
 use enclave_wire::DecodeError;
-use enclave_wire::control::{ControlError, InstallCredential, Listed, Reply, Request};
+use enclave_wire::control::{ControlError, InstallCredential, Listed, Reply, Request, RevokeCredential};
 
 use super::agent::Agent;
 use crate::provision::Provisioner;
@@ -55,6 +55,8 @@ impl<'a> Administrator<'a> {
                 return Err(ControlError::Malformed);
             }
             Request::InstallCredential(install) => self.install_credential(install)?,
+            Request::Credentials => Reply::Credentials(self.credentials()?),
+            Request::RevokeCredential(revoke) => self.revoke_credential(&revoke)?,
             Request::Create(create) => Reply::Created(self.create(create)?),
             Request::Csr(id) => Reply::Csr(self.request(&id)?),
             Request::InstallChain(install) => Reply::ChainInstalled(self.install_chain(install)?),
@@ -65,6 +67,7 @@ impl<'a> Administrator<'a> {
             Request::Supersede(id) => Reply::Superseded(self.supersede(id)?),
             Request::Retire(id) => self.retire(id)?,
             Request::Narrow(narrow) => Reply::Narrowed(self.narrow(narrow)?),
+            Request::Chain(id) => Reply::Chain(self.chain(&id)?),
             Request::Statistics => Reply::Statistics(self.counters()?),
             Request::Attest(attest) => Reply::Attested(self.attest(&attest)?),
         })
@@ -77,6 +80,12 @@ impl<'a> Administrator<'a> {
             .install_credential(install.client, install.id, install.verifier)?;
         tracing::info!(%client, "credential installed");
         Ok(Reply::CredentialInstalled)
+    }
+
+    fn revoke_credential(&self, revoke: &RevokeCredential) -> Result<Reply, ControlError> {
+        self.state.keys.revoke_credential(&revoke.client, &revoke.id)?;
+        tracing::info!(client = %revoke.client, "credential revoked");
+        Ok(Reply::CredentialRevoked)
     }
 }
 
@@ -94,11 +103,14 @@ fn takes_memory(request: &Request) -> bool {
         | Request::Ready
         | Request::InstallCredential(_)
         | Request::InstallAws(_)
+        | Request::Credentials
+        | Request::RevokeCredential(_)
         | Request::Csr(_)
         | Request::List(_)
         | Request::Supersede(_)
         | Request::Retire(_)
         | Request::Narrow(_)
+        | Request::Chain(_)
         | Request::Statistics
         | Request::Attest(_) => false,
     }

@@ -1,14 +1,17 @@
 //! What is shown of the keys: to the administrator, and to whoever asks for a proof.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use enclave_wire::KeyId;
-use enclave_wire::control::{Attest, Attestation, ControlError, Counters, KeyPage};
+use enclave_wire::control::{Attest, Attestation, ControlError, Counters, CredentialInfo, KeyPage, Listed, Queue};
+use enclave_wire::credential::CredentialId;
 use enclave_wire::frame::limit;
+use enclave_wire::{Chain, KeyId};
 
 use super::{Administrator, listed};
 use crate::attest::attested;
-use crate::keystore::Key;
+use crate::boot::all_dropped;
+use crate::keystore::{Credential, Key};
 
 impl Administrator<'_> {
     pub(super) fn list(&self, cursor: u32) -> Result<KeyPage, ControlError> {
@@ -20,6 +23,32 @@ impl Administrator<'_> {
         })
     }
 
+    pub(super) fn chain(&self, id: &KeyId) -> Result<Option<Chain>, ControlError> {
+        let key = self.state.keys.get(id)?;
+        Ok(Some(key.chain().clone()).filter(|chain| !chain.certificates().is_empty()))
+    }
+
+    pub(super) fn credentials(&self) -> Result<Listed<CredentialInfo, 1024>, ControlError> {
+        let credentials = self.state.keys.credentials();
+        listed(
+            credentials
+                .iter()
+                .map(|(id, credential)| self.credential(*id, credential))
+                .collect(),
+        )
+    }
+
+    fn credential(&self, id: CredentialId, credential: &Credential) -> CredentialInfo {
+        let last = credential.last_authenticated();
+        CredentialInfo {
+            client: credential.client().name().clone(),
+            id,
+            connections: credential.connections(),
+            authenticated: credential.authenticated(),
+            last_authenticated_ms: last.map(|last| milliseconds(last.saturating_duration_since(self.state.started))),
+        }
+    }
+
     pub(super) fn counters(&self) -> Result<Counters, ControlError> {
         let statistics = &self.state.statistics;
         Ok(Counters {
@@ -29,6 +58,18 @@ impl Administrator<'_> {
             authentication_failures: statistics.authentication_failures.get(),
             malformed: statistics.malformed.get(),
             deadlines: statistics.deadlines.get(),
+            queue: Queue {
+                running: statistics.rsa_running.get(),
+                waiting: statistics.rsa_waiting.get(),
+                waiting_most: statistics.rsa_waiting.most(),
+                done: statistics.rsa_done.get(),
+                shed: statistics.rsa_shed.get(),
+            },
+            control_connections: statistics.control_connections.get(),
+            log_lines_dropped: all_dropped(),
+            attestation_age_s: self.state.platform.nsm.age().map(|age| age.as_secs()),
+            memory: self.state.platform.machine.memory(),
+            mechanisms: listed(statistics.times.report())?,
             keys: listed(self.state.keys.counters(COUNTED))?,
         })
     }
@@ -50,6 +91,10 @@ impl Administrator<'_> {
     fn named(&self, ids: &[KeyId]) -> Result<Vec<Arc<Key>>, ControlError> {
         ids.iter().map(|id| self.state.keys.get(id)).collect()
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What the keys of one page may have: a frame's limit, less its header and what precedes the keys.
