@@ -211,6 +211,22 @@ fn what_ends_at_once_did_not_boot() {
 }
 
 #[test]
+fn processes_start_in_their_order_with_their_words() {
+    let lab = Lab::new("order");
+    let ready = lab.dir.join("ready");
+    fs::write(&ready, "of an earlier run").unwrap();
+    lab.write_plan(&format!(
+        r#"[{{"name": "device", "command": ["sh", "-c", "sleep 0.3; touch ready; exec sleep 300"], "ready": "{}"}},
+            {{"name": "machine", "command": ["sh", "-c", "test -e ready && echo $WORD {{cid}} {{memory}} && exec sleep 300"],
+              "env": {{"WORD": "hello"}}, "log": "{}"}}]"#,
+        ready.display(),
+        lab.dir.join("told").display()
+    ));
+    lab.cli.run(&lab.options()).unwrap();
+    assert_eq!(fs::read_to_string(lab.dir.join("told")).unwrap(), "hello 20 128\n");
+}
+
+#[test]
 fn a_supervised_enclave_is_started_again_and_ended_at_the_end() {
     let lab = Lab::new("supervised");
     fs::write(lab.dir.join("fail"), "E29").unwrap();
