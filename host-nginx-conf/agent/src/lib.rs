@@ -31,6 +31,7 @@ mod settled;
 mod sockets;
 #[deny(clippy::wildcard_enum_match_arm)]
 mod store;
+pub mod supervisor;
 mod tasks;
 mod waiting;
 mod watch;

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     }
     let ended = match cli.command {
         None => agent(&cli.config),
-        Some(Command::Enclave) => Err("not built yet".to_owned()),
+        Some(Command::Enclave) => enclave_tls_agent::supervisor::run(&cli.config),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
