@@ -3,6 +3,14 @@
 //! A unix socket; one request and one reply a connection, each one line of JSON. The set of requests is closed. They name
 //! things of the configuration file, which the helper reads itself: nothing in a request is a path, a program or a template.
 
+#![deny(
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::wildcard_enum_match_arm
+)]
+
 mod client;
 mod json;
 mod reply;

@@ -70,6 +70,25 @@ pub enum Outcome {
     },
 }
 
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unchanged {} => f.write_str("has what is live"),
+            Self::Reloaded { pid } => write!(f, "process {pid} was told to reload"),
+            Self::NotRunning {} => f.write_str("passed its test and does not run"),
+            Self::Undone {} => f.write_str("passed its test; the deployment was undone because another server did not"),
+            Self::Failed {
+                step: Step::Test,
+                message,
+            } => write!(f, "refused its configuration: {message}"),
+            Self::Failed {
+                step: Step::Reload,
+                message,
+            } => write!(f, "was not reloaded: {message}"),
+        }
+    }
+}
+
 /// What is done with a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -172,3 +191,67 @@ pub fn bounded(text: &str) -> &str {
 
 /// A server names each fault once; a thousand warnings before it are of no use.
 pub const MAX_MESSAGE: usize = 8_192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_are_read_as_they_are_written() {
+        let server: Name = "main".parse().unwrap();
+        let live = LiveCertificate {
+            name: "www".parse().unwrap(),
+            directory: "0001-0011223344556677-00112233".parse().unwrap(),
+        };
+        let failed = Outcome::Failed {
+            step: Step::Test,
+            message: "nginx: …".to_owned(),
+        };
+        let outcomes = [
+            Outcome::Unchanged {},
+            Outcome::Reloaded { pid: 7 },
+            Outcome::NotRunning {},
+            Outcome::Undone {},
+            failed,
+        ];
+        let servers = outcomes.map(|outcome| ServerOutcome {
+            server: server.clone(),
+            outcome,
+        });
+        for reply in [
+            Reply::Done {},
+            Reply::Deployed(Deployed {
+                put_back: vec![live.clone()],
+                servers: servers.to_vec(),
+            }),
+            Reply::State(State {
+                live: vec![live.clone()],
+                servers: vec![ServerState {
+                    server,
+                    reloaded_with: Some(vec![live]),
+                    pid: None,
+                }],
+                clients: vec![ClientState {
+                    client: "nginx".parse().unwrap(),
+                    credential: Some(CredentialId([1; 16])),
+                    objects: None,
+                }],
+            }),
+            Reply::Refused(Refusal {
+                fault: Fault::Machine,
+                message: "m".to_owned(),
+            }),
+        ] {
+            let text = serde_json::to_string(&reply).unwrap();
+            assert_eq!(serde_json::from_str::<Reply>(&text).unwrap(), reply, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_long_message_keeps_its_end_and_whole_characters() {
+        assert_eq!(bounded("short"), "short");
+        let long = "ä".repeat(MAX_MESSAGE) + "b";
+        let cut = bounded(&long);
+        assert!(cut.len() <= MAX_MESSAGE && cut.ends_with("äb"));
+    }
+}

@@ -297,3 +297,147 @@ pub const MAX_KEEP: usize = 256;
 pub const MAX_OBJECTS: usize = 16 << 20;
 /// The longest request: objects as base64, or a thousand chains of the usual length.
 pub const MAX_REQUEST: usize = 24 << 20;
+
+#[cfg(test)]
+mod tests {
+    use enclave_wire::identity::Certificate as WireCertificate;
+
+    use super::*;
+
+    const LEAF: &[u8] = include_bytes!("../tests/vectors/leaf.der");
+
+    fn id() -> KeyId {
+        KeyId(Sha256::digest(spki(LEAF).unwrap()).into())
+    }
+
+    fn chain(certificates: &[&[u8]]) -> Chain {
+        let certificates = certificates
+            .iter()
+            .map(|der| WireCertificate::try_from(der.to_vec()).unwrap());
+        Chain::try_from(certificates.collect::<Vec<_>>()).unwrap()
+    }
+
+    fn new(generation: u32, id: KeyId, chain: Chain) -> Result<Deployment, DeploymentError> {
+        Deployment::new("www".parse().unwrap(), Generation { generation, id }, Usage::Tls, chain)
+    }
+
+    #[test]
+    fn a_chain_that_is_not_of_the_key_cannot_be_deployed() {
+        assert_eq!(new(0, id(), chain(&[LEAF])), Err(DeploymentError::Zero));
+        assert_eq!(new(1, id(), chain(&[])), Err(DeploymentError::Empty));
+        assert_eq!(new(1, KeyId([1; 32]), chain(&[LEAF])), Err(DeploymentError::OtherKey));
+        assert_eq!(
+            new(1, id(), chain(&[LEAF, b"0"])),
+            Err(DeploymentError::NotACertificate(1))
+        );
+        let cut = LEAF.split_last().unwrap().1;
+        assert_eq!(new(1, id(), chain(&[cut])), Err(DeploymentError::NotACertificate(0)));
+        assert_eq!(
+            new(1, id(), chain(&[LEAF, LEAF])).map(|one| one.chain().certificates().len()),
+            Ok(2)
+        );
+    }
+
+    #[test]
+    fn a_directory_has_one_name_and_another_chain_another_directory() {
+        let one = new(12, id(), chain(&[LEAF])).unwrap();
+        let two = new(12, id(), chain(&[LEAF, LEAF])).unwrap();
+        let name = one.directory().to_string();
+        assert_eq!(name.len(), 4 + 1 + 16 + 1 + 8);
+        assert!(name.starts_with(&format!("0012-{}", id().to_string().get(..16).unwrap())));
+        assert_eq!(name.parse(), Ok(one.directory()));
+        assert_ne!(one.directory(), two.directory());
+        assert!(one.directory().is_of(&two.generation()));
+        assert!(!one.directory().is_of(&Generation {
+            generation: 13,
+            id: id()
+        }));
+        for bad in [
+            "",
+            "..",
+            "12-0011223344556677-00112233",
+            "+012-0011223344556677-00112233",
+            "00012-0011223344556677-00112233",
+            "0012-0011223344556677",
+            "0012-001122334455667-00112233",
+            "0012-001122334455667A-00112233",
+            "0012-0011223344556677-00112233/",
+        ] {
+            assert_eq!(bad.parse::<Directory>(), Err(NotADirectory), "{bad}");
+        }
+        assert!("123456-0011223344556677-00112233".parse::<Directory>().is_ok());
+    }
+
+    #[test]
+    fn requests_are_read_as_they_are_written() {
+        let certificates = vec![new(1, id(), chain(&[LEAF])).unwrap()];
+        for request in [
+            Request::Deploy { certificates },
+            Request::Credential {
+                client: "nginx".parse().unwrap(),
+                secret: Secret::from_random([9; 32]),
+            },
+            Request::Objects {
+                client: "nginx".parse().unwrap(),
+                objects: ObjectsFile::new(vec![1, 2]).unwrap(),
+            },
+            Request::Prune {
+                certificate: "www".parse().unwrap(),
+                keep: vec![Generation {
+                    generation: 1,
+                    id: id(),
+                }],
+            },
+            Request::State {},
+        ] {
+            let text = serde_json::to_string(&request).unwrap();
+            let again: Request = serde_json::from_str(&text).ok().unwrap();
+            assert_eq!(serde_json::to_string(&again).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn requests_of_another_form_are_refused_and_say_no_secret() {
+        let credential = "enclave-tls-credential-v1:".to_owned() + &"0f".repeat(32);
+        assert!(
+            serde_json::from_str::<Request>(&format!(
+                "{{\"credential\":{{\"client\":\"a\",\"secret\":\"{credential}\"}}}}"
+            ))
+            .is_ok()
+        );
+        let escaped = credential.replace("0f0f", "\\u0030f0f");
+        let many = vec!["{\"generation\":1,\"id\":\"".to_owned() + &"00".repeat(32) + "\"}"; MAX_KEEP + 1].join(",");
+        for bad in [
+            "{}".to_owned(),
+            "null".to_owned(),
+            "{\"shell\":{}}".to_owned(),
+            "{\"state\":{},\"prune\":{}}".to_owned(),
+            "{\"state\":{\"x\":1}}".to_owned(),
+            "{\"state\":{}} {}".to_owned(),
+            format!("{{\"credential\":{{\"client\":\"../a\",\"secret\":\"{credential}\"}}}}"),
+            format!("{{\"credential\":{{\"client\":\"a\",\"secret\":\"{credential}0\"}}}}"),
+            format!("{{\"credential\":{{\"client\":\"a\",\"secret\":\"{escaped}\"}}}}"),
+            format!("{{\"credential\":{{\"client\":\"a\",\"secret\":\"{credential}\",\"group\":\"root\"}}}}"),
+            "{\"objects\":{\"client\":\"a\",\"objects\":\"*\"}}".to_owned(),
+            "{\"prune\":{\"certificate\":\"a/b\",\"keep\":[]}}".to_owned(),
+            "{\"prune\":{\"certificate\":\"a\",\"keep\":[{\"generation\":1,\"id\":\"00\"}]}}".to_owned(),
+            format!("{{\"prune\":{{\"certificate\":\"a\",\"keep\":[{many}]}}}}"),
+        ] {
+            let error = serde_json::from_str::<Request>(&bad)
+                .err()
+                .map(|error| error.to_string());
+            assert!(
+                error.as_ref().is_some_and(|error| !error.contains("0f0f0f")),
+                "{bad}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn objects_are_bounded() {
+        assert!(ObjectsFile::new(vec![0; MAX_OBJECTS]).is_some());
+        assert!(ObjectsFile::new(vec![0; MAX_OBJECTS + 1]).is_none());
+        let text = format!("\"{}\"", "A".repeat(MAX_OBJECTS.div_ceil(3) * 4 + 4));
+        assert!(serde_json::from_str::<ObjectsFile>(&text).is_err());
+    }
+}

@@ -1,0 +1,7 @@
+//! Web servers: their tests and their reloads.
+
+mod master;
+mod test;
+
+pub(crate) use master::Master;
+pub(crate) use test::test;

@@ -1,0 +1,88 @@
+//! The helper killed at any moment: no half generation is ever live, and the next deployment brings all into line.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use enclave_tls_apply::Outcome;
+
+use crate::fake::{WITH_NGINX, World, certificate, deployment, outcomes, until};
+
+#[test]
+fn what_was_switched_but_not_tested_is_undone() {
+    let mut world = World::with_script(&certificate("www", "\"main\""));
+    let client = world.start();
+    let [first, second] = [deployment("www", 1, 0, 0), deployment("www", 2, 0, 1)];
+    client.deploy(vec![first.clone()]).unwrap();
+    world.script("touch @DIR@/testing; sleep 60");
+    let asked = second.clone();
+    let asking = thread::spawn(move || client.deploy(vec![asked]));
+    assert!(until(|| world.at("testing").exists()));
+    assert_eq!(world.live("www"), Some(second.directory().to_string()));
+    world.kill();
+    assert!(asking.join().unwrap().is_err());
+
+    // Whatever is asked first.
+    let client = world.start();
+    let state = client.state().unwrap();
+    assert_eq!(state.live.first().unwrap().directory, first.directory());
+    assert_eq!(world.live("www"), Some(first.directory().to_string()));
+    assert!(world.read("log").contains("an interrupted deployment is undone"));
+    world.script("exit 0");
+    let deployed = client.deploy(vec![second.clone()]).unwrap();
+    assert_eq!(outcomes(&deployed), [("main", &Outcome::NotRunning {})]);
+    assert_eq!(world.live("www"), Some(second.directory().to_string()));
+}
+
+#[test]
+fn killed_at_any_moment_it_never_leaves_a_mixed_pair_and_the_next_deployment_finishes() {
+    let config = WITH_NGINX.to_owned() + &certificate("www", "\"main\"");
+    let mut world = World::new(&config);
+    let mut client = world.start();
+    client.deploy(vec![deployment("www", 1, 0, 0)]).unwrap();
+    if !world.start_nginx() {
+        return;
+    }
+    let mut cut = 0;
+    for round in 0..KILLS {
+        let one = deployment("www", round + 2, 0, usize::try_from(round % 2).unwrap());
+        let asking = thread::spawn(move || client.deploy(vec![one]));
+        // Spread over the whole of a deployment and a little more; not random, so that a failure comes again.
+        thread::sleep(Duration::from_micros(u64::from(round * 7_919 % 60_000)));
+        world.kill();
+        cut += u32::from(asking.join().unwrap().is_err());
+        // Whatever is live is a whole generation.
+        let directory = world.live("www").unwrap();
+        for file in ["chain.pem", "key.pem", "uri", "nginx.conf", "haproxy.pem"] {
+            let text = fs::read_to_string(world.at("base/live/www").join(file)).unwrap();
+            assert!(text.ends_with('\n'), "{directory}/{file}");
+        }
+        client = world.start();
+    }
+    assert!(
+        cut > KILLS / 4,
+        "{cut} of {KILLS} were cut off: the moments are badly chosen"
+    );
+    let last = deployment("www", 1_000, 0, 1);
+    let deployed = client.deploy(vec![last.clone()]).unwrap();
+    assert_eq!(
+        outcomes(&deployed),
+        [("main", &Outcome::Reloaded { pid: world.nginx_pid() })]
+    );
+    assert!(until(|| world.served().as_deref() == Some("CN=two")));
+    client.prune("www".parse().unwrap(), Vec::new()).unwrap();
+    let left: Vec<_> = fs::read_dir(world.at("base/generations/www"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, [last.directory().to_string().as_str()]);
+    // Nothing but the records themselves.
+    let mut records: Vec<_> = fs::read_dir(world.at("base/.apply"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    records.sort();
+    assert_eq!(records, ["lock", "reloaded.json"]);
+}
+
+const KILLS: u32 = 60;
