@@ -19,7 +19,7 @@ pub enum Reply {
     Deployed(Deployed),
     /// To [`Request::State`](crate::Request::State).
     State(State),
-    /// Nothing was changed, or what was changed is undone.
+    /// Nothing that servers read was changed, or it is undone, by the next request at the latest.
     Refused(Refusal),
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod reloaded;
 pub(crate) mod undo;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use enclave_tls_apply::{Deployed, Deployment, LiveCertificate, Outcome, ServerOutcome, Step, bounded};
@@ -24,7 +25,7 @@ use crate::disk::{DiskError, Folder, Readers};
 use crate::failure::Failure;
 use crate::places::Plain;
 use crate::render;
-use crate::servers::{self, Master};
+use crate::servers::{self, Master, MasterError};
 
 pub(crate) use self::live::Live;
 
@@ -50,8 +51,8 @@ impl Deploying<'_> {
             self.clients.describe(self.base, client)?;
         }
         self.render(deployments)?;
-        let (undo, wanted) = self.switch(deployments)?;
         let mut reloaded = Reloaded::load(self.records)?;
+        let (undo, wanted) = self.switch(deployments)?;
         let mut servers = match self.test(&reloaded, &wanted) {
             Ok(servers) => servers,
             Err(error) => {
@@ -77,7 +78,7 @@ impl Deploying<'_> {
         for server in servers {
             outcomes.push(ServerOutcome {
                 server: server.name.clone(),
-                outcome: self.reload(server, &mut reloaded)?,
+                outcome: self.reload(server, &mut reloaded),
             });
         }
         Ok(Deployed {
@@ -177,36 +178,59 @@ impl Deploying<'_> {
         Ok(tested)
     }
 
-    fn reload(&self, tested: Tested<'_>, reloaded: &mut Reloaded) -> Result<Outcome, DiskError> {
-        let Tested {
-            name,
-            server,
-            serves,
-            verdict,
-        } = tested;
+    fn reload(&self, tested: Tested<'_>, reloaded: &mut Reloaded) -> Outcome {
         let failed = |step, message: &str| Outcome::Failed {
             step,
             message: bounded(message).to_owned(),
         };
-        match verdict {
-            Verdict::Unchanged => return Ok(Outcome::Unchanged {}),
-            Verdict::Undone => return Ok(Outcome::Undone {}),
-            Verdict::Refused(message) => return Ok(failed(Step::Test, &message)),
-            Verdict::Passed => {}
+        match &tested.verdict {
+            Verdict::Unchanged => Outcome::Unchanged {},
+            Verdict::Undone => Outcome::Undone {},
+            Verdict::Refused(message) => failed(Step::Test, message),
+            Verdict::Passed => self
+                .tell(&tested, reloaded)
+                .unwrap_or_else(|error| failed(Step::Reload, &error.to_string())),
         }
-        let master = match Master::find(server) {
-            Ok(Some(master)) => master,
-            Ok(None) => {
-                reloaded.set(self.records, name, None)?;
-                return Ok(Outcome::NotRunning {});
-            }
-            Err(error) => return Ok(failed(Step::Reload, &error.to_string())),
+    }
+
+    fn tell(&self, tested: &Tested<'_>, reloaded: &mut Reloaded) -> Result<Outcome, ReloadError> {
+        let Some(master) = Master::find(tested.server)? else {
+            reloaded.set(self.records, tested.name, None)?;
+            return Ok(Outcome::NotRunning {});
         };
-        if let Err(error) = master.reload(server.kind) {
-            return Ok(failed(Step::Reload, &error.to_string()));
-        }
-        reloaded.set(self.records, name, Some(&serves))?;
+        master.reload(tested.server.kind)?;
+        reloaded.set(self.records, tested.name, Some(&tested.serves))?;
         Ok(Outcome::Reloaded { pid: master.pid() })
+    }
+}
+
+/// Why a server does not count as reloaded. The generations are live, and the next deployment tells it again.
+enum ReloadError {
+    Master(MasterError),
+    Record(DiskError),
+}
+
+impl fmt::Display for ReloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Master(error) => error.fmt(f),
+            Self::Record(error) => write!(
+                f,
+                "what it was reloaded with is not written down, so it will be reloaded once more: {error}"
+            ),
+        }
+    }
+}
+
+impl From<MasterError> for ReloadError {
+    fn from(error: MasterError) -> Self {
+        Self::Master(error)
+    }
+}
+
+impl From<DiskError> for ReloadError {
+    fn from(error: DiskError) -> Self {
+        Self::Record(error)
     }
 }
 

@@ -3,5 +3,5 @@
 mod master;
 mod test;
 
-pub(crate) use master::Master;
+pub(crate) use master::{Master, MasterError};
 pub(crate) use test::test;

@@ -37,12 +37,9 @@ impl World {
             helper: None,
             nginx: None,
         };
-        let head = "[enclave]\nimage = \"/e.eif\"\n[clients.web]\ngroup = \"0\"\n";
-        fs::write(
-            world.at("config.toml"),
-            head.to_owned() + &config.replace("@DIR@", &world.text()),
-        )
-        .unwrap();
+        let group = rustix::process::getegid().as_raw();
+        let head = format!("[enclave]\nimage = \"/e.eif\"\n[clients.web]\ngroup = \"{group}\"\n");
+        fs::write(world.at("config.toml"), head + &config.replace("@DIR@", &world.text())).unwrap();
         world
     }
 

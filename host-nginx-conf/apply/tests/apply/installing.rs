@@ -21,7 +21,10 @@ fn a_credential_is_for_its_group_alone_and_named_by_its_id() {
         .unwrap();
     let file = world.at("base/clients/web/credential");
     let metadata = fs::metadata(&file).unwrap();
-    assert_eq!((metadata.mode() & 0o7777, metadata.gid()), (0o640, 0));
+    assert_eq!(
+        (metadata.mode() & 0o7777, metadata.gid()),
+        (0o640, rustix::process::getegid().as_raw())
+    );
     assert_eq!(fs::read(&file).unwrap(), Secret::from_random([9; 32]).to_file());
     let state = client.state().unwrap();
     let shown = state.clients.first().unwrap();
