@@ -133,11 +133,11 @@ pub fn refused(error: ControlError) -> &'static str {
              you move it out of the directory"
         }
         ControlError::StateNotStored => {
-            "the agent did not store the sealed state, so nothing was changed; start the agent with --replay DIR, or look at what it \
-             says"
+            "the agent did not store the sealed state, so nothing was changed; the agent's log says why"
         }
         ControlError::CredentialsMissing => {
-            "the service has no AWS credentials, or they have ended; start the agent with --aws, and see that its role has some"
+            "the service has no AWS credentials, or they have ended; the agent finds some where its configuration has a section [aws] and \
+             its role has some"
         }
         ControlError::AwsUnavailable => {
             "AWS did not answer; try again, and look at the `egress` lines of `enclave-tlsctl stats` if it stays so"
@@ -147,7 +147,7 @@ pub fn refused(error: ControlError) -> &'static str {
              role's permissions"
         }
         ControlError::EgressRefused => {
-            "the service may not reach the AWS host; start the agent with --egress and an --egress-allow for it"
+            "the service may not reach the AWS host; add it to `allow` under [egress] in the agent's configuration, and reload the agent"
         }
         ControlError::CiphertextInvalid => {
             "KMS cannot open this ciphertext; it was made under another KMS key, for another name, or was changed: make it again"

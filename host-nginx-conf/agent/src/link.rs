@@ -271,6 +271,7 @@ mod tests {
     use super::*;
     use enclave_wire::KeyId;
     use std::os::unix::net::UnixStream;
+    use std::sync::atomic::AtomicU64;
 
     const BRIEF: Patience = Patience {
         introduction: Duration::from_millis(500),
@@ -279,9 +280,19 @@ mod tests {
         long: Duration::from_millis(500),
     };
 
+    /// Nothing is stored here, so its directory may go at once.
+    fn parent() -> Parent {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::SeqCst);
+        let path = std::env::temp_dir().join(format!("agent-link-{}-{number}", std::process::id()));
+        let parent = crate::parent::tests::parent(&path);
+        std::fs::remove_dir_all(path).unwrap();
+        parent
+    }
+
     fn pair() -> (Arc<Link>, std::thread::JoinHandle<ReadError>, UnixStream) {
         let (here, there) = UnixStream::pair().unwrap();
-        let (link, reader) = Link::new(Stream::Unix(here), BRIEF, Arc::default()).unwrap();
+        let (link, reader) = Link::new(Stream::Unix(here), BRIEF, Arc::new(parent())).unwrap();
         let link = Arc::new(link);
         let serving = Arc::clone(&link);
         (link, std::thread::spawn(move || serving.serve(reader)), there)

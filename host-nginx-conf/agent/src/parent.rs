@@ -123,8 +123,19 @@ fn unopened(name: &Name) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// One with this directory and nothing else.
+    pub(crate) fn parent(directory: &std::path::Path) -> Parent {
+        Parent::new(
+            Store::open(directory).map_err(|error| error.to_string()).unwrap(),
+            None,
+            Arc::new(Egress::new(&enclave_tls_config::Egress::default())),
+            Arc::new(Logs::new()),
+            None,
+        )
+    }
 
     fn state(text: &[u8]) -> EnclaveRequest {
         EnclaveRequest::StoreState(StoreState {
@@ -143,14 +154,7 @@ mod tests {
     #[test]
     fn threat_35_a_state_over_a_connection_that_another_replaced_does_not_overwrite_the_newer() {
         let path = directory();
-        let store = Store::open(&path).map_err(|error| error.to_string()).unwrap();
-        let parent = Parent::new(
-            store,
-            None,
-            Arc::new(Egress::new(&enclave_tls_config::Egress::default())),
-            Arc::new(Logs::new()),
-            None,
-        );
+        let parent = parent(&path);
         assert_eq!(parent.answer(state(b"newer"), || true), AgentReply::Stored);
         let late = parent.answer(state(b"older"), || false);
         assert_eq!(late, AgentReply::Error(ControlError::StateNotStored));
