@@ -1,9 +1,10 @@
 //! What the stand-in answers.
 
 use enclave_wire::control::{
-    Attestation, BundleSource, ControlError, Counters, Freshness, KeyCounters, KeyInfo, KeyPage, Listed, Origin, Phase,
-    Provision, Reply, Request, Sealed, SealedState, Status, StoreState, Validity,
+    Attestation, BundleSource, ControlError, Counters, CredentialInfo, Freshness, KeyCounters, KeyInfo, KeyPage,
+    Listed, Origin, Phase, Provision, Reply, Request, Sealed, SealedState, Status, StoreState, Validity,
 };
+use enclave_wire::credential::CredentialId;
 use enclave_wire::log::Text;
 use enclave_wire::{BootId, Decode, DnsName, Encode, KeyId, KeyType, Mechanism, Name, Reader, State, Usage, Writer};
 use sha2::{Digest, Sha256};
@@ -12,6 +13,8 @@ use super::{AwsCredentials, World};
 
 impl World {
     pub(super) fn answer(&mut self, request: Request) -> Reply {
+        // Who dials is asked for its status, and the keeper lists the keys at each of its passes, which no test brings about. What else
+        // it asks is of clients and certificates of the configuration, and there are none.
         if !["Status", "List"].contains(&request.name()) {
             self.asked.push(request.name());
         }
@@ -65,6 +68,20 @@ impl World {
                 });
                 Reply::AwsInstalled
             }
+            Request::Credentials => {
+                let credentials = self.credentials.iter().map(|(client, id, _)| CredentialInfo {
+                    client: Name::try_from(client.as_str()).unwrap(),
+                    id: CredentialId(*id),
+                    connections: 0,
+                    authenticated: 0,
+                    last_authenticated_ms: None,
+                });
+                Reply::Credentials(credentials.collect::<Vec<_>>().try_into().unwrap())
+            }
+            Request::RevokeCredential(revoke) => {
+                self.credentials.retain(|(_, id, _)| *id != revoke.id.0);
+                Reply::CredentialRevoked
+            }
             Request::Create(new) => {
                 let id = Sha256::digest([self.boot, u8::try_from(self.asked.len()).unwrap()]);
                 let key = key(id.into(), new.name, Origin::Born, new.usage, new.dns_names, new.clients);
@@ -104,6 +121,10 @@ impl World {
                 Reply::ChainInstalled(key)
             }
             Request::List(cursor) => self.page(cursor),
+            Request::Chain(id) => {
+                self.key(id)?;
+                Reply::Chain(self.chains.get(&id).cloned())
+            }
             Request::Supersede(id) => {
                 let key = self.key(id)?;
                 key.state = State::Superseded;
@@ -269,6 +290,7 @@ impl World {
             malformed: 5,
             deadlines: 6,
             keys: counted.collect::<Vec<_>>().try_into().unwrap(),
+            ..Counters::default()
         }
     }
 }
