@@ -10,8 +10,8 @@ use enclave_tls_admin::{frames, peer};
 use enclave_wire::Writer;
 use enclave_wire::control::Request;
 
+use crate::log::Event;
 use crate::requests::Requests;
-use crate::say;
 
 /// What administrators reach.
 pub(crate) struct Admin {
@@ -44,7 +44,7 @@ impl Admin {
                     std::thread::spawn(move || admin.serve(socket));
                 }
                 Err(error) => {
-                    say(&format!("a command could not connect: {error}"));
+                    Event::AdminFailed.say(format_args!("a command could not connect: {error}"));
                     std::thread::sleep(AFTER_FAILURE);
                 }
             }
@@ -54,7 +54,7 @@ impl Admin {
     fn serve(&self, mut socket: UnixStream) {
         let Ok(uid) = peer::uid(&socket) else { return };
         if !peer::is_root_or_self(uid) && !peer::is_member(uid, &self.group) {
-            return say(&format!(
+            return Event::AdminRefused.about().user(uid).say(format_args!(
                 "user {uid}, who is not of the group {}, connected to the admin socket and was sent away",
                 self.group
             ));
@@ -83,7 +83,8 @@ impl Admin {
             Question::Forward { request, .. } if is_for_the_agent_alone(&request) => Answer::Unable(Unable::Malformed),
             Question::Forward { keep, request } => {
                 if is_change(&request) {
-                    say(&format!("user {uid} asks the service to {}", request.name()));
+                    let asked = Event::AdminRequest.about().user(uid);
+                    asked.say(format_args!("user {uid} asks the service to {}", request.name()));
                 }
                 match self.requests.ask(keep, &request) {
                     Err(why) => Answer::Unable(why),

@@ -7,12 +7,13 @@ use std::time::Duration;
 use enclave_wire::BootId;
 use enclave_wire::control::{Reply, Status};
 
+use crate::Shared;
 use crate::clock::Bell;
 use crate::link::{Link, Patience};
+use crate::log::Event;
 use crate::parent::Parent;
 use crate::replay::{self, Greeted};
 use crate::sockets::{EnclaveListener, Stream};
-use crate::{Shared, say};
 use enclave_tls_admin::deadline::Deadline;
 use enclave_tls_admin::protocol::Unable;
 
@@ -102,7 +103,7 @@ impl Control {
             && older.is_alive()
         {
             if door.refused.replace(boot) != Some(boot) {
-                say(&format!(
+                Event::ServiceSecond.say(format_args!(
                     "another service dials, boot {boot}, while that of boot {its_boot} answers; it is sent away: stop one of them, or \
                      give it an agent of its own"
                 ));
@@ -130,7 +131,7 @@ impl Control {
     /// Says once that somebody dialled who is no service.
     fn turn_away(&self, link: &Link, why: &str) {
         if !std::mem::replace(&mut self.door.lock().said_stranger, true) {
-            say(&format!(
+            Event::PlaneStranger.say(format_args!(
                 "somebody dialled who is no service ({why}), and was sent away"
             ));
         }
@@ -164,7 +165,7 @@ pub(crate) fn accept(listener: &EnclaveListener, control: &Arc<Control>, parent:
         match listener.accept().and_then(|stream| begin(stream, control, parent)) {
             Ok(()) => {}
             Err(error) => {
-                say(&format!("a dial of the service failed: {error}"));
+                Event::PlaneFailed.say(format_args!("a dial of the service failed: {error}"));
                 std::thread::sleep(AFTER_FAILURE);
             }
         }
@@ -182,7 +183,7 @@ fn begin(stream: Stream, control: &Arc<Control>, parent: &Arc<Parent>) -> std::i
     std::thread::spawn(move || {
         let why = serving.serve(reader);
         if state.leave(&serving) {
-            say(&format!("the service is away: {why}"));
+            Event::ServiceAway.say(format_args!("the service is away: {why}"));
         }
     });
     let (control, parent) = (Arc::clone(control), Arc::clone(parent));
@@ -240,7 +241,7 @@ fn greet(link: &Arc<Link>, status: &Status, control: &Arc<Control>, parent: &Arc
         }
         Ok(Greeted::PolicyRefused) => control.change(link, Stage::PolicyRefused),
         Err(error) => {
-            say(&format!("the greeting of the service broke off: {error}"));
+            Event::ServiceGreetingFailed.say(format_args!("the greeting of the service broke off: {error}"));
             link.end();
         }
     }

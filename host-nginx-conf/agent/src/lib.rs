@@ -21,6 +21,7 @@ mod control;
 mod egress;
 mod keeper;
 mod link;
+mod log;
 mod logs;
 mod parent;
 mod probe;
@@ -79,6 +80,7 @@ impl Agent {
         // Nothing that this process makes is for others, unless it says so.
         rustix::process::umask(Mode::from_raw_mode(0o077));
         let config = Config::load(source).map_err(StartError::Config)?;
+        log::set_form(config.agent.log);
         let tasks = Tasks::start(config, source.to_owned(), clock)?;
         Ok(Self { tasks })
     }
@@ -103,7 +105,7 @@ pub(crate) struct InForce {
 pub(crate) struct Shared<T>(Mutex<T>);
 
 impl<T> Shared<T> {
-    fn new(value: T) -> Self {
+    const fn new(value: T) -> Self {
         Self(Mutex::new(value))
     }
 
@@ -118,9 +120,4 @@ impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// One line of the agent's log.
-fn say(line: &str) {
-    eprintln!("enclave-tls-agent: {line}");
 }

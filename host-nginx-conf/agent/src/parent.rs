@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use enclave_wire::Name;
 use enclave_wire::control::{AgentReply, ControlError, EnclaveRequest, StoreState};
 
+use crate::Shared;
 use crate::aws::Aws;
 use crate::egress::Egress;
+use crate::log::Event;
 use crate::logs::Logs;
 use crate::settled::Settled;
 use crate::store::Store;
 use crate::waiting::Waiting;
-use crate::{Shared, say};
 use enclave_tls_admin::protocol;
 
 /// The parent's side of an enclave: its directory, its AWS credentials, its way out, its log.
@@ -61,7 +62,7 @@ impl Parent {
             EnclaveRequest::StoreState(state) => match self.store_state(&state, in_force) {
                 Ok(()) => AgentReply::Stored,
                 Err(why) => {
-                    say(&format!("a sealed state of {} was not stored: {why}", state.name));
+                    Event::StateNotStored.say(format_args!("a sealed state of {} was not stored: {why}", state.name));
                     AgentReply::Error(ControlError::StateNotStored)
                 }
             },
@@ -105,7 +106,7 @@ impl Parent {
         match &self.aws {
             Some(aws) => aws.need(),
             None if !self.said_no_credentials.swap(true, Ordering::SeqCst) => {
-                say(
+                Event::AwsMissing.say(
                     "the service needs AWS credentials; add a section [aws] to the configuration and restart the agent",
                 );
             }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use enclave_wire::address::Address;
 use vsock::{VsockListener, VsockStream};
 
+use crate::log::Event;
 use enclave_tls_admin::frames::Socket;
 use enclave_tls_admin::{files, peer};
 use enclave_tls_config::Group;
@@ -112,7 +113,7 @@ impl EnclaveListener {
                     if peer::is_root_or_self(peer::uid(&stream)?) {
                         return Ok(Stream::Unix(stream));
                     }
-                    super::say(&format!(
+                    Event::PlaneStranger.say(format_args!(
                         "a stranger dialled the {} socket and was sent away",
                         self.plane
                     ));
@@ -123,7 +124,7 @@ impl EnclaveListener {
                         return Ok(Stream::Vsock(stream));
                     }
                     let plane = self.plane;
-                    super::say(&format!(
+                    Event::PlaneStranger.say(format_args!(
                         "a process of this machine dialled the {plane} port and was sent away"
                     ));
                 }
@@ -144,7 +145,7 @@ pub(crate) fn bind_admin(path: &Path, group: &Group) -> Result<UnixListener, Bin
     let mode = match given {
         Ok(()) => 0o660,
         Err(error) => {
-            crate::say(&format!(
+            Event::AdminGroup.say(format_args!(
                 "{}: only this user and root may administer: group {group}: {error}",
                 path.display()
             ));
@@ -152,6 +153,14 @@ pub(crate) fn bind_admin(path: &Path, group: &Group) -> Result<UnixListener, Bin
         }
     };
     fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// The socket of metrics: for the agent's user and group.
+pub(crate) fn bind_metrics(path: &Path) -> Result<UnixListener, BindError> {
+    let listener = bind_path(path)?;
+    let shared = fs::set_permissions(path, Permissions::from_mode(0o660));
+    shared.map_err(|error| BindError::Io(path.display().to_string(), error))?;
     Ok(listener)
 }
 

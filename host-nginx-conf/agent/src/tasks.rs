@@ -13,13 +13,14 @@ use crate::clock::{Bell, Clock};
 use crate::control::{self, Control};
 use crate::egress::{self, Egress};
 use crate::keeper::{Found, Keeper};
+use crate::log::Event;
 use crate::logs::{self, Logs};
 use crate::parent::Parent;
 use crate::requests::Requests;
 use crate::sockets::{self, EnclaveListener, Plane};
 use crate::store::Store;
 use crate::watch::Watch;
-use crate::{InForce, Shared, StartError, probe, say};
+use crate::{InForce, Shared, StartError, log, probe};
 
 /// What outlives any one of them.
 pub(crate) struct Tasks {
@@ -101,7 +102,7 @@ impl Tasks {
         let its = Arc::clone(&tasks);
         let front = Arc::new(Admin::new(requests, group, move |ask| its.answer(ask)));
         std::thread::spawn(move || front.accept(&admin));
-        say("ready");
+        Event::AgentReady.say("ready");
         Ok(tasks)
     }
 
@@ -112,7 +113,7 @@ impl Tasks {
             Ok(newer) => self.take(newer),
         };
         if let Some(why) = &refused {
-            say(&format!("the configuration in force stays: {why}"));
+            Event::ConfigurationRefused.say(format_args!("the configuration in force stays: {why}"));
         }
         let mut since = self.in_force.since.lock();
         *since = match refused {
@@ -141,8 +142,13 @@ impl Tasks {
             return Some(later.join("; "));
         }
         self.egress.configure(&newer.egress);
+        let newer_log = newer.agent.log;
         *config = Arc::new(newer);
-        say(&format!("the configuration is read again: {} changes", changes.len()));
+        log::set_form(newer_log);
+        Event::ConfigurationReloaded.say(format_args!(
+            "the configuration is read again: {} changes",
+            changes.len()
+        ));
         None
     }
 
@@ -160,7 +166,7 @@ impl Tasks {
     fn answer(&self, ask: Ask) -> Told {
         match ask {
             Ask::Report => Told::Report(Box::new(self.report())),
-            Ask::Logs { .. } => Told::Logs(Vec::new()),
+            Ask::Logs { most, after } => Told::Logs(log::newest(most, after)),
             Ask::RotateCredential { client } => match client.parse() {
                 Ok(name) if self.in_force.config.lock().clients.contains_key(&name) => {
                     self.rotate.lock().push(name);

@@ -12,8 +12,9 @@ use enclave_tls_nitro::{
     Adoption, Cli, Description, Measurements, RunOptions, State, Which, adopt, image_measurements,
 };
 
+use crate::Shared;
 use crate::clock::{Bell, Clock};
-use crate::{Shared, say};
+use crate::log::Event;
 
 /// What is looked at.
 pub(crate) struct Watch<C> {
@@ -83,7 +84,7 @@ impl<C: Cli> Watch<C> {
         }
         let silent = now.saturating_sub(self.answered);
         if let Some(id) = running.filter(|_| silent >= STALLED) {
-            say(&format!(
+            Event::EnclaveStalled.say(format_args!(
                 "the enclave {id} runs and has answered on no plane for {} s; it is ended, so that its unit starts it again",
                 silent.as_secs()
             ));
@@ -97,7 +98,7 @@ impl<C: Cli> Watch<C> {
         found.ended_stalled = self.ended;
         if found.problem != self.said {
             if let Some(problem) = &found.problem {
-                say(&format!("the enclave: {problem}"));
+                Event::EnclaveProblem.say(format_args!("the enclave: {problem}"));
             }
             self.said.clone_from(&found.problem);
         }

@@ -15,11 +15,12 @@ use enclave_wire::DnsName;
 use enclave_wire::control::{InstallAws, Reply, Request};
 use enclave_wire::log::Text;
 
+use crate::Shared;
 use crate::backoff::Backoff;
 use crate::clock::{Bell, Clock};
 use crate::control::Control;
 use crate::link::{CallError, Link};
-use crate::{Shared, say};
+use crate::log::Event;
 use enclave_tls_admin::deadline::Deadline;
 use enclave_tls_admin::{advice, protocol};
 use source::AwsCredentials;
@@ -137,7 +138,7 @@ impl Aws {
         }
         *given = (Arc::downgrade(link), version);
         let Some(request) = request else {
-            say(
+            Event::AwsRefused.say(
                 "the AWS credentials that were found are longer than AWS makes them; they were not given to the service",
             );
             return Ok(());
@@ -147,11 +148,11 @@ impl Aws {
                 let mut state = self.state.lock();
                 state.installed = state.installed.saturating_add(1);
             }
-            Reply::Error(error) => say(&format!(
+            Reply::Error(error) => Event::AwsRefused.say(format_args!(
                 "the service refused the AWS credentials: {}",
                 advice::refused(error)
             )),
-            _ => say("the service's answer to the AWS credentials fits no such request"),
+            _ => Event::AwsRefused.say("the service's answer to the AWS credentials fits no such request"),
         }
         Ok(())
     }
@@ -172,7 +173,7 @@ impl Aws {
     fn found(&self, found: AwsCredentials) {
         let mut state = self.state.lock();
         if state.failure.take().is_some() {
-            say("AWS credentials are found again");
+            Event::AwsFound.say("AWS credentials are found again");
         }
         state.newest = Some(found);
         state.version = state.version.saturating_add(1);
@@ -184,7 +185,7 @@ impl Aws {
     fn failed(&self, why: String) {
         let mut state = self.state.lock();
         if state.failure.as_ref() != Some(&why) {
-            say(&format!("{why}; tried again until there are some"));
+            Event::AwsFailed.say(format_args!("{why}; tried again until there are some"));
         }
         state.failure = Some(why);
         state.attempts = state.attempts.saturating_add(1);

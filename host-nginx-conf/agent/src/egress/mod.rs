@@ -17,8 +17,9 @@ use enclave_wire::Writer;
 use enclave_wire::egress::{Answer, Connect, EgressError};
 use enclave_wire::frame::limit;
 
+use super::Shared;
 use super::sockets::{EnclaveListener, Stream};
-use super::{Shared, say};
+use crate::log::Event;
 use allow::Target;
 use enclave_tls_admin::deadline::Deadline;
 use enclave_tls_admin::frames::{self, ReadError};
@@ -105,7 +106,7 @@ impl Egress {
         let Some(target) = allowed.iter().find(|target| target.is(connect)).map(Arc::clone) else {
             if self.meter.stranger(connect) {
                 let Connect { host, port } = connect;
-                say(&format!(
+                Event::EgressRefused.about().host(host, *port).say(format_args!(
                     "egress: the service asked for {host}:{port}, which `allow` under [egress] does not name"
                 ));
             }
@@ -117,7 +118,8 @@ impl Egress {
         }
         let reached = target.connect(Deadline::after(CONNECT_WITHIN)).map_err(|why| {
             if Counts::add(&target.counts.unreachable, 1) == 0 {
-                say(&format!("egress: {target}: {why}"));
+                let unreachable = Event::EgressUnreachable.about().host(target.host(), target.port());
+                unreachable.say(format_args!("egress: {target}: {why}"));
             }
             EgressError::Unreachable
         })?;
@@ -135,7 +137,8 @@ fn pass(target: &Target, mut stream: Stream, mut host: TcpStream) {
                 hello::Refused::OtherName => &target.counts.other_name,
             };
             if Counts::add(count, 1) == 0 {
-                say(&format!("egress: {target}: a connection was closed: {why}"));
+                let closed = Event::EgressClosed.about().host(target.host(), target.port());
+                closed.say(format_args!("egress: {target}: a connection was closed: {why}"));
             }
             return stream.end();
         }
@@ -150,7 +153,7 @@ pub(crate) fn accept(listener: &EnclaveListener, egress: &Arc<Egress>) {
         let stream = match listener.accept() {
             Ok(stream) => stream,
             Err(error) => {
-                say(&format!("egress: a connection failed: {error}"));
+                Event::PlaneFailed.say(format_args!("egress: a connection failed: {error}"));
                 std::thread::sleep(AFTER_FAILURE);
                 continue;
             }

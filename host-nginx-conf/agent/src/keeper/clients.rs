@@ -15,8 +15,9 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::Keeper;
+use super::whose::Whose;
 use super::world::{Enclave, EnclaveError, Helper};
-use crate::say;
+use crate::log::Event;
 
 /// Credentials that the enclave took and whose file is not written yet, and clients whose credential shall be made anew.
 #[derive(Default)]
@@ -36,20 +37,20 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         let Some(state) = self.state.take() else { return };
         match self.enclave.ask(&Request::Credentials) {
             Ok(Reply::Credentials(known)) => {
+                self.well(&Whose::Credentials);
                 for name in config.clients.keys() {
                     let on_disk = state.clients.iter().find(|client| client.client == *name);
                     let on_disk = on_disk.and_then(|client| client.credential);
                     let known = known.items().iter().filter(|credential| credential.client == *name);
                     let known: Vec<_> = known.cloned().collect();
-                    let what = format!("credential of {name}");
                     match self.client(config, name, on_disk, &known) {
-                        Ok(()) => self.well(&what),
-                        Err(why) => self.trouble_with(&what, &why),
+                        Ok(()) => self.well(&Whose::Credential(name.clone())),
+                        Err(why) => self.trouble_with(Whose::Credential(name.clone()), &why),
                     }
                 }
             }
-            Ok(_) => self.trouble_with("credentials", &EnclaveError::Unexpected.to_string()),
-            Err(error) => self.trouble_with("credentials", &error.to_string()),
+            Ok(_) => self.trouble_with(Whose::Credentials, &EnclaveError::Unexpected.to_string()),
+            Err(error) => self.trouble_with(Whose::Credentials, &error.to_string()),
         }
         self.state = Some(state);
     }
@@ -140,7 +141,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         self.pending.made.remove(name);
         let now = self.clock.now();
         self.memory.made_credential(name, now);
-        say(&format!(
+        Event::ClientCredential.about().client(name).say(format_args!(
             "client {name} has a new credential, {}",
             enclave_tls_admin::hex::encode(&id.0)
         ));
@@ -154,7 +155,8 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         });
         match self.enclave.ask(&request) {
             Ok(Reply::CredentialRevoked) => {
-                say(&format!(
+                let revoked = Event::ClientRevoked.about().client(&credential.client);
+                revoked.say(format_args!(
                     "client {}: its older credential {} is taken no more",
                     credential.client,
                     enclave_tls_admin::hex::encode(&credential.id.0)
@@ -182,9 +184,8 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                 since: credential.map(|_| self.memory.credential(name, now)),
                 older: None,
                 problem: self
-                    .others
-                    .get(&format!("credential of {name}"))
-                    .map(|trouble| trouble.why.clone()),
+                    .problem(&Whose::Credential(name.clone()))
+                    .or_else(|| self.problem(&Whose::Objects(name.clone()))),
             }
         };
         config.clients.iter().map(report).collect()

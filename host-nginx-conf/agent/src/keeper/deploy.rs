@@ -12,8 +12,9 @@ use enclave_wire::{Chain, KeyId, Name, State};
 use sha2::{Digest, Sha256};
 
 use super::Keeper;
+use super::whose::Whose;
 use super::world::{Enclave, EnclaveError, Helper};
-use crate::say;
+use crate::log::Event;
 
 impl<E: Enclave, H: Helper> Keeper<E, H> {
     /// Has the helper make live what is newer than what servers have, all at once; if that is refused, one by one, so that one bad
@@ -72,11 +73,17 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         }
         for deployment in part.iter().filter(|deployment| !is_back(deployment)) {
             self.troubles.remove(deployment.name());
-            say(&format!(
-                "{} generation {} is what servers use from now on",
-                deployment.name(),
-                deployment.generation().generation
-            ));
+            self.memory.did_deploy(deployment.name(), self.clock.now());
+            let generation = deployment.generation();
+            let deployed = Event::CertificateDeployed.about().certificate(deployment.name());
+            deployed
+                .generation(generation.generation)
+                .key(generation.id)
+                .say(format_args!(
+                    "{} generation {} is what servers use from now on",
+                    deployment.name(),
+                    generation.generation
+                ));
         }
         self.look_at_helper();
         Ok(())
@@ -91,15 +98,16 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     fn note_servers(&mut self, deployed: &Deployed) {
         let now = self.clock.now();
         for server in &deployed.servers {
-            let what = server_key(&server.server);
+            let whose = Whose::Server(server.server.clone());
             match &server.outcome {
                 Outcome::Reloaded { .. } => {
                     self.memory.did_reload(&server.server, now);
-                    self.well(&what);
-                    say(&format!("server {} reloads", server.server));
+                    self.well(&whose);
+                    let reloaded = Event::ServerReloaded.about().server(&server.server);
+                    reloaded.say(format_args!("server {} reloads", server.server));
                 }
-                Outcome::Unchanged {} | Outcome::NotRunning {} | Outcome::Undone {} => self.well(&what),
-                Outcome::Failed { message, .. } => self.trouble_with(&what, message),
+                Outcome::Unchanged {} | Outcome::NotRunning {} | Outcome::Undone {} => self.well(&whose),
+                Outcome::Failed { message, .. } => self.trouble_with(whose, message),
             }
         }
     }
@@ -111,7 +119,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         state.servers.iter().any(|server| {
             let early = self
                 .others
-                .get(&server_key(&server.server))
+                .get(&Whose::Server(server.server.clone()))
                 .is_some_and(|t| t.not_before > now);
             let its: Vec<_> = config
                 .certificates_of(&server.server)
@@ -199,7 +207,9 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             match self.enclave.ask(&request) {
                 Ok(_) if is_retired => {
                     self.memory.forget(key.id);
-                    say(&format!("{} generation {} is retired", key.name, key.generation));
+                    let retired = Event::CertificateRetired.about().certificate(&key.name);
+                    let retired = retired.generation(key.generation).key(key.id);
+                    retired.say(format_args!("{} generation {} is retired", key.name, key.generation));
                     self.prune(&key.name, keys, key.id);
                 }
                 Ok(_) => {}
@@ -227,24 +237,24 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         }
         let Some(state) = self.state.take() else { return };
         for client in config.clients.keys() {
-            let what = format!("objects of {client}");
+            let whose = Whose::Objects(client.clone());
             let older = state
                 .clients
                 .iter()
                 .find(|found| found.client == *client)
                 .and_then(|found| found.objects);
             match self.objects_of(client, keys) {
-                Ok(file) if older == Some(Sha256::digest(&file).into()) => self.well(&what),
+                Ok(file) if older == Some(Sha256::digest(&file).into()) => self.well(&whose),
                 Ok(file) => {
                     let written = ObjectsFile::new(file)
                         .ok_or_else(|| "more keys than fit the file".to_owned())
                         .and_then(|file| self.helper.objects(client.clone(), file).map_err(|error| error.why));
                     match written {
-                        Ok(()) => self.well(&what),
-                        Err(why) => self.trouble_with(&what, &why),
+                        Ok(()) => self.well(&whose),
+                        Err(why) => self.trouble_with(whose, &why),
                     }
                 }
-                Err(why) => self.trouble_with(&what, &why),
+                Err(why) => self.trouble_with(whose, &why),
             }
         }
         self.state = Some(state);
@@ -281,7 +291,9 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             name: name.to_string(),
             kind: server.kind.as_str().to_owned(),
             reloaded: self.memory.reloaded(name),
-            problem: self.problem(&server_key(name)).or_else(|| self.problem("helper")),
+            problem: self
+                .problem(&Whose::Server(name.clone()))
+                .or_else(|| self.problem(&Whose::Helper)),
         };
         config.servers.iter().map(report).collect()
     }
@@ -302,8 +314,4 @@ fn refusal(deployed: &Deployed) -> String {
         "its files were taken back, since a server refuses them: {}",
         said.join("; ")
     )
-}
-
-fn server_key(name: &Name) -> String {
-    format!("server {name}")
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use enclave_tls_admin::files::{self, Pending};
+use enclave_tls_config::Config;
 use enclave_wire::{KeyId, Name};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,9 @@ struct Facts {
     credentials: BTreeMap<String, i64>,
     /// When a server was last told to reload.
     reloaded: BTreeMap<String, i64>,
+    /// When servers were last given another generation, by the certificate's name.
+    #[serde(default)]
+    deployed: BTreeMap<String, i64>,
 }
 
 impl Memory {
@@ -38,7 +42,7 @@ impl Memory {
             Err(error) => Err(error.to_string()),
         };
         let facts = facts.unwrap_or_else(|why| {
-            crate::say(&format!("{}: {why}; grace times begin anew", file.display()));
+            crate::log::Event::KeeperForgot.say(format_args!("{}: {why}; grace times begin anew", file.display()));
             Facts::default()
         });
         Self {
@@ -88,6 +92,23 @@ impl Memory {
     pub(super) fn did_reload(&mut self, server: &Name, now: i64) {
         self.facts.reloaded.insert(server.to_string(), now);
         self.is_saved = false;
+    }
+
+    pub(super) fn did_deploy(&mut self, certificate: &Name, now: i64) {
+        self.facts.deployed.insert(certificate.to_string(), now);
+        self.is_saved = false;
+    }
+
+    /// Of the certificates that there are; the others are forgotten.
+    pub(super) fn deployed(&mut self, config: &Config) -> BTreeMap<String, i64> {
+        let is_there = |name: &String| {
+            name.parse()
+                .is_ok_and(|name: Name| config.certificates.contains_key(&name))
+        };
+        let before = self.facts.deployed.len();
+        self.facts.deployed.retain(|name, _| is_there(name));
+        self.is_saved &= self.facts.deployed.len() == before;
+        self.facts.deployed.clone()
     }
 
     /// Writes what is new. A full disk costs grace times that begin anew, and is tried again at the next pass.

@@ -8,6 +8,7 @@ mod clients;
 mod deploy;
 mod memory;
 mod plan;
+mod whose;
 mod world;
 
 use std::collections::BTreeMap;
@@ -23,11 +24,13 @@ use enclave_wire::log::Text;
 use enclave_wire::{Chain, KeyId, Name, State};
 use sha2::{Digest, Sha256};
 
+use crate::Shared;
 use crate::backoff::Backoff;
 use crate::clock::Clock;
-use crate::{Shared, say};
+use crate::log::{About, Event};
 use memory::Memory;
 use plan::{Plan, Step, plan};
+use whose::Whose;
 use world::EnclaveError;
 pub(crate) use world::{Enclave, Helper};
 
@@ -40,7 +43,7 @@ pub(crate) struct Keeper<E, H> {
     /// By certificate.
     troubles: BTreeMap<Name, Trouble>,
     /// Of the helper, of a client's credential or objects, of a server.
-    others: BTreeMap<String, Trouble>,
+    others: BTreeMap<Whose, Trouble>,
     /// Those that were asked for, with their certificate as it was then.
     chains: BTreeMap<KeyId, (Option<(i64, i64)>, Chain)>,
     pending: clients::Pending,
@@ -56,6 +59,8 @@ pub(crate) struct Found {
     pub(crate) clients: Vec<report::Client>,
     pub(crate) servers: Vec<report::Server>,
     pub(crate) outage: Vec<String>,
+    /// When servers were last given another generation of a certificate, by its name, UTC.
+    pub(crate) deployed: BTreeMap<String, i64>,
     /// When a pass last reached its end, whatever it found, in [`Clock::monotonic`].
     pub(crate) passed: Option<Duration>,
 }
@@ -87,6 +92,8 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
 
     /// Looks at everything once, and does what is missing. How long until the next look, unless something changes before.
     pub(crate) fn pass(&mut self, config: &Config) -> Duration {
+        // What the configuration no longer names is tried again by nobody.
+        self.others.retain(|whose, _| whose.is_in(config));
         let keys = self.enclave.keys();
         self.look_at_helper();
         match &keys {
@@ -100,8 +107,9 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             }
             Err(error) => self.publish(config, Err(*error)),
         }
-        if let Err(error) = self.memory.save() {
-            self.trouble_with("keeper.json", &error.to_string());
+        match self.memory.save() {
+            Ok(()) => self.well(&Whose::Memory),
+            Err(error) => self.trouble_with(Whose::Memory, &error.to_string()),
         }
         self.until_next()
     }
@@ -110,11 +118,11 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     fn look_at_helper(&mut self) {
         match self.helper.state() {
             Ok(state) => {
-                self.well("helper");
+                self.well(&Whose::Helper);
                 self.state = Some(state);
             }
             Err(error) => {
-                self.trouble_with("helper", &error.why);
+                self.trouble_with(Whose::Helper, &error.why);
                 self.state = None;
             }
         }
@@ -202,7 +210,8 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         });
         match self.enclave.ask(&request) {
             Ok(Reply::Created(key)) => {
-                say(&format!(
+                let born = Event::CertificateCreated.about().certificate(&key.name);
+                born.generation(key.generation).key(key.id).say(format_args!(
                     "{} generation {} is born ({}); it waits for its certificate",
                     key.name, key.generation, key.id
                 ));
@@ -238,7 +247,8 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         });
         match self.enclave.ask(&request) {
             Ok(Reply::Provisioned(key)) => {
-                say(&format!(
+                let came = Event::CertificateProvisioned.about().certificate(&key.name);
+                came.generation(key.generation).key(key.id).say(format_args!(
                     "{} generation {} came from its bundle",
                     key.name, key.generation
                 ));
@@ -260,22 +270,24 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     fn trouble(&mut self, name: &Name, why: &str) {
         let now = self.clock.monotonic();
         let trouble = self.troubles.entry(name.clone()).or_default();
-        trouble.again(why, now, &format!("certificate {name}"));
+        let failed = Event::CertificateFailed.about().certificate(name);
+        trouble.again(why, now, &format!("certificate {name}"), failed);
     }
 
-    fn trouble_with(&mut self, what: &str, why: &str) {
+    fn trouble_with(&mut self, whose: Whose, why: &str) {
         let now = self.clock.monotonic();
-        self.others.entry(what.to_owned()).or_default().again(why, now, what);
+        let (named, failed) = (whose.to_string(), whose.failed());
+        self.others.entry(whose).or_default().again(why, now, &named, failed);
     }
 
-    fn well(&mut self, what: &str) {
-        if self.others.remove(what).is_some() {
-            say(&format!("{what}: well again"));
+    fn well(&mut self, whose: &Whose) {
+        if self.others.remove(whose).is_some() {
+            whose.well().say(format_args!("{whose}: well again"));
         }
     }
 
-    fn problem(&self, what: &str) -> Option<String> {
-        self.others.get(what).map(|trouble| trouble.why.clone())
+    fn problem(&self, whose: &Whose) -> Option<String> {
+        self.others.get(whose).map(|trouble| trouble.why.clone())
     }
 
     /// Puts what was found where the report takes it from.
@@ -298,6 +310,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             clients: self.report_clients(config),
             servers: self.report_servers(config),
             outage: outage(config),
+            deployed: self.memory.deployed(config),
             passed: Some(self.clock.monotonic()),
         };
         *self.found.lock() = found;
@@ -351,9 +364,9 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
 }
 
 impl Trouble {
-    fn again(&mut self, why: &str, now: Duration, whose: &str) {
+    fn again(&mut self, why: &str, now: Duration, whose: &str, failed: About) {
         if self.why != why {
-            say(&format!("{whose}: {why}"));
+            failed.say(format_args!("{whose}: {why}"));
             why.clone_into(&mut self.why);
         }
         self.not_before = now.saturating_add(self.backoff.after_failure());

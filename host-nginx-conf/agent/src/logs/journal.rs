@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use enclave_wire::log::{Level, Meter, Record};
+use enclave_wire::log::{self, Meter, Record};
+
+use crate::log::{Event, Level};
 
 /// The log so far.
 pub(crate) struct Journal {
@@ -15,11 +17,20 @@ pub(crate) struct Journal {
     meter: Meter,
 }
 
+/// A line of the log.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) level: Level,
+    /// Where the agent says it of the enclave.
+    pub(crate) event: Option<Event>,
+    pub(crate) text: String,
+}
+
 /// What a record comes to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// To be printed; none where the meter lets nothing through.
-    pub(crate) lines: Vec<String>,
+    pub(crate) lines: Vec<Line>,
     /// How many more records are missing, this one too if it is not printed.
     pub(crate) dropped: u64,
 }
@@ -54,7 +65,7 @@ impl Journal {
     }
 
     /// What no record came to be said with.
-    pub(crate) fn unsaid(&mut self, now: Instant) -> Vec<String> {
+    pub(crate) fn unsaid(&mut self, now: Instant) -> Vec<Line> {
         let lines = self.notes();
         if self.meter.lets_through(lines.len(), now) {
             self.said();
@@ -85,9 +96,15 @@ impl Journal {
         missing.max(dropped)
     }
 
-    fn notes(&self) -> Vec<String> {
-        let begun = self.begun.then(|| "a boot begins".to_owned());
-        let dropped = (self.unsaid > 0).then(|| format!("{} records were dropped", self.unsaid));
+    fn notes(&self) -> Vec<Line> {
+        let note = |event: Event, text| Line {
+            level: event.level(),
+            event: Some(event),
+            text,
+        };
+        let begun = self.begun.then(|| note(Event::LogsBoot, "a boot begins".to_owned()));
+        let dropped = format!("{} records were dropped", self.unsaid);
+        let dropped = (self.unsaid > 0).then(|| note(Event::LogsDropped, dropped));
         begun.into_iter().chain(dropped).collect()
     }
 
@@ -98,20 +115,24 @@ impl Journal {
 }
 
 /// `12.345678 WARN init: the clock source is tsc`
-fn line(record: &Record) -> String {
+fn line(record: &Record) -> Line {
     let (seconds, micros) = (
         record.uptime_us.div_euclid(1_000_000),
         record.uptime_us.rem_euclid(1_000_000),
     );
-    let level = match record.level {
-        Level::Error => "ERROR",
-        Level::Warn => "WARN",
-        Level::Info => "INFO",
-        Level::Debug => "DEBUG",
-        Level::Trace => "TRACE",
+    let (level, word) = match record.level {
+        log::Level::Error => (Level::Error, "ERROR"),
+        log::Level::Warn => (Level::Warning, "WARN"),
+        log::Level::Info => (Level::Info, "INFO"),
+        log::Level::Debug => (Level::Info, "DEBUG"),
+        log::Level::Trace => (Level::Info, "TRACE"),
     };
     let (target, message) = (record.target.as_str(), record.message.as_str());
-    format!("{seconds}.{micros:06} {level} {target}: {message}")
+    Line {
+        level,
+        event: None,
+        text: format!("{seconds}.{micros:06} {word} {target}: {message}"),
+    }
 }
 
 #[cfg(test)]
@@ -125,7 +146,7 @@ mod tests {
             sequence,
             dropped,
             uptime_us: 12_345_678,
-            level: Level::Warn,
+            level: log::Level::Warn,
             target: Text::lossy("init"),
             message: Text::lossy(&format!("number {sequence}")),
         }
@@ -139,8 +160,9 @@ mod tests {
         for (sequence, missing) in records {
             let mut entry = journal.take(&record(*sequence, *missing), now);
             let last = entry.lines.pop().unwrap();
-            assert_eq!(last, format!("12.345678 WARN init: number {sequence}"));
-            notes.push(entry.lines);
+            assert_eq!(last.text, format!("12.345678 WARN init: number {sequence}"));
+            assert_eq!((last.level, last.event), (Level::Warning, None));
+            notes.push(entry.lines.into_iter().map(|line| line.text).collect());
             dropped += entry.dropped;
         }
         (notes, dropped)
@@ -197,7 +219,7 @@ mod tests {
         assert!((98..=102).contains(&second), "{second}");
         let later = begin + Duration::from_secs(2);
         let said = journal.unsaid(later);
-        assert_eq!(said.last().unwrap(), &format!("{} records were dropped", u64::MAX));
+        assert_eq!(said.last().unwrap().text, format!("{} records were dropped", u64::MAX));
         assert!(journal.unsaid(later).is_empty(), "it is said once");
     }
 }

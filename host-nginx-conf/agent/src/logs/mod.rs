@@ -1,11 +1,10 @@
-//! The enclave's log: records that its PID 1 sends, printed to standard error, so that whoever keeps the agent's log keeps them too.
+//! The enclave's log: records that its PID 1 sends, passed on with the agent's own, so that whoever keeps those keeps them too.
 //!
-//! Nothing in a record is trusted. Its text is printable ASCII by its type, and each line begins with `enclave: `, so none can pass for
-//! one of the agent. A hostile enclave does not decide how many are printed, nor how fast they are read: web servers run here.
+//! Nothing in a record is trusted. Its text is printable ASCII by its type, and each line has the enclave for its source, so none can pass
+//! for one of the agent. A hostile enclave does not decide how many are printed, nor how fast they are read: web servers run here.
 
 mod journal;
 
-use std::io::{self, Write};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,11 +13,12 @@ use enclave_wire::frame::{FrameError, limit};
 use enclave_wire::log::{Level, RECORD, Record, Text};
 use enclave_wire::{Decode, DecodeError};
 
+use super::Shared;
 use super::sockets::{EnclaveListener, Stream};
-use super::{Shared, say};
+use crate::log::{self, Event};
 use enclave_tls_admin::frames::{self, Frame, ReadError};
 use enclave_tls_admin::protocol;
-use journal::{Entry, Journal};
+use journal::{Entry, Journal, Line};
 
 /// What came of the log, over all its connections.
 pub(crate) struct Logs {
@@ -75,14 +75,14 @@ impl Logs {
                 counts.last_error = Some(Text::lossy(&format!("{target}: {message}")));
             }
         }
-        print(&lines);
+        say_all(&lines);
         !lines.is_empty()
     }
 
     /// Says what is missing while nothing follows that could be said with it.
     fn say_unsaid(&self) {
         let mut journal = self.journal.lock();
-        print(&journal.unsaid(Instant::now()));
+        say_all(&journal.unsaid(Instant::now()));
     }
 
     /// Said once: who dials again does it again.
@@ -92,7 +92,7 @@ impl Logs {
         counts.malformed = counts.malformed.saturating_add(1);
         drop(counts);
         if is_first {
-            say(&format!("logs: a connection was closed: {why}"));
+            Event::LogsMalformed.say(format_args!("logs: a connection was closed: {why}"));
         }
     }
 }
@@ -111,7 +111,7 @@ pub(crate) fn accept(listener: &EnclaveListener, logs: &Arc<Logs>) {
                 let logs = Arc::clone(logs);
                 current = Some((handle, std::thread::spawn(move || logs.serve(stream))));
             }
-            Err(error) => say(&format!("logs: a connection failed: {error}")),
+            Err(error) => Event::PlaneFailed.say(format_args!("logs: a connection failed: {error}")),
         }
         std::thread::sleep(BETWEEN_DIALS);
     }
@@ -129,10 +129,10 @@ fn record(frame: &Frame) -> Result<Record, FrameError> {
     }
 }
 
-/// Whole lines. Where nobody takes them nothing can be done, and the connection goes on.
-fn print(lines: &[String]) {
-    let text: String = lines.iter().map(|line| format!("enclave: {line}\n")).collect();
-    drop(io::stderr().lock().write_all(text.as_bytes()));
+fn say_all(lines: &[Line]) {
+    for Line { level, event, text } in lines {
+        log::say_of_enclave(*level, *event, text);
+    }
 }
 
 /// PID 1 may have nothing to say for days. This is when it is said that what came last was not all.

@@ -4,11 +4,12 @@ use enclave_wire::control::{ControlError, Import, InstallChain, InstallCredentia
 use enclave_wire::{BootId, Chain, KeyId, Name};
 
 use super::opening::{self, Opened};
+use crate::Shared;
 use crate::link::{CallError, Link};
+use crate::log::Event;
 use crate::parent::Parent;
 use crate::store::{Credential, ItemError, KeptKey, Store};
 use crate::waiting::Item;
-use crate::{Shared, say};
 use enclave_tls_admin::advice;
 
 /// The pass, and what it came to.
@@ -70,7 +71,10 @@ impl<'a> Replay<'a> {
             0 => String::new(),
             _ => format!(", {left} wait for AWS"),
         };
-        say(&format!("replayed {} items, {} refused{rest}", self.done, self.refused));
+        Event::ReplayDone.say(format_args!(
+            "replayed {} items, {} refused{rest}",
+            self.done, self.refused
+        ));
     }
 
     /// Opens one after the other. Once AWS does not answer, the rest waits until the service is open: it has keys to serve with.
@@ -131,7 +135,7 @@ impl<'a> Replay<'a> {
             (Ok(request), Ok(key)) => match self.ask(&format!("keys/{}.toml", key.id), &request)? {
                 Some(Reply::Imported(info)) if info.id != key.id => {
                     self.refused = self.refused.saturating_add(1);
-                    say(&format!(
+                    Event::ReplayRefused.about().key(key.id).say(format_args!(
                         "replay: keys/{}.pem: its key is {}; name its files so",
                         key.id, info.id
                     ));
@@ -151,7 +155,7 @@ impl<'a> Replay<'a> {
             Reply::Error(ControlError::KeyExists) => self.done = self.done.saturating_add(1),
             Reply::Error(error) => {
                 self.refused = self.refused.saturating_add(1);
-                say(&format!("replay: {file}: {}", advice::refused(error)));
+                Event::ReplayRefused.say(format_args!("replay: {file}: {}", advice::refused(error)));
             }
             reply => {
                 self.done = self.done.saturating_add(1);
@@ -163,17 +167,23 @@ impl<'a> Replay<'a> {
 
     fn wrong(&mut self, error: &ItemError) {
         self.refused = self.refused.saturating_add(1);
-        say(&format!("replay: {error}"));
+        Event::ReplayRefused.say(format_args!("replay: {error}"));
     }
 
     fn tell_what_is_lost(&mut self, boot: BootId) {
         let volatile = self.store.lock().volatile();
         for item in volatile {
             match item {
-                Ok(key) if key.boot != boot => say(&format!(
-                    "the restart lost {} generation {} ({}, {}), id {}",
-                    key.name, key.generation, key.origin, key.usage, key.id
-                )),
+                Ok(key) if key.boot != boot => {
+                    let lost = Event::ReplayLost
+                        .about()
+                        .certificate(&key.name)
+                        .generation(key.generation);
+                    lost.key(key.id).say(format_args!(
+                        "the restart lost {} generation {} ({}, {}), id {}",
+                        key.name, key.generation, key.origin, key.usage, key.id
+                    ));
+                }
                 Ok(_) => {}
                 Err(error) => self.wrong(&error),
             }

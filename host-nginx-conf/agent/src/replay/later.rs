@@ -9,8 +9,8 @@ use enclave_wire::control::KeyInfo;
 use super::opening::{self, Opened};
 use crate::backoff::Backoff;
 use crate::link::{CallError, Link};
+use crate::log::Event;
 use crate::parent::Parent;
-use crate::say;
 use crate::waiting::Item;
 use enclave_tls_admin::deadline::Deadline;
 
@@ -81,7 +81,7 @@ impl Later {
                 Opened::Refused => {}
                 Opened::NotNow(why) => {
                     if reason.replace(why) != Some(why) {
-                        say(&format!(
+                        Event::ReplayWaits.say(format_args!(
                             "{item} and those like it are tried again: {}",
                             enclave_tls_admin::advice::refused(why)
                         ));
@@ -92,7 +92,7 @@ impl Later {
                 }
             }
         }
-        say(&format!("opened {opened} more items; nothing is left to try"));
+        Event::ReplayOpened.say(format_args!("opened {opened} more items; nothing is left to try"));
         Ok(())
     }
 }

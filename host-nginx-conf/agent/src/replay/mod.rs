@@ -15,10 +15,11 @@ use std::sync::Arc;
 use enclave_wire::BootId;
 use enclave_wire::control::{ControlError, KeyInfo, Phase, PolicyBytes, Reply, Request, Status};
 
+use super::Shared;
 use super::link::{CallError, Link};
 use super::parent::Parent;
 use super::waiting::Item;
-use super::{Shared, say};
+use crate::log::Event;
 use crate::store::Store;
 use directory::Replay;
 use enclave_tls_admin::{advice, files};
@@ -61,7 +62,7 @@ impl From<CallError> for GreetError {
 /// Brings a newly dialled enclave to where it serves.
 pub(crate) fn greet(link: &Arc<Link>, status: &Status, parent: &Parent) -> Result<Greeted, GreetError> {
     let version = status.version.as_str();
-    say(&format!(
+    Event::ServiceConnected.say(format_args!(
         "the service is here: version {version}, boot {}, {}",
         status.boot,
         phase(status.phase)
@@ -104,7 +105,7 @@ fn give_policy(link: &Link, policy: Option<&Path>) -> Result<bool, GreetError> {
     let policy = match policy.map(read_policy).transpose() {
         Ok(policy) => policy,
         Err(why) => {
-            say(&format!(
+            Event::PolicyRefused.say(format_args!(
                 "{why}; correct it and restart the enclave: until then the service stays closed"
             ));
             return Ok(false);
@@ -113,7 +114,7 @@ fn give_policy(link: &Link, policy: Option<&Path>) -> Result<bool, GreetError> {
     match link.call(&Request::Policy(policy))? {
         Reply::PolicyTaken | Reply::Error(ControlError::PolicyAlreadySet) => Ok(true),
         Reply::Error(error) => {
-            say(&format!(
+            Event::PolicyRefused.say(format_args!(
                 "the policy: {}; until then the service stays closed",
                 advice::refused(error)
             ));
@@ -136,7 +137,10 @@ fn items(store: &Shared<Store>) -> Vec<Item> {
     let bundles = bundles.map(|bundle| bundle.map(|bundle| Item::Bundle(bundle.key.id, bundle.key.name)));
     states
         .chain(bundles)
-        .filter_map(|item| item.map_err(|error| say(&format!("replay: {error}"))).ok())
+        .filter_map(|item| {
+            item.map_err(|error| Event::ReplayRefused.say(format_args!("replay: {error}")))
+                .ok()
+        })
         .collect()
 }
 
@@ -145,8 +149,10 @@ fn note_unrecorded(link: &Link, store: &Shared<Store>, boot: BootId) -> Result<(
     let keys = keys(link)?;
     match store.lock().note_unrecorded(&keys, boot) {
         Ok(0) => {}
-        Ok(count) => say(&format!("noted {count} keys of the service that no agent had noted")),
-        Err(error) => say(&format!("keys of the service were not noted: {error}")),
+        Ok(count) => Event::ReplayNoted.say(format_args!(
+            "noted {count} keys of the service that no agent had noted"
+        )),
+        Err(error) => Event::ReplayRefused.say(format_args!("keys of the service were not noted: {error}")),
     }
     Ok(())
 }

@@ -3,11 +3,12 @@
 use enclave_wire::control::{ControlError, InstallChain, Reply, Request};
 use enclave_wire::{KeyId, Name};
 
+use crate::Shared;
 use crate::link::{CallError, Link};
+use crate::log::Event;
 use crate::parent::Parent;
 use crate::store::{ItemError, KeptBundle, Store};
 use crate::waiting::Item;
-use crate::{Shared, say};
 use enclave_tls_admin::advice;
 use enclave_tls_admin::protocol::Standing;
 
@@ -44,12 +45,12 @@ pub(crate) fn open(link: &Link, store: &Shared<Store>, parent: &Parent, item: &I
             if passes {
                 return Ok(Opened::NotNow(error));
             }
-            say(&format!("replay: {item}: {}", advice::refused(error)));
+            Event::ReplayRefused.say(format_args!("replay: {item}: {}", advice::refused(error)));
             return Ok(Opened::Refused);
         }
         Err(error) => {
             waiting.stands(item, Standing::Unreadable);
-            say(&format!("replay: {error}"));
+            Event::ReplayRefused.say(format_args!("replay: {error}"));
             return Ok(Opened::Refused);
         }
     }
@@ -97,7 +98,7 @@ fn provision(link: &Link, store: &Shared<Store>, id: KeyId) -> Result<Answered, 
     };
     match link.call(&request)? {
         Reply::Provisioned(key) if key.id != id => {
-            say(&format!(
+            Event::ReplayChanged.about().key(key.id).say(format_args!(
                 "replay: bundles/{id}.toml: what S3 has there now is key {}; it takes the other's place",
                 key.id
             ));
@@ -127,7 +128,7 @@ fn finish(link: &Link, store: &Shared<Store>, bundle: &KeptBundle) -> Result<(),
     let chain = store.lock().chain(key);
     let report = |what: &str, reply| {
         if let Reply::Error(error) = reply {
-            say(&format!("replay: {what}: {}", advice::refused(error)));
+            Event::ReplayRefused.say(format_args!("replay: {what}: {}", advice::refused(error)));
         }
     };
     match chain {
@@ -136,7 +137,7 @@ fn finish(link: &Link, store: &Shared<Store>, bundle: &KeptBundle) -> Result<(),
             report(&format!("chains/{key}.pem"), link.call(&install)?);
         }
         Ok(None) => {}
-        Err(error) => say(&format!("replay: {error}")),
+        Err(error) => Event::ReplayRefused.say(format_args!("replay: {error}")),
     }
     if bundle.key.superseded {
         report(&format!("bundles/{key}.toml"), link.call(&Request::Supersede(key))?);
