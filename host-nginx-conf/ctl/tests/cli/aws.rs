@@ -5,6 +5,7 @@ use std::path::Path;
 
 use enclave_wire::control::ControlError;
 
+use crate::config::Config;
 use crate::fake::{AwsCredentials, Fake};
 use crate::stack::Stack;
 
@@ -38,18 +39,21 @@ fn profile(stack: &Stack, seconds: u32) -> [(&'static str, String); 2] {
     ]
 }
 
-fn listen(stack: &mut Stack, environment: &[(&str, &str)]) {
-    stack.listen_with(
-        true,
-        &["--aws", "--kms-host", "kms-fips.us-east-1.amazonaws.com"],
-        environment,
-    );
+/// Starts an agent that lends credentials, where there are any, and an enclave that shall ask KMS by another host's name.
+fn lend(stack: &mut Stack, environment: &[(&str, &str)]) {
+    let config = Config {
+        more: "[aws]\nkms_host = \"kms-fips.us-east-1.amazonaws.com\"\n\n\
+               [egress]\nallow = [\"kms-fips.us-east-1.amazonaws.com:443\"]\n"
+            .to_owned(),
+        ..stack.config()
+    };
+    stack.start_agent_with(&config, environment);
 }
 
 #[test]
 fn the_service_has_credentials_before_its_states_are_restored_and_new_ones_when_it_asks() {
     let mut stack = Stack::new("aws-first");
-    listen(&mut stack, &STATIC);
+    lend(&mut stack, &STATIC);
     let mut fake = Fake::start(&stack.control());
     fake.wait_until_serving();
     assert_eq!(fake.world().asked, ["Policy", "InstallAws", "Ready"]);
@@ -84,7 +88,7 @@ fn the_service_has_credentials_before_its_states_are_restored_and_new_ones_when_
 fn credentials_are_given_again_before_they_end() {
     let mut stack = Stack::new("aws-again");
     let environment = profile(&stack, 4);
-    listen(
+    lend(
         &mut stack,
         &environment.each_ref().map(|(name, value)| (*name, value.as_str())),
     );
@@ -101,20 +105,20 @@ fn credentials_are_given_again_before_they_end() {
 #[test]
 fn where_there_are_none_the_service_opens_that_is_said_once_and_states_follow_when_there_are() {
     let mut stack = Stack::new("aws-none");
-    listen(&mut stack, &STATIC);
+    lend(&mut stack, &STATIC);
     let mut fake = Fake::start(&stack.control());
     fake.wait_until_serving();
     stack.credential("nginx");
     stack.ok(&[
         "create", "www", "--type", "p-256", "--usage", "tls", "--client", "nginx", "--sealed",
     ]);
-    stack.stop_listen();
+    stack.stop_agent();
 
     let environment = profile(&stack, 3_600);
     let script = stack.dir.join("credentials.sh");
     fs::rename(&script, stack.dir.join("later.sh")).unwrap();
     fake.world().refuse.insert("Restore", ControlError::CredentialsMissing);
-    listen(
+    lend(
         &mut stack,
         &environment.each_ref().map(|(name, value)| (*name, value.as_str())),
     );
@@ -150,7 +154,7 @@ fn where_there_are_none_the_service_opens_that_is_said_once_and_states_follow_wh
 }
 
 #[test]
-fn a_service_that_needs_credentials_of_a_listen_without_is_answered_and_that_is_said_once() {
+fn a_service_that_needs_credentials_of_an_agent_without_is_answered_and_that_is_said_once() {
     let (stack, fake) = Stack::serving("aws-off");
     for _ in 0..2 {
         fake.world().wants_credentials = true;
@@ -159,7 +163,7 @@ fn a_service_that_needs_credentials_of_a_listen_without_is_answered_and_that_is_
     let pongs = fake.world().pongs;
     fake.wait_until("the connection goes on", |world| world.pongs > pongs);
     assert_eq!(
-        stack.log().matches("start `listen` with --aws").count(),
+        stack.log().matches("add a section [aws] to the configuration").count(),
         1,
         "{}",
         stack.log()

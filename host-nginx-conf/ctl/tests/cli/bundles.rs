@@ -132,35 +132,6 @@ fn a_bundle_that_kms_cannot_open_now_is_provisioned_later() {
 }
 
 #[test]
-fn without_a_directory_it_is_said_that_a_restart_loses_it() {
-    let mut stack = Stack::new("bundles-without");
-    stack.listen(false);
-    let fake = crate::fake::Fake::start(&stack.control());
-    fake.wait_until_serving();
-    stack.credential("nginx");
-    fs::write(stack.dir.join("one.json"), "{}").unwrap();
-    let args = [
-        "provision",
-        "www",
-        "--kms-key",
-        ARN,
-        "--usage",
-        "tls",
-        "--client",
-        "nginx",
-        "--bundle",
-        "one.json",
-    ];
-    let output = stack.run(&args);
-    assert!(output.status.success());
-    assert!(
-        String::from_utf8(output.stderr)
-            .unwrap()
-            .contains("no --replay directory")
-    );
-}
-
-#[test]
 fn a_bundle_comes_from_one_place() {
     let stack = Stack::new("bundles-usage");
     let base = [

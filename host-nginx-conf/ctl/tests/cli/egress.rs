@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -13,17 +13,27 @@ use enclave_wire::egress::{Answer, Connect, EgressError};
 use enclave_wire::frame::{HEADER_LEN, Header, limit};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
+use crate::config::Config;
 use crate::stack::Stack;
 
-/// `listen` whose allow-list has `kms.example:443`, mapped to a host of the test's own, and what more is given.
-fn listening(name: &str, more: &[&str]) -> (Stack, TcpListener) {
+/// An agent whose allow-list has `kms.example:443`, mapped to a host of the test's own, and what more is given: mapped or not.
+fn listening(name: &str, more: &[(&str, Option<SocketAddr>)]) -> (Stack, TcpListener) {
     let mut stack = Stack::new(name);
     let host = TcpListener::bind("127.0.0.1:0").unwrap();
-    let egress = format!("unix:{}", socket(&stack).display());
-    let allow = format!("kms.example:443={}", host.local_addr().unwrap());
-    let mut args = vec!["--egress", &egress, "--egress-allow", &allow];
-    more.iter().for_each(|host| args.extend(["--egress-allow", host]));
-    stack.listen_with(false, &args, &[]);
+    let all = [&[("kms.example:443", Some(host.local_addr().unwrap()))], more].concat();
+    let allow: Vec<_> = all.iter().map(|(host, _)| format!("{host:?}")).collect();
+    let resolve = all
+        .iter()
+        .filter_map(|(host, address)| Some(format!("{host:?} = \"{}\"\n", (*address)?)));
+    let config = Config {
+        more: format!(
+            "[egress]\nallow = [{}]\n\n[egress.resolve]\n{}",
+            allow.join(", "),
+            resolve.collect::<String>()
+        ),
+        ..stack.config()
+    };
+    stack.start_agent_with(&config, &[]);
     (stack, host)
 }
 
@@ -72,7 +82,7 @@ fn hello(name: &str) -> Vec<u8> {
     bytes
 }
 
-/// The counters, without asking the service: there is none.
+/// The counters. The service is not asked, but there has to be one.
 fn egress(stack: &Stack) -> serde_json::Value {
     let _fake = crate::fake::Fake::start(&stack.control());
     stack.json(&["stats"])["egress"].clone()
@@ -141,20 +151,24 @@ fn what_is_not_on_the_list_is_refused_and_named() {
 fn this_machine_is_not_reached_by_a_name_that_leads_to_it() {
     let local = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = local.local_addr().unwrap().port();
-    let (stack, _host) = listening("egress-local", &[&format!("localhost:{port}")]);
-    let (_, answer) = ask(&stack, "localhost", port);
+    // 127.0.0.1, as a number that the system's resolver takes for an address and that is a DNS name all the same.
+    let name = "0x7f000001";
+    let (stack, _host) = listening("egress-local", &[(&format!("{name}:{port}"), None)]);
+    let (_, answer) = ask(&stack, name, port);
     assert_eq!(answer, Answer::Refused(EgressError::Unreachable));
     local.set_nonblocking(true).unwrap();
     assert!(local.accept().is_err(), "nobody was connected to");
-    assert_eq!(egress(&stack)["hosts"][1]["refused"]["unreachable"], 1);
+    let counted = &egress(&stack)["hosts"][0];
+    assert_eq!(counted["host"], format!("{name}:{port}"));
+    assert_eq!(counted["refused"]["unreachable"], 1);
     stack.wait_for_log("its name leads to this machine or to a link-local address");
 }
 
 #[test]
 fn a_host_that_is_away_or_a_name_that_leads_nowhere_is_unreachable() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mapped = format!("closed.example:443={closed}");
-    let (stack, _host) = listening("egress-away", &[&mapped, "nowhere.invalid:443"]);
+    let away = [("closed.example:443", Some(closed)), ("nowhere.invalid:443", None)];
+    let (stack, _host) = listening("egress-away", &away);
     for name in ["closed.example", "nowhere.invalid"] {
         let (_, answer) = ask(&stack, name, 443);
         assert_eq!(answer, Answer::Refused(EgressError::Unreachable), "{name}");
@@ -231,26 +245,28 @@ fn what_lets_others_in_and_what_means_nothing_is_refused() {
     let open = stack.dir.join("open");
     fs::create_dir(&open).unwrap();
     fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
-    let control = format!("unix:{}", stack.control().display());
-    let in_open = format!("unix:{}/egress.sock", open.display());
-    let base = ["listen", "--control", &control];
-    let error = stack.fails(
-        1,
-        &[&base[..], &["--egress", &in_open, "--egress-allow", "a.example:443"]].concat(),
-    );
-    assert!(error.contains("who can reach the egress socket"), "{error}");
-    let error = stack.fails(
-        1,
-        &[&base[..], &["--egress", "unix:@e", "--egress-allow", "a.example:443"]].concat(),
-    );
-    assert!(error.contains("--egress unix:/PATH"), "{error}");
-    for wrong in [
-        &["--egress", &in_open][..],
-        &["--egress-allow", "a.example:443"],
-        &["--egress", &in_open, "--egress-allow", "1.2.3.4:443"],
-        &["--egress", &in_open, "--egress-allow", "*.example:443"],
-        &["--kms-host", "kms-fips.us-east-1.amazonaws.com"],
+    for (egress, expected) in [
+        (
+            format!("unix:{}/egress.sock", open.display()),
+            "who can reach the egress socket",
+        ),
+        ("unix:@e".to_owned(), "set `egress` under [enclave] to unix:/PATH"),
     ] {
-        stack.fails(2, &[&base[..], wrong].concat());
+        let error = stack.refused(&Config {
+            egress,
+            ..stack.config()
+        });
+        assert!(error.contains(expected), "{error}");
+    }
+    for (wrong, line) in [
+        ("[egress]\nallow = [\"1.2.3.4:443\"]", 18),
+        ("[egress]\nallow = [\"*.example:443\"]", 18),
+        ("[egress]\nallow = [\"localhost:443\"]", 18),
+        ("[egress.resolve]\n\"a.example:443\" = \"127.0.0.1:443\"", 18),
+        ("[aws]\nkms_host = \"kms-fips.us-east-1.amazonaws.com\"", 18),
+    ] {
+        let more = format!("{wrong}\n");
+        let error = stack.refused(&Config { more, ..stack.config() });
+        assert!(error.contains(&format!("config.toml:{line}:")), "{wrong}: {error}");
     }
 }

@@ -1,16 +1,17 @@
-//! `listen` itself: who may connect, and what happens when the service is away or dials again.
+//! The agent's sockets: who may connect, and what happens when the service is away or dials again.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use enclave_wire::control::{EnclaveRequest, Phase, Reply, Status, StoreState};
 use enclave_wire::log::Text;
 use enclave_wire::{BootId, Writer};
 
+use crate::config::Config;
 use crate::fake::Fake;
 use crate::stack::Stack;
 
@@ -19,10 +20,13 @@ fn a_service_that_is_away_is_said_to_be_and_comes_back() {
     let (stack, fake) = Stack::serving("away");
     drop(fake);
     stack.wait_for_log("the service is away");
+    let begun = Instant::now();
     let error = stack.fails(1, &["list"]);
+    // The keeper waits for it as well, three seconds each: side by side, not one after the other.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert_eq!(
         error,
-        "enclave-tlsctl: the service is not connected to `listen`; start it, or look at its log\n"
+        "enclave-tlsctl: the service is not connected to the agent; start it, or look at its log\n"
     );
     let _fake = Fake::start(&stack.control());
     stack.ok(&["list"]);
@@ -117,12 +121,12 @@ fn threat_10_who_has_not_said_who_it_is_stores_nothing() {
 }
 
 #[test]
-fn a_key_that_no_listen_has_noted_is_noted_by_the_next() {
+fn a_key_that_no_agent_has_noted_is_noted_by_the_next() {
     let (mut stack, mut fake) = Stack::serving("unnoted");
     stack.create("noted", "tls");
-    stack.stop_listen();
+    stack.stop_agent();
     let unnoted = fake.world().born("unnoted");
-    stack.listen(true);
+    stack.start_agent();
     stack.wait_for_log("noted 1 keys of the service");
     fake.restart(&stack.control());
     fake.wait_until_serving();
@@ -139,25 +143,25 @@ fn heartbeats_are_answered() {
 }
 
 #[test]
-fn the_socket_of_the_commands_is_its_owners_alone() {
+fn threat_10_the_admin_socket_is_its_owners_alone() {
     let (stack, _fake) = Stack::serving("owner");
-    assert_eq!(Stack::mode(&stack.dir.join("ctl.sock")), 0o600);
+    assert_eq!(Stack::mode(&stack.admin_socket()), 0o600);
     if fs::metadata(&stack.dir).unwrap().permissions().mode() & 0o7777 == 0o700 && is_root() {
         // Even where the file's mode would let a stranger in, the peer's credentials do not.
         fs::set_permissions(&stack.dir, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::set_permissions(stack.dir.join("ctl.sock"), fs::Permissions::from_mode(0o666)).unwrap();
+        fs::set_permissions(stack.admin_socket(), fs::Permissions::from_mode(0o666)).unwrap();
         let copy = stack.dir.join("enclave-tlsctl");
         fs::copy(env!("CARGO_BIN_EXE_enclave-tlsctl"), &copy).unwrap();
         let stranger = Command::new("setpriv")
             .args(["--reuid", "65533", "--regid", "65533", "--clear-groups"])
             .arg(copy)
             .arg("--socket")
-            .arg(stack.dir.join("ctl.sock"))
+            .arg(stack.admin_socket())
             .arg("list")
             .output()
             .unwrap();
         assert_eq!(stranger.status.code(), Some(1), "{stranger:?}");
-        stack.wait_for_log("a stranger connected to the socket of the commands");
+        stack.wait_for_log("user 65533, who is not of the group no-such-group, connected to the admin socket");
     }
 }
 
@@ -167,55 +171,69 @@ fn what_lets_strangers_pose_as_the_service_is_refused() {
     let open = stack.dir.join("open");
     fs::create_dir(&open).unwrap();
     fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
-    let in_open = format!("unix:{}/control.sock", open.display());
-    let missing = format!("unix:{}/missing/control.sock", stack.dir.display());
-    for (address, expected) in [
-        (in_open.as_str(), "a directory of mode 0700"),
-        (missing.as_str(), "a directory of mode 0700"),
-        ("unix:@control", "an abstract socket has no permissions"),
+    for (control, expected) in [
+        (
+            format!("unix:{}/control.sock", open.display()),
+            "a directory of mode 0700",
+        ),
+        (
+            format!("unix:{}/missing/control.sock", stack.dir.display()),
+            "a directory of mode 0700",
+        ),
+        ("unix:@control".to_owned(), "an abstract socket has no permissions"),
+        ("tcp:127.0.0.1:1".to_owned(), "config.toml:5:"),
     ] {
-        let error = stack.fails(1, &["listen", "--control", address]);
+        let error = stack.refused(&Config {
+            control,
+            ..stack.config()
+        });
         assert!(error.contains(expected), "{error}");
     }
-    stack.fails(2, &["listen", "--control", "tcp:127.0.0.1:1"]);
-    stack.fails(2, &["listen"]);
-    let control = format!("unix:{}", stack.control().display());
-    let error = stack.fails(
-        1,
-        &["listen", "--control", &control, "--replay", open.to_str().unwrap()],
-    );
+    let error = stack.refused(&Config {
+        state: open,
+        ..stack.config()
+    });
     assert!(error.contains("mode 0700"), "{error}");
 }
 
 #[test]
 fn a_socket_that_nobody_answers_on_is_replaced_and_no_other() {
     let mut stack = Stack::new("stale");
-    drop(UnixListener::bind(stack.dir.join("ctl.sock")).unwrap());
+    drop(UnixListener::bind(stack.admin_socket()).unwrap());
     drop(UnixListener::bind(stack.control()).unwrap());
-    stack.listen(false);
-    let control = format!("unix:{}", stack.control().display());
+    stack.start_agent();
+    let error = stack.refused(&stack.config());
+    assert!(error.contains("another agent uses"), "{error}");
+    let elsewhere = || Config {
+        state: stack.dir.join("other"),
+        ..stack.config()
+    };
+    let error = stack.refused(&elsewhere());
     assert!(
-        stack
-            .fails(1, &["listen", "--control", &control])
-            .contains("another `listen` answers")
+        error.contains("another agent answers on") && error.contains("admin.sock"),
+        "{error}"
     );
-    stack.stop_listen();
-    fs::remove_file(stack.dir.join("ctl.sock")).unwrap();
-    fs::write(stack.dir.join("ctl.sock"), "a file").unwrap();
+    let error = stack.refused(&Config {
+        admin_socket: stack.dir.join("other.sock"),
+        ..elsewhere()
+    });
     assert!(
-        stack
-            .fails(1, &["listen", "--control", &control])
-            .contains("is no socket")
+        error.contains("another agent answers on") && error.contains("control.sock"),
+        "{error}"
     );
+    stack.stop_agent();
+    fs::remove_file(stack.admin_socket()).unwrap();
+    fs::write(stack.admin_socket(), "a file").unwrap();
+    assert!(stack.refused(&stack.config()).contains("is no socket"));
 }
 
 #[test]
-fn without_listen_a_command_says_how_to_start_it() {
+fn without_an_agent_a_command_says_what_to_look_at() {
     let stack = Stack::new("nobody");
     assert!(
         stack
             .fails(1, &["list"])
-            .contains("start `enclave-tlsctl listen --control ADDR`")
+            .contains("is enclave-tls-agent.service running")
     );
 }
 

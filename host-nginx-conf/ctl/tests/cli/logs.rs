@@ -11,14 +11,14 @@ use enclave_wire::frame::encode_with;
 use enclave_wire::log::{Level, RECORD, Record, Text};
 use serde_json::{Value, json};
 
+use crate::config::Config;
 use crate::fake::Fake;
 use crate::stack::Stack;
 
-/// `listen` that takes the log, and a service to ask about.
+/// An agent that takes the log, and a service to ask about.
 fn listening(name: &str) -> (Stack, Fake) {
     let mut stack = Stack::new(name);
-    let logs = format!("unix:{}", stack.dir.join("logs.sock").display());
-    stack.listen_with(false, &["--logs", &logs], &[]);
+    stack.start_agent();
     let fake = Fake::start(&stack.control());
     fake.wait_until_serving();
     (stack, fake)
@@ -237,13 +237,14 @@ fn what_lets_others_write_the_log_is_refused() {
     let open = stack.dir.join("open");
     fs::create_dir(&open).unwrap();
     fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
-    let control = format!("unix:{}", stack.control().display());
-    let in_open = format!("unix:{}/logs.sock", open.display());
-    for (address, expected) in [
-        (in_open.as_str(), "who can reach the logs socket"),
-        ("unix:@logs", "--logs unix:/PATH"),
+    for (logs, expected) in [
+        (
+            format!("unix:{}/logs.sock", open.display()),
+            "who can reach the logs socket",
+        ),
+        ("unix:@logs".to_owned(), "set `logs` under [enclave] to unix:/PATH"),
     ] {
-        let error = stack.fails(1, &["listen", "--control", &control, "--logs", address]);
+        let error = stack.refused(&Config { logs, ..stack.config() });
         assert!(error.contains(expected), "{error}");
     }
 }

@@ -6,10 +6,10 @@
     reason = "a test that meets the unexpected stops at once"
 )]
 
-#[cfg(feature = "aws")]
 mod aws;
 mod bundles;
 mod commands;
+mod config;
 mod egress;
 mod fake;
 mod listening;

@@ -64,11 +64,11 @@ fn threat_35_status_says_what_is_promised_by_origin_and_no_more() {
         "born (1): nobody else has it, ever; it ends with this run of the service.\n",
         "born-sealed (1): nobody else has it, while nobody can change the policy of the KMS key that seals it.\n",
         "imported (1): whoever had the key before the import",
-        "egress           off\n",
+        "egress           0 hosts allowed, 0 connections (0 now), 0 refused\n",
         "AWS credentials  off\n",
         "time             2026-01-01T00:00:00Z\n",
         "clock source     kvm-clock\n",
-        "logs             off\n",
+        "logs             0 records, 0 dropped, 0 malformed connections\n",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
@@ -80,10 +80,17 @@ fn threat_35_status_says_what_is_promised_by_origin_and_no_more() {
         json["pcr16"].as_str().unwrap().starts_with("f57bb7ed82c6ae4a29e6c987"),
         "{json}"
     );
-    assert_eq!((&json["egress"], &json["aws"]), (&json!(null), &json!(null)));
     assert_eq!(
-        (&json["logs"], &json["clock_source"]),
+        json["egress"],
+        json!({"hosts": 0, "connections_now": 0, "connections": 0, "refused": 0})
+    );
+    assert_eq!(
+        (&json["aws"], &json["clock_source"]),
         (&json!(null), &json!("kvm-clock"))
+    );
+    assert_eq!(
+        json["logs"],
+        json!({"records": 0, "dropped": 0, "malformed": 0, "last_error": null})
     );
 
     fake.restart(&stack.control());

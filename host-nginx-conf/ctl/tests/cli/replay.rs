@@ -6,13 +6,19 @@ use std::os::unix::fs::PermissionsExt;
 use enclave_wire::control::ControlError;
 use enclave_wire::{State, Usage};
 
+use crate::config::Config;
 use crate::fake::Fake;
 use crate::stack::Stack;
 
 #[test]
 fn a_restarted_service_gets_all_that_can_be_replayed_in_order() {
-    let (stack, mut fake) = Stack::serving("all");
-    fs::write(stack.replay().join("policy.toml"), "version = 1\n").unwrap();
+    let mut stack = Stack::new("all");
+    let policy = stack.dir.join("policy.toml");
+    fs::write(&policy, "version = 1\n").unwrap();
+    let mut fake = stack.serve(&Config {
+        policy: Some(policy),
+        ..stack.config()
+    });
     let chain = stack.pem("chain.pem", "CERTIFICATE", b"leaf");
     stack.credential("nginx");
     let first = stack.import("www", b"one", &["--keep", "--chain", &chain]);
@@ -123,20 +129,23 @@ fn an_item_that_is_wrong_or_refused_costs_a_line_and_the_others_go_on() {
 #[test]
 fn a_policy_that_is_refused_leaves_the_service_closed_and_every_command_says_so() {
     let mut stack = Stack::new("policy");
-    fs::create_dir(stack.replay()).unwrap();
-    fs::set_permissions(stack.replay(), fs::Permissions::from_mode(0o700)).unwrap();
-    fs::write(stack.replay().join("policy.toml"), "version = 2\n").unwrap();
-    stack.listen(true);
+    let policy = stack.dir.join("policy.toml");
+    fs::write(&policy, "version = 2\n").unwrap();
+    let config = Config {
+        policy: Some(policy.clone()),
+        ..stack.config()
+    };
+    stack.start_agent_with(&config, &[]);
     let fake = Fake::start(&stack.control());
     fake.world().refuse.insert("Policy", ControlError::PolicyInvalid);
     stack.wait_for_log("until then the service stays closed");
     assert!(stack.fails(1, &["list"]).contains("policy.toml"));
     assert_eq!(fake.world().asked, ["Policy"]);
 
-    stack.stop_listen();
+    stack.stop_agent();
     fake.world().refuse.clear();
-    fs::write(stack.replay().join("policy.toml"), "version = 1\n").unwrap();
-    stack.listen(true);
+    fs::write(&policy, "version = 1\n").unwrap();
+    stack.start_agent_with(&config, &[]);
     fake.wait_until_serving();
     stack.ok(&["list"]);
 }
@@ -162,33 +171,33 @@ fn a_service_that_already_serves_is_told_nothing() {
     let (mut stack, fake) = Stack::serving("serving");
     stack.create("www", "tls");
     let before = fake.world().asked.len();
-    stack.stop_listen();
-    stack.listen(true);
+    stack.stop_agent();
+    stack.start_agent();
     assert_eq!(stack.json(&["list"])["keys"].as_array().unwrap().len(), 1);
     assert_eq!(fake.world().asked.len(), before);
     assert!(!stack.log().contains("lost"), "{}", stack.log());
 }
 
 #[test]
-fn without_a_directory_nothing_is_kept_and_that_is_said() {
-    let mut stack = Stack::new("without");
-    stack.listen(false);
+fn a_policy_that_cannot_be_read_leaves_the_service_closed() {
+    let mut stack = Stack::new("policy-missing");
+    let config = Config {
+        policy: Some(stack.dir.join("policy.toml")),
+        ..stack.config()
+    };
+    stack.start_agent_with(&config, &[]);
+    let fake = Fake::start(&stack.control());
+    stack.wait_for_log("policy.toml: No such file");
+    assert!(stack.fails(1, &["list"]).contains("policy.toml"));
+    assert!(fake.world().asked.is_empty());
+}
+
+#[test]
+fn where_there_is_no_policy_and_nothing_to_replay_the_service_is_only_told_so() {
+    let mut stack = Stack::new("first");
+    stack.start_agent();
     let fake = Fake::start(&stack.control());
     fake.wait_until_serving();
     assert_eq!(fake.world().asked, ["Policy", "Ready"]);
     assert_eq!(fake.world().policy, None);
-    let output = stack.run(&["credential", "nginx", "--out", "nginx.credential"]);
-    assert!(output.status.success());
-    assert!(
-        String::from_utf8(output.stderr)
-            .unwrap()
-            .contains("no --replay directory")
-    );
-    let file = stack.pem("key.pem", "PRIVATE KEY", b"key");
-    let error = stack.fails(
-        1,
-        &["import", "www", &file, "--usage", "tls", "--client", "nginx", "--keep"],
-    );
-    assert!(error.contains("--replay DIR"), "{error}");
-    assert!(fake.world().keys.is_empty());
 }

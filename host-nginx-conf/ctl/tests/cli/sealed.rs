@@ -6,7 +6,6 @@ use std::time::Duration;
 use enclave_wire::control::ControlError;
 use serde_json::json;
 
-use crate::fake::Fake;
 use crate::stack::Stack;
 
 fn create(stack: &Stack, name: &str, sealed: &str) -> String {
@@ -57,22 +56,20 @@ fn threat_35_a_state_is_on_disk_before_its_key_is_acknowledged_and_one_that_is_r
 }
 
 #[test]
-fn without_a_directory_nothing_is_sealed_and_nothing_is_changed() {
-    let mut stack = Stack::new("sealed-without");
-    stack.listen(false);
-    let fake = Fake::start(&stack.control());
-    fake.wait_until_serving();
-    stack.credential("nginx");
+fn where_a_state_cannot_be_stored_nothing_is_sealed_and_nothing_is_changed() {
+    let (stack, fake) = Stack::serving("sealed-unstored");
+    // Even root cannot write a file where a directory is.
+    fs::create_dir(stack.replay().join("sealed/www.sealed")).unwrap();
     let args = [
         "create", "www", "--type", "p-256", "--usage", "tls", "--client", "nginx", "--sealed",
     ];
     let error = stack.fails(1, &args);
     assert!(
-        error.contains("nothing was changed; start `listen` with --replay DIR"),
+        error.contains("nothing was changed; the agent's log says why"),
         "{error}"
     );
     assert!(fake.world().keys.is_empty());
-    stack.wait_for_log("a sealed state of www was not stored: `listen` has no --replay directory");
+    stack.wait_for_log("a sealed state of www was not stored: sealed/www.sealed:");
 }
 
 #[test]
@@ -163,7 +160,7 @@ fn new_keys_do_not_overwrite_a_state_that_was_not_opened() {
     let args = [
         "create", "www", "--type", "p-256", "--usage", "tls", "--client", "nginx", "--sealed",
     ];
-    assert!(stack.fails(1, &args).contains("look at what it says"));
+    assert!(stack.fails(1, &args).contains("nothing was changed; the agent's log says why"));
     stack.wait_for_log("sealed/www.sealed holds keys that the service has not opened");
     assert_eq!(fs::read(&file).unwrap(), before);
     assert!(fake.world().keys.is_empty());
@@ -174,25 +171,25 @@ fn new_keys_do_not_overwrite_a_state_that_was_not_opened() {
 }
 
 #[test]
-fn a_listen_that_starts_again_restores_only_what_the_service_lacks() {
-    let (mut stack, mut fake) = Stack::serving("sealed-listen");
+fn an_agent_that_starts_again_restores_only_what_the_service_lacks() {
+    let (mut stack, mut fake) = Stack::serving("sealed-again");
     create(&stack, "a", "--sealed");
     create(&stack, "b", "--sealed");
     fake.world().refuse.insert("Restore", ControlError::AwsDenied);
     fake.restart(&stack.control());
     fake.wait_until_serving();
     fake.world().refuse.clear();
-    stack.stop_listen();
+    stack.stop_agent();
     fake.world().asked.clear();
-    stack.listen(true);
+    stack.start_agent();
     fake.wait_until("both are restored", |world| world.keys.len() == 2);
     stack.wait_for_log("opened 2 more items");
     assert_eq!(fake.world().asked, ["Restore", "Restore"]);
 
     // The service says of each whether it is its own; nothing is missing.
-    stack.stop_listen();
+    stack.stop_agent();
     fake.world().asked.clear();
-    stack.listen(true);
+    stack.start_agent();
     stack.ok(&["list"]);
     assert_eq!(fake.world().asked, ["Restore", "Restore"]);
     assert_eq!(fake.world().keys.len(), 2);
@@ -249,11 +246,11 @@ fn threat_35_a_state_that_is_not_the_services_own_is_never_overwritten() {
     let older = fs::read(stack.replay().join("sealed/www.sealed")).unwrap();
     create(&stack, "www", "--sealed");
     create(&stack, "api", "--sealed");
-    stack.stop_listen();
+    stack.stop_agent();
     let file = stack.replay().join("sealed/www.sealed");
     fs::write(&file, &older).unwrap();
     fs::remove_file(stack.replay().join("sealed/api.sealed")).unwrap();
-    stack.listen(true);
+    stack.start_agent();
     stack.wait_for_log("replay: sealed/www.sealed: the service has another state of this name");
     stack.wait_for_log("noted 1 keys of the service");
     let args = [

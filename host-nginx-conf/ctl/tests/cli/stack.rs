@@ -1,4 +1,4 @@
-//! `listen`, the stand-in and a directory, for one test each.
+//! An agent, the stand-in and a directory, for one test each.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::config::Config;
 use crate::fake::Fake;
 
 pub(crate) struct Stack {
     pub(crate) dir: PathBuf,
-    listen: Option<Child>,
+    agent: Option<Child>,
     log: Arc<Mutex<String>>,
 }
 
@@ -28,43 +29,54 @@ impl Stack {
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
         Self {
             dir,
-            listen: None,
+            agent: None,
             log: Arc::default(),
         }
     }
 
-    /// `listen` with a replay directory, and a stand-in that serves and knows the client `nginx`.
+    /// An agent, and a stand-in that serves and knows the client `nginx`.
     pub(crate) fn serving(name: &str) -> (Self, Fake) {
         let mut stack = Self::new(name);
-        stack.listen(true);
-        let fake = Fake::start(&stack.control());
-        fake.wait_until_serving();
-        stack.credential("nginx");
+        let fake = stack.serve(&stack.config());
         (stack, fake)
+    }
+
+    /// The same with a configuration of the test's own.
+    pub(crate) fn serve(&mut self, config: &Config) -> Fake {
+        self.start_agent_with(config, &[]);
+        let fake = Fake::start(&self.control());
+        fake.wait_until_serving();
+        self.credential("nginx");
+        fake
+    }
+
+    /// The configuration that a test changes where it wants to.
+    pub(crate) fn config(&self) -> Config {
+        Config::within(&self.dir)
     }
 
     pub(crate) fn control(&self) -> PathBuf {
         self.dir.join("control.sock")
     }
 
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        self.dir.join("admin.sock")
+    }
+
+    /// The agent's directory.
     pub(crate) fn replay(&self) -> PathBuf {
         self.dir.join("replay")
     }
 
-    pub(crate) fn listen(&mut self, with_replay: bool) {
-        self.listen_with(with_replay, &[], &[]);
+    pub(crate) fn start_agent(&mut self) {
+        self.start_agent_with(&self.config(), &[]);
     }
 
-    /// With more arguments, and no AWS credentials but those of `environment`.
-    pub(crate) fn listen_with(&mut self, with_replay: bool, extra: &[&str], environment: &[(&str, &str)]) {
-        let mut command = self.command(&["listen", "--control", &format!("unix:{}", self.control().display())]);
-        command.args(extra);
-        command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", &self.dir);
+    /// With no AWS credentials but those of `environment`. Returns when every socket is open.
+    pub(crate) fn start_agent_with(&mut self, config: &Config, environment: &[(&str, &str)]) {
+        let mut command = self.agent_command(config);
         command.envs(environment.iter().copied());
-        if with_replay {
-            command.arg("--replay").arg(self.replay());
-        }
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let (lines, log) = (
             BufReader::new(child.stderr.take().unwrap()).lines(),
             Arc::clone(&self.log),
@@ -74,12 +86,45 @@ impl Stack {
                 .map_while(Result::ok)
                 .for_each(|line| *log.lock().unwrap() += &(line + "\n"))
         });
-        self.listen = Some(child);
-        self.wait_for_log("commands are taken on");
+        self.agent = Some(child);
+        self.wait_for_log(": ready\n");
     }
 
-    pub(crate) fn stop_listen(&mut self) {
-        if let Some(mut child) = self.listen.take() {
+    /// What an agent says that does not start.
+    pub(crate) fn refused(&self, config: &Config) -> String {
+        let mut child = self.agent_command(config).stderr(Stdio::piped()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() >= deadline {
+                child.kill().unwrap();
+                let output = child.wait_with_output().unwrap();
+                panic!("it runs: {output:?}\n{}", config.text());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn agent_command(&self, config: &Config) -> Command {
+        let file = self.dir.join("config.toml");
+        fs::write(&file, config.text()).unwrap();
+        let agent = Path::new(env!("CARGO_BIN_EXE_enclave-tlsctl")).with_file_name("examples/agent");
+        assert!(
+            agent.exists(),
+            "{} is missing: `cargo test -p enclave-tlsctl` builds it first, but not with `--test`: run `cargo build -p enclave-tlsctl \
+             --example agent`",
+            agent.display()
+        );
+        let mut command = Command::new(agent);
+        command.arg(file).stdin(Stdio::null()).stdout(Stdio::null());
+        command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", &self.dir);
+        command
+    }
+
+    pub(crate) fn stop_agent(&mut self) {
+        if let Some(mut child) = self.agent.take() {
             child.kill().unwrap();
             child.wait().unwrap();
         }
@@ -102,7 +147,7 @@ impl Stack {
         let mut command = Command::new(env!("CARGO_BIN_EXE_enclave-tlsctl"));
         command
             .arg("--socket")
-            .arg(self.dir.join("ctl.sock"))
+            .arg(self.admin_socket())
             .args(args)
             .stdin(Stdio::null());
         command.current_dir(&self.dir);
@@ -189,9 +234,9 @@ impl Stack {
 impl Drop for Stack {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("log of listen:\n{}", self.log());
+            eprintln!("log of the agent:\n{}", self.log());
         }
-        self.stop_listen();
+        self.stop_agent();
         drop(fs::remove_dir_all(&self.dir));
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct World {
     pub(crate) credentials: Vec<(String, [u8; 16], [u8; 32])>,
     pub(crate) keys: Vec<KeyInfo>,
     pub(crate) chains: HashMap<KeyId, Chain>,
-    /// The names of the requests since the start, without `Status` and `List`.
+    /// The names of the requests since the start, without `Status` and `List`: the agent asks these by itself, whenever it likes.
     pub(crate) asked: Vec<&'static str>,
     /// What its kernel counts time by, if not kvm-clock.
     pub(crate) clock_source: Option<&'static str>,
