@@ -38,6 +38,8 @@ impl Requests {
 
     /// Asks the enclave, and notes on disk what a restart would lose; with `keep` also an imported key.
     pub(crate) fn ask(&self, keep: bool, request: &Request) -> Result<(Record, Reply), Unable> {
+        // An enclave that is away is waited for without a turn, or everybody would wait for it one after the other.
+        self.control.ready()?;
         let _turn = self.turn()?;
         let (link, boot) = self.control.ready()?;
         let reply = link.call(request).map_err(|error| match error {

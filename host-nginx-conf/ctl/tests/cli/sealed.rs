@@ -160,7 +160,11 @@ fn new_keys_do_not_overwrite_a_state_that_was_not_opened() {
     let args = [
         "create", "www", "--type", "p-256", "--usage", "tls", "--client", "nginx", "--sealed",
     ];
-    assert!(stack.fails(1, &args).contains("nothing was changed; the agent's log says why"));
+    assert!(
+        stack
+            .fails(1, &args)
+            .contains("nothing was changed; the agent's log says why")
+    );
     stack.wait_for_log("sealed/www.sealed holds keys that the service has not opened");
     assert_eq!(fs::read(&file).unwrap(), before);
     assert!(fake.world().keys.is_empty());
