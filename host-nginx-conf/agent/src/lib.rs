@@ -19,10 +19,13 @@ mod backoff;
 pub mod clock;
 mod control;
 mod egress;
+mod health;
 mod keeper;
 mod link;
 mod log;
 mod logs;
+mod metrics;
+mod notify;
 mod parent;
 mod probe;
 mod record;
@@ -87,7 +90,15 @@ impl Agent {
 
     /// Reads the configuration again. If it is refused, the one in force stays.
     pub fn reload(&self) {
+        notify::reloading();
         self.tasks.reload();
+        notify::reloaded();
+    }
+
+    /// Says that it ends. Files are written whole and sockets are the kernel's to close: there is nothing else to do first.
+    pub fn stop(&self) {
+        notify::stopping();
+        log::Event::AgentStopping.say("asked to end");
     }
 }
 

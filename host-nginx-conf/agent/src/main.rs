@@ -61,9 +61,9 @@ fn agent(config: &std::path::Path) -> Result<(), String> {
     for signal in signals.forever() {
         match signal {
             SIGHUP => agent.reload(),
-            // Files are written whole and sockets are the kernel's to close: there is nothing to do first.
             _ => break,
         }
     }
+    agent.stop();
     Ok(())
 }

@@ -28,7 +28,7 @@ pub fn run(config: &Path) -> Result<(), String> {
 fn logged(event: &Event<'_>) -> log::Event {
     match event {
         Event::Started { .. } => log::Event::EnclaveStarted,
-        Event::Adopted { differences, .. } if differences.is_empty() => log::Event::EnclaveAdopted,
+        Event::Adopted { differences: [], .. } => log::Event::EnclaveAdopted,
         Event::Adopted { .. } => log::Event::EnclaveDiffers,
         Event::Ended { .. } => log::Event::EnclaveEnded,
         Event::StartFailed { .. } => log::Event::EnclaveStartFailed,

@@ -12,9 +12,12 @@ use crate::aws::Aws;
 use crate::clock::{Bell, Clock};
 use crate::control::{self, Control};
 use crate::egress::{self, Egress};
-use crate::keeper::{Found, Keeper};
+use crate::health::{Health, Pulse};
+use crate::keeper::{Beating, Found, Keeper};
 use crate::log::Event;
 use crate::logs::{self, Logs};
+use crate::metrics::{Metrics, Server};
+use crate::notify;
 use crate::parent::Parent;
 use crate::requests::Requests;
 use crate::sockets::{self, EnclaveListener, Plane};
@@ -24,13 +27,21 @@ use crate::{InForce, Shared, StartError, log, probe};
 
 /// What outlives any one of them.
 pub(crate) struct Tasks {
-    in_force: Arc<InForce>,
+    known: Arc<Known>,
     clock: Arc<dyn Clock>,
     egress: Arc<Egress>,
     /// Wakes the keeper.
     changed: Arc<Bell>,
     /// Clients whose credential an administrator wants anew.
     rotate: Arc<Shared<Vec<enclave_wire::Name>>>,
+    /// Beats while the keeper gets somewhere.
+    keeps: Arc<Pulse>,
+    metrics: Arc<Server>,
+}
+
+/// What the report is made from.
+struct Known {
+    in_force: Arc<InForce>,
     found: Arc<Shared<Found>>,
     enclave: Arc<Shared<enclave_tls_admin::report::Enclave>>,
 }
@@ -63,9 +74,11 @@ impl Tasks {
             Arc::clone(&changed),
         ));
         let (signing, nitro_cli) = (config.enclave.signing.clone(), config.enclave.nitro_cli.clone());
+        let keeps = Arc::<Pulse>::default();
+        let helper = enclave_tls_apply::Client::new(&config.agent.apply_socket);
         let keeper = Keeper::new(
-            Arc::clone(&requests),
-            enclave_tls_apply::Client::new(&config.agent.apply_socket),
+            Arc::new(Beating::new(Arc::clone(&requests), Arc::clone(&keeps))),
+            Beating::new(helper, Arc::clone(&keeps)),
             Arc::clone(&clock),
             &config.agent.state,
         );
@@ -77,18 +90,38 @@ impl Tasks {
             move || its_control.is_connected(),
             move || probe::answers(&signing),
         );
-        let tasks = Arc::new(Self {
+        let health = Arc::new(Health::new(
+            Arc::clone(&control),
+            Arc::clone(&keeper.found),
+            Arc::clone(&keeps),
+            &config.agent.admin_socket,
+        ));
+        let place = config.agent.metrics.clone();
+        let known = Arc::new(Known {
             in_force: Arc::new(InForce {
                 source,
                 config: Shared::new(Arc::new(config)),
                 since: Shared::new((clock.now(), None)),
             }),
+            found: Arc::clone(&keeper.found),
+            enclave: Arc::clone(&watch.found),
+        });
+        let reports = Arc::clone(&known);
+        let metrics = Metrics::new(
+            Arc::clone(&requests),
+            Arc::clone(&health),
+            Arc::clone(&clock),
+            Arc::clone(&keeper.found),
+            move || reports.report(),
+        );
+        let tasks = Arc::new(Self {
+            known,
             clock,
             egress: Arc::clone(&egress),
             changed,
             rotate: Arc::default(),
-            found: Arc::clone(&keeper.found),
-            enclave: Arc::clone(&watch.found),
+            keeps,
+            metrics: Server::new(move |path| metrics.answer(path)),
         });
         std::thread::spawn(move || egress::accept(&egress_dials, &egress));
         std::thread::spawn(move || logs::accept(&log_dials, &logs));
@@ -98,24 +131,28 @@ impl Tasks {
         let its = Arc::clone(&tasks);
         std::thread::spawn(move || its.keep(keeper));
         let its = Arc::clone(&tasks);
-        std::thread::spawn(move || watch.run(&its.in_force.config, &Bell::default()));
+        std::thread::spawn(move || watch.run(&its.known.in_force.config, &Bell::default()));
         let its = Arc::clone(&tasks);
         let front = Arc::new(Admin::new(requests, group, move |ask| its.answer(ask)));
         std::thread::spawn(move || front.accept(&admin));
+        tasks.metrics.listen(&place);
         Event::AgentReady.say("ready");
+        let its = Arc::clone(&health);
+        std::thread::spawn(move || its.probe());
+        std::thread::spawn(move || notify::run(&health));
         Ok(tasks)
     }
 
     /// Takes a new text of the configuration, or says why not.
     pub(crate) fn reload(&self) {
-        let refused = match Config::load(&self.in_force.source) {
+        let refused = match Config::load(&self.known.in_force.source) {
             Err(error) => Some(error.to_string()),
             Ok(newer) => self.take(newer),
         };
         if let Some(why) = &refused {
             Event::ConfigurationRefused.say(format_args!("the configuration in force stays: {why}"));
         }
-        let mut since = self.in_force.since.lock();
+        let mut since = self.known.in_force.since.lock();
         *since = match refused {
             Some(why) => (since.0, Some(why)),
             None => (self.clock.now(), None),
@@ -125,7 +162,7 @@ impl Tasks {
 
     /// Why it is not taken.
     fn take(&self, newer: Config) -> Option<String> {
-        let mut config = self.in_force.config.lock();
+        let mut config = self.known.in_force.config.lock();
         let changes = changes(&config, &newer);
         let later: Vec<_> = changes
             .iter()
@@ -142,9 +179,10 @@ impl Tasks {
             return Some(later.join("; "));
         }
         self.egress.configure(&newer.egress);
-        let newer_log = newer.agent.log;
+        let (newer_log, newer_place) = (newer.agent.log, newer.agent.metrics.clone());
         *config = Arc::new(newer);
         log::set_form(newer_log);
+        self.metrics.listen(&newer_place);
         Event::ConfigurationReloaded.say(format_args!(
             "the configuration is read again: {} changes",
             changes.len()
@@ -152,23 +190,24 @@ impl Tasks {
         None
     }
 
-    fn keep(&self, mut keeper: Keeper<Requests, enclave_tls_apply::Client>) {
+    fn keep(&self, mut keeper: Keeper<Beating<Arc<Requests>>, Beating<enclave_tls_apply::Client>>) {
         loop {
-            let config = Arc::clone(&self.in_force.config.lock());
+            let config = Arc::clone(&self.known.in_force.config.lock());
             for client in std::mem::take(&mut *self.rotate.lock()) {
                 keeper.rotate(client);
             }
             let wait = keeper.pass(&config);
+            self.keeps.beat();
             self.clock.wait(&self.changed, wait);
         }
     }
 
     fn answer(&self, ask: Ask) -> Told {
         match ask {
-            Ask::Report => Told::Report(Box::new(self.report())),
+            Ask::Report => Told::Report(Box::new(self.known.report())),
             Ask::Logs { most, after } => Told::Logs(log::newest(most, after)),
             Ask::RotateCredential { client } => match client.parse() {
-                Ok(name) if self.in_force.config.lock().clients.contains_key(&name) => {
+                Ok(name) if self.known.in_force.config.lock().clients.contains_key(&name) => {
                     self.rotate.lock().push(name);
                     self.changed.ring();
                     Told::Done
@@ -177,7 +216,9 @@ impl Tasks {
             },
         }
     }
+}
 
+impl Known {
     fn report(&self) -> Report {
         let found = self.found.lock();
         let (in_force_since, refused) = self.in_force.since.lock().clone();

@@ -4,6 +4,7 @@
 //! but for when it did what ([`memory`]), so it may be cut off at any point. Whatever fails concerns one certificate, client or server, is said
 //! once and tried again with growing waits, and the others go on. Servers keep what they have until something better has been tested.
 
+mod beating;
 mod clients;
 mod deploy;
 mod memory;
@@ -28,6 +29,7 @@ use crate::Shared;
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::log::{About, Event};
+pub(crate) use beating::Beating;
 use memory::Memory;
 use plan::{Plan, Step, plan};
 use whose::Whose;

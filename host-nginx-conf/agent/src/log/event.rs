@@ -50,6 +50,7 @@ macro_rules! events {
 
 events! {
     AgentReady = "agent.ready", Info;
+    AgentHung = "agent.hung", Error;
     AgentStopping = "agent.stopping", Info;
     ConfigurationReloaded = "configuration.reloaded", Info;
     ConfigurationRefused = "configuration.refused", Error;
@@ -145,8 +146,8 @@ mod tests {
                 cells.next().filter(|means| !means.is_empty())?,
             ))
         };
-        let rows = text
-            .lines()
+        let table = text.lines().skip_while(|line| !line.starts_with("| event |"));
+        let rows = table
             .filter(|line| line.starts_with("| `"))
             .map(|line| cells(line).expect(line));
         let listed: Vec<_> = rows

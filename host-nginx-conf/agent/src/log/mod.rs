@@ -168,7 +168,7 @@ fn pass(source: Source, level: Level, event: Option<Event>, fields: &Fields, tex
 
 /// A text as one line of bounded length. What a web server or another program said may have several lines, and could else pass for
 /// lines of somebody else.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(MAX_TEXT));
     for part in text.split(['\n', '\r']).map(str::trim).filter(|part| !part.is_empty()) {
         if !line.is_empty() {

@@ -15,8 +15,8 @@ pub(super) struct Ring {
     counts: BTreeMap<Event, (u64, i64)>,
 }
 
-/// Events that came, how often, and when last.
-pub(crate) type Counted = Vec<(Event, u64, i64)>;
+/// Each event, how often it came, and when last.
+pub(crate) type Counted = Vec<(Event, u64, Option<i64>)>;
 
 impl Ring {
     pub(super) const fn new() -> Self {
@@ -62,8 +62,11 @@ impl Ring {
     }
 
     pub(super) fn counted(&self) -> Counted {
-        let counts = self.counts.iter();
-        counts.map(|(event, (count, last))| (*event, *count, *last)).collect()
+        let count = |event: &Event| match self.counts.get(event) {
+            Some((count, last)) => (*event, *count, Some(*last)),
+            None => (*event, 0, None),
+        };
+        Event::ALL.iter().map(count).collect()
     }
 }
 
@@ -98,7 +101,12 @@ mod tests {
         assert_eq!(some, [2_498, 2_499, 2_500]);
         assert_eq!(ring.newest(10, 2_499).len(), 1);
         assert!(ring.newest(10, 2_500).is_empty() && ring.newest(0, 0).is_empty());
-        assert_eq!(ring.counted(), [(Event::AgentReady, 2_500, 7)]);
+        assert_eq!(ring.counted()[0], (Event::AgentReady, 2_500, Some(7)));
+        assert!(
+            ring.counted()[1..]
+                .iter()
+                .all(|(_, count, last)| (*count, *last) == (0, None))
+        );
     }
 
     #[test]

@@ -1,0 +1,64 @@
+//! Shows that the keeper gets somewhere: each answer of whoever it asks is a beat.
+
+use std::sync::Arc;
+
+use enclave_tls_apply::{Deployed, Deployment, Generation, ObjectsFile, State};
+use enclave_wire::Name;
+use enclave_wire::control::{Reply, Request};
+use enclave_wire::credential::Secret;
+
+use super::world::{Enclave, EnclaveError, Helper, HelperError};
+use crate::health::Pulse;
+
+/// Whom the keeper asks, and the pulse that beats with each answer. A pass may take long; one answer does not.
+pub(crate) struct Beating<T> {
+    asked: T,
+    pulse: Arc<Pulse>,
+}
+
+impl<T> Beating<T> {
+    pub(crate) fn new(asked: T, pulse: Arc<Pulse>) -> Self {
+        Self { asked, pulse }
+    }
+
+    fn beat<R>(&self, answer: R) -> R {
+        self.pulse.beat();
+        answer
+    }
+}
+
+impl<E: Enclave> Enclave for Beating<Arc<E>> {
+    fn ask(&self, request: &Request) -> Result<Reply, EnclaveError> {
+        self.beat(self.asked.ask(request))
+    }
+
+    fn not_open(&self, name: &Name) -> Option<String> {
+        self.asked.not_open(name)
+    }
+
+    fn is_incomplete(&self) -> bool {
+        self.asked.is_incomplete()
+    }
+}
+
+impl<H: Helper> Helper for Beating<H> {
+    fn state(&self) -> Result<State, HelperError> {
+        self.beat(self.asked.state())
+    }
+
+    fn credential(&self, client: Name, secret: Secret) -> Result<(), HelperError> {
+        self.beat(self.asked.credential(client, secret))
+    }
+
+    fn objects(&self, client: Name, objects: ObjectsFile) -> Result<(), HelperError> {
+        self.beat(self.asked.objects(client, objects))
+    }
+
+    fn deploy(&self, certificates: Vec<Deployment>) -> Result<Deployed, HelperError> {
+        self.beat(self.asked.deploy(certificates))
+    }
+
+    fn prune(&self, certificate: Name, keep: Vec<Generation>) -> Result<(), HelperError> {
+        self.beat(self.asked.prune(certificate, keep))
+    }
+}
