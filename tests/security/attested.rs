@@ -220,7 +220,7 @@ fn threat_29_a_document_has_the_registers_of_image_and_policy(lab: &Lab) -> Resu
 
 /// The stand-in's certificates all carry this text, so a program that can make them holds it.
 fn threat_19_the_release_program_holds_no_stand_in(lab: &Lab) -> Result<()> {
-    let stand_in = &lab.program("ctl")?.with_file_name("lab-service");
+    let stand_in = &lab.ctl.with_file_name("lab-service");
     let holds = |program: &Path| -> Result<bool> {
         let bytes = fs::read(program).with_context(|| program.display().to_string())?;
         Ok(bytes.windows(MARKER.len()).any(|window| window == MARKER.as_bytes()))
@@ -274,7 +274,7 @@ impl Proof {
 
     fn command(&self, lab: &Lab, more: &[&str]) -> Result<Command> {
         let expected = &lab.attestation;
-        let mut command = Command::new(lab.program("ctl")?);
+        let mut command = Command::new(&lab.ctl);
         command
             .arg("verify")
             .arg("--document")
@@ -348,11 +348,7 @@ impl Drop for Stranger {
 fn pair(lab: &Lab, options: &Options) -> Result<String> {
     let dir = Scratch::new()?;
     let policy = dir.write("policy.toml", &options.policy)?;
-    let printed = succeed(
-        Command::new(lab.program("ctl")?)
-            .args(["--json", "policy", "pcr16"])
-            .arg(&policy),
-    )?;
+    let printed = succeed(Command::new(&lab.ctl).args(["--json", "policy", "pcr16"]).arg(&policy))?;
     let measured: Value = serde_json::from_str(&printed)?;
     Ok(format!(
         "{}:{}",

@@ -99,17 +99,9 @@ fn threat_10_a_disturbed_control_socket_leaves_the_service_alone(lab: &Lab) -> R
     Ok(())
 }
 
-/// Where `enclave-tlsctl listen` waits for the service.
+/// Where the agent waits for the service.
 fn service_socket(lab: &Lab) -> Result<PathBuf> {
-    let words = lab
-        .commands
-        .get("ctl")
-        .context("the lab does not say how `listen` was started")?;
-    let control = words
-        .iter()
-        .skip_while(|word| *word != "--control")
-        .nth(1)
-        .context("no --control")?;
+    let control = lab.configured("control")?;
     Ok(control.strip_prefix("unix:").context("not a unix socket")?.into())
 }
 

@@ -43,7 +43,7 @@ fn threat_12_a_storm_of_records_is_metered_and_disturbs_no_handshake(lab: &Lab) 
 }
 
 fn refused(lab: &Lab) -> Result<Child> {
-    let mut command = Command::new(lab.program("ctl")?);
+    let mut command = Command::new(&lab.ctl);
     command
         .arg("--socket")
         .arg(&lab.ctl_socket)

@@ -36,7 +36,7 @@ fn threat_47_no_key_in_web_servers_and_their_workers(lab: &Lab) -> Result<()> {
 
 fn threat_47_no_key_in_the_command_that_holds_control(lab: &Lab) -> Result<()> {
     lab.needs_a_process(MEMORY)?;
-    expect_nothing(&scan(&keys(lab)?, &processes(&[lab.pid("ctl")?])))
+    expect_nothing(&scan(&keys(lab)?, &processes(&[lab.pid("agent")?])))
 }
 
 fn threat_47_no_key_in_logs_and_shared_memory(lab: &Lab) -> Result<()> {

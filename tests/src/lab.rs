@@ -40,7 +40,7 @@ pub struct Lab {
     pub endpoints: Vec<Endpoint>,
     /// The keys that the service holds.
     pub keys: Vec<Key>,
-    /// The processes, by name: `service`, `ctl`, `nginx-provider`, …
+    /// The processes, by name: `service`, `agent`, `nginx-provider`, …
     pub pids: BTreeMap<String, u32>,
     /// OpenSSL's configuration with the module, by `provider` and `engine`.
     pub openssl_conf: BTreeMap<String, PathBuf>,
@@ -48,7 +48,11 @@ pub struct Lab {
     pub commands: BTreeMap<String, Vec<String>>,
     /// The files of each NGINX.
     pub nginx: BTreeMap<String, Nginx>,
-    /// Where `enclave-tlsctl --socket` reaches the service.
+    /// `enclave-tlsctl`.
+    pub ctl: PathBuf,
+    /// The agent's configuration.
+    pub config: PathBuf,
+    /// Where `enclave-tlsctl --socket` reaches the agent.
     pub ctl_socket: PathBuf,
     /// Where the service answers the module.
     pub signing: String,
@@ -56,7 +60,7 @@ pub struct Lab {
     pub logs: PathBuf,
     /// What a proof of this lab's service must say.
     pub attestation: Attestation,
-    /// What `listen` has in its environment.
+    /// What the agent has in its environment.
     pub aws_env: BTreeMap<String, String>,
     /// What an administrator's commands have there.
     pub admin_env: BTreeMap<String, String>,
@@ -196,7 +200,7 @@ impl Lab {
     /// The credential of the lab's web servers.
     pub fn credential(&self) -> Result<PathBuf> {
         let directory = self.module_config()?.parent().context("no directory")?.to_owned();
-        Ok(directory.join("www-data.credential"))
+        Ok(directory.join("credential"))
     }
 
     /// Skips a test that looks into the service's process, where that is QEMU's.
@@ -271,6 +275,16 @@ impl Lab {
         Ok(Path::new(words.with_context(|| {
             format!("the lab does not say how {name} was started")
         })?))
+    }
+
+    /// A text of the agent's configuration, by its key.
+    pub fn configured(&self, key: &str) -> Result<String> {
+        let text = std::fs::read_to_string(&self.config)?;
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(" = "));
+        let value = value.with_context(|| format!("the agent's configuration has no {key}"))?;
+        Ok(value.trim_matches('"').to_owned())
     }
 }
 

@@ -17,7 +17,11 @@ pub(crate) struct Binaries {
     pub(crate) service: PathBuf,
     pub(crate) emulator_kms: PathBuf,
     pub(crate) emulator_nsm: PathBuf,
+    pub(crate) agent: PathBuf,
+    pub(crate) apply: PathBuf,
     pub(crate) ctl: PathBuf,
+    /// Stands for AWS's program of this name.
+    pub(crate) nitro_cli: PathBuf,
     pub(crate) module: PathBuf,
     pub(crate) keyscan: PathBuf,
     pub(crate) bridge: PathBuf,
@@ -30,7 +34,10 @@ impl Binaries {
             service: release.join("lab-service"),
             emulator_kms: release.join("emulator-kms"),
             emulator_nsm: release.join("emulator-nsm"),
+            agent: release.join("enclave-tls-agent"),
+            apply: release.join("enclave-tls-apply"),
             ctl: release.join("enclave-tlsctl"),
+            nitro_cli: release.join("nitro-cli-stand-in"),
             module: paths.target().join("module/libenclave_tls_pkcs11.so"),
             keyscan: release.join("keyscan"),
             bridge: release.join("vsock-bridge"),
@@ -68,11 +75,14 @@ pub(crate) fn cargo(paths: &Paths) -> Command {
 }
 
 /// The packages with programs that a lab runs; the module has a profile of its own.
-const RELEASE: [&str; 6] = [
+const RELEASE: [&str; 9] = [
     "enclave-tls",
     "lab-service",
     "emulator-kms",
     "emulator-nsm",
+    "enclave-tls-agent",
+    "enclave-tls-apply",
     "enclave-tlsctl",
+    "nitro-cli-stand-in",
     "e2e",
 ];

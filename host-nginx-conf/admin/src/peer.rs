@@ -21,7 +21,7 @@ pub fn is_agent(uid: u32) -> bool {
     is_root_or_self(uid) || accounts().is_ok_and(|accounts| accounts.user(AGENT).is_some_and(|user| user.uid == uid))
 }
 
-/// Whether a user is of this group, by primary group or by its line in /etc/group. The mode of a socket says the same until somebody
+/// Whether a user is of this group, a name or a number, by primary group or by its line in /etc/group. The mode of a socket says the same until somebody
 /// changes it; members from elsewhere (LDAP) that those files do not name are turned away.
 #[must_use]
 pub fn is_member(uid: u32, group: &str) -> bool {
@@ -78,8 +78,10 @@ impl Accounts {
     fn group(&self, name: &str) -> Option<(u32, &str)> {
         self.groups.lines().find_map(|line| {
             let mut fields = line.split(':');
-            (fields.next() == Some(name)).then_some(())?;
-            Some((fields.nth(1)?.parse().ok()?, fields.next().unwrap_or_default()))
+            let its = fields.next()?;
+            let (gid, members) = (fields.nth(1)?, fields.next().unwrap_or_default());
+            (its == name || gid == name).then_some(())?;
+            Some((gid.parse().ok()?, members))
         })
     }
 }
@@ -107,5 +109,7 @@ mod tests {
         assert!(!accounts.is_member(1002, "enclave-tls-admin"));
         assert!(!accounts.is_member(4711, "enclave-tls-admin"), "no such user");
         assert!(!accounts.is_member(1000, "absent"));
+        assert!(accounts.is_member(1000, "700"), "a group by its number");
+        assert!(!accounts.is_member(1002, "700"));
     }
 }

@@ -82,7 +82,7 @@ impl Lab {
 
     /// `enclave-tlsctl`, speaking to this lab's service.
     pub fn ctl_command(&self) -> Result<Command> {
-        let mut command = Command::new(self.program("ctl")?);
+        let mut command = Command::new(&self.ctl);
         command.arg("--socket").arg(&self.ctl_socket);
         Ok(command)
     }

@@ -40,7 +40,7 @@ impl KeyPolicy {
             "--key-arn",
             &self.key,
         ];
-        let mut command = Command::new(lab.program("ctl")?);
+        let mut command = Command::new(&lab.ctl);
         command
             .args(generate)
             .args(["--role", INSTANCE, "--admin", ADMINISTRATOR]);

@@ -36,11 +36,11 @@ impl Options {
     }
 }
 
-/// A service and its `enclave-tlsctl listen`; both end with it.
+/// A service and its agent; both end with it.
 pub struct Second<'a> {
     lab: &'a Lab,
     dir: Scratch,
-    listen: Child,
+    agent: Child,
     service: Child,
 }
 
@@ -60,23 +60,23 @@ impl<'a> Second<'a> {
         let replay = dir.file("replay");
         fs::create_dir(&replay)?;
         fs::set_permissions(&replay, fs::Permissions::from_mode(0o700))?;
-        let theirs = PathBuf::from(value_of(lab, "ctl", "--replay")?);
+        let theirs = PathBuf::from(lab.configured("state")?);
         copy(&theirs.join("credentials"), &replay.join("credentials"))?;
         if options.with_lab_states {
             copy(&theirs.join("sealed"), &replay.join("sealed"))?;
         }
         let unix = |name: &str| format!("unix:{}", dir.file(name).display());
+        let config = dir.write("config.toml", &configuration(lab, &dir)?)?;
         let text = |name: &str| dir.file(name).display().to_string();
         let own = [
-            ("--socket", text("ctl.sock")),
             ("--control", unix("control.sock")),
             ("--egress", unix("egress.sock")),
-            ("--replay", text("replay")),
             ("--policy", text("policy.toml")),
             ("--signing", unix("signing.sock")),
             ("--nsm", text("nsm")),
         ];
-        let mut listen = started(&words(lab, "ctl", &own)?, &lab.aws_env, &dir.file("listen.log"))?;
+        let agent = words(lab, "agent", &[("--config", config.display().to_string())])?;
+        let mut agent = started(&agent, &lab.aws_env, &dir.file("agent.log"))?;
         let service = match started(
             &words(lab, "service", &own)?,
             &Default::default(),
@@ -84,14 +84,14 @@ impl<'a> Second<'a> {
         ) {
             Ok(service) => service,
             Err(error) => {
-                end(&mut listen);
+                end(&mut agent);
                 return Err(error);
             }
         };
         let second = Self {
             lab,
             dir,
-            listen,
+            agent,
             service,
         };
         let greeted = || second.log().contains("replayed ");
@@ -118,12 +118,12 @@ impl<'a> Second<'a> {
 
     /// Runs one command, whatever comes of it.
     pub fn try_ctl(&self, arguments: &[&str]) -> Result<Ran> {
-        run(self.command()?.args(arguments))
+        run(self.command().args(arguments))
     }
 
     /// Runs one command and returns its JSON.
     pub fn ctl(&self, arguments: &[&str]) -> Result<Value> {
-        let printed = succeed(self.command()?.arg("--json").args(arguments))?;
+        let printed = succeed(self.command().arg("--json").args(arguments))?;
         serde_json::from_str(&printed).with_context(|| format!("no JSON: {printed}"))
     }
 
@@ -137,9 +137,9 @@ impl<'a> Second<'a> {
         Ok(labels)
     }
 
-    /// What `listen` said.
+    /// What the agent said.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.dir.file("listen.log")).unwrap_or_default()
+        fs::read_to_string(self.dir.file("agent.log")).unwrap_or_default()
     }
 
     /// What the service said.
@@ -152,17 +152,17 @@ impl<'a> Second<'a> {
         self.dir.file(name)
     }
 
-    fn command(&self) -> Result<Command> {
-        let mut command = Command::new(self.lab.program("ctl")?);
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.lab.ctl);
         command.arg("--socket").arg(self.dir.file("ctl.sock"));
-        Ok(command)
+        command
     }
 }
 
 impl Drop for Second<'_> {
     fn drop(&mut self) {
         end(&mut self.service);
-        end(&mut self.listen);
+        end(&mut self.agent);
     }
 }
 
@@ -186,13 +186,30 @@ fn words(lab: &Lab, name: &str, own: &[(&str, String)]) -> Result<Vec<String>> {
     Ok(words)
 }
 
-fn value_of(lab: &Lab, name: &str, option: &str) -> Result<String> {
-    let words = lab.commands.get(name).context("no such process")?;
-    let at = words
-        .iter()
-        .position(|word| word == option)
-        .with_context(|| format!("{name} has no {option}"))?;
-    words.get(at + 1).cloned().context("an option without a value")
+/// The lab's configuration, with this directory's files in place of the lab's.
+fn configuration(lab: &Lab, dir: &Scratch) -> Result<String> {
+    let file = |name: &str| dir.file(name).display().to_string();
+    let own = [
+        ("signing", format!("unix:{}", file("signing.sock"))),
+        ("control", format!("unix:{}", file("control.sock"))),
+        ("egress", format!("unix:{}", file("egress.sock"))),
+        ("logs", format!("unix:{}", file("logs.sock"))),
+        ("state", file("replay")),
+        ("admin_socket", file("ctl.sock")),
+        ("apply_socket", file("apply.sock")),
+        ("metrics", "none".to_owned()),
+    ];
+    let text = fs::read_to_string(&lab.config)?;
+    // Without the inventory, which would have it make what a test wants to be absent.
+    let text = text.split("[clients.").next().unwrap_or_default();
+    let line = |line: &str| {
+        let key = line.split(" = ").next().unwrap_or_default();
+        match own.iter().find(|(own, _)| *own == key) {
+            Some((key, value)) => format!("{key} = \"{value}\"\n"),
+            None => format!("{line}\n"),
+        }
+    };
+    Ok(text.lines().map(line).collect())
 }
 
 fn started(words: &[String], env: &std::collections::BTreeMap<String, String>, log: &Path) -> Result<Child> {

@@ -1,19 +1,19 @@
 //! The lab's service, killed, stopped and started again by a test.
 
-use std::fs::OpenOptions;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
+use super::Lab;
 use super::process::{self, Signal};
+use super::program::run;
 use super::signing::Connection;
-use super::{Enclave, Lab};
 
-/// Kills the service and waits until it is gone. Returns when the signal was sent.
+/// Kills the service and waits until it is gone; its supervisor does nothing until [`start`]. Returns when the signal was sent.
 pub fn kill(lab: &Lab) -> Result<Instant> {
     let pid = lab.service()?;
+    process::signal(lab.pid("supervisor")?, Signal::STOP)?;
     let at = Instant::now();
     process::signal(pid, Signal::KILL)?;
     process::wait_until(LIMIT, "the end of the service", || !process::is_alive(pid))?;
@@ -24,32 +24,17 @@ pub fn kill(lab: &Lab) -> Result<Instant> {
     Ok(at)
 }
 
-/// Starts the service with the words of its first start, and waits until its signing listener opens. Returns when.
+/// Starts the service as its supervisor would, which then adopts it, and waits until its signing listener opens. Returns when.
 pub fn start(lab: &Lab) -> Result<Instant> {
     let words = lab
         .commands
-        .get("service")
-        .context("the lab does not say how its service was started")?;
+        .get("run-enclave")
+        .context("the lab does not say how its enclave is started")?;
     let (program, arguments) = words.split_first().context("no words")?;
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(lab.logs.join("service.log"))?;
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .process_group(0);
-    let mut child = command.spawn().context("the service does not start")?;
-    process::wait_until(LIMIT, "its signing listener", || {
-        // QEMU ends at once where its vsock device, which begins anew after each machine, is not ready for it.
-        if lab.enclave == Enclave::Emulated && matches!(child.try_wait(), Ok(Some(_))) {
-            command.spawn().into_iter().for_each(|again| child = again);
-        }
-        Connection::open(&lab.signing).is_ok()
-    })?;
+    let started = run(Command::new(program).args(arguments))?;
+    process::signal(lab.pid("supervisor")?, Signal::CONT)?;
+    ensure!(started.status.success(), "no enclave: {}", started.printed());
+    process::wait_until(LIMIT, "its signing listener", || Connection::open(&lab.signing).is_ok())?;
     Ok(Instant::now())
 }
 

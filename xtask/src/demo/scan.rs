@@ -168,8 +168,8 @@ fn places(lab: &Lab) -> Vec<Place> {
         .map(|name| nginx(name, Expects::Nothing))
         .collect();
     places.push(place(
-        "enclave-tlsctl listen".into(),
-        process("ctl").into_iter().collect(),
+        "enclave-tls-agent".into(),
+        process("agent").into_iter().collect(),
         Expects::Nothing,
     ));
     places.push(Place {

@@ -23,7 +23,7 @@ use crate::setup::python;
 
 /// AWS, as this lab's programs reach it.
 pub(super) struct Aws {
-    /// Where each host is reached: `HOST:443=IP:PORT`, as `listen --egress-allow` takes it.
+    /// Where each host is reached: `HOST:443=IP:PORT`, for the agent's `[egress]`.
     pub(super) egress: Vec<String>,
     /// Where the SDK finds the instance's credentials.
     imds: String,

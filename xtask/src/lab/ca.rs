@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use sha2::{Digest, Sha256};
+
 use anyhow::Result;
 
 use super::place::Place;
@@ -126,6 +128,15 @@ pub(super) fn to_der(key: &Path, out: &Path) -> Result<()> {
 pub(super) fn public_key(chain: &Path, out: &Path) -> Result<()> {
     let pem = process::capture(openssl(&["x509", "-noout", "-pubkey"]).arg("-in").arg(chain))?;
     Ok(fs::write(out, pem)?)
+}
+
+/// The id of a chain's key: SHA-256 of its SPKI, in hexadecimal.
+pub(super) fn key_id(chain: &Path) -> Result<String> {
+    let pem = chain.with_extension("spki");
+    public_key(chain, &pem)?;
+    let der = process::output(openssl(&["pkey", "-pubin", "-outform", "DER"]).arg("-in").arg(&pem))?;
+    fs::remove_file(&pem)?;
+    Ok(hex::encode(Sha256::digest(&der.stdout)))
 }
 
 /// Signs from an hour ago on, as CAs do: clocks differ, and an emulated machine's NSM counts whole seconds.

@@ -1,18 +1,17 @@
 //! Where the lab's service runs: as a process on a stand-in for the NSM, or in an image that an emulated machine boots.
 
-use std::time::Duration;
+use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::measure::{self, Measured};
 use super::place::Place;
-use super::service::{self, Starter};
+use super::service;
 use crate::build::{self, Binaries};
 use crate::image;
 use crate::machine::{self, Boot, VM};
 use crate::paths::Paths;
-use crate::process;
 use crate::progress;
 
 /// Where the service runs.
@@ -55,21 +54,19 @@ impl Enclave {
         }
     }
 
-    /// Starts what stands around the service, and says by which words that starts.
-    pub(super) fn prepare_start(
-        self,
-        starter: &mut Starter<'_>,
-        paths: &Paths,
-        binaries: &Binaries,
-        signing: &str,
-    ) -> Result<Vec<String>> {
+    /// The processes that are an enclave here, in the order in which they start.
+    pub(super) fn parts(self, paths: &Paths, place: &Place, binaries: &Binaries, signing: &str) -> Result<Vec<Part>> {
         match self {
-            Self::Process => Ok(service::process_command(starter.place, binaries, signing)),
-            Self::Emulated => machine(starter, paths, binaries, signing),
+            Self::Process => Ok(vec![Part {
+                name: SERVICE,
+                words: service::process_command(place, binaries, signing),
+                ready: None,
+            }]),
+            Self::Emulated => machine(paths, place, binaries, signing),
         }
     }
 
-    /// Where `listen` waits for what the service dials hosts outside by.
+    /// Where the agent waits for what the service dials hosts outside by.
     pub(super) fn egress_address(self, place: &Place) -> String {
         match self {
             Self::Process => place.egress_address(),
@@ -78,12 +75,18 @@ impl Enclave {
     }
 }
 
+/// A process of an enclave's.
+pub(super) struct Part {
+    pub(super) name: &'static str,
+    pub(super) words: Vec<String>,
+    /// The next one starts when this file is there.
+    pub(super) ready: Option<PathBuf>,
+}
+
 /// The guest's vsock device and the bridge to it; QEMU comes last.
-fn machine(starter: &mut Starter<'_>, paths: &Paths, binaries: &Binaries, signing: &str) -> Result<Vec<String>> {
+fn machine(paths: &Paths, place: &Place, binaries: &Binaries, signing: &str) -> Result<Vec<Part>> {
     let machine = machine::set_up(paths)?;
-    let place = starter.place;
     let dir = place.control();
-    starter.start("vsock", machine.vsock_words(&dir))?;
     let path = |address: String| address.trim_start_matches("unix:").to_owned();
     let bridge = [
         binaries.bridge.display().to_string(),
@@ -96,26 +99,38 @@ fn machine(starter: &mut Starter<'_>, paths: &Paths, binaries: &Binaries, signin
         "--logs".into(),
         path(place.logs_address()),
     ];
-    starter.start("bridge", bridge.into())?;
-    let socket = machine::device_socket(&dir);
-    ensure!(
-        process::wait_until(Duration::from_secs(10), || socket.exists()),
-        "the vsock device did not start; see {}",
-        place.log("vsock").display()
-    );
-    Ok(machine.qemu_words(&Boot {
+    let qemu = machine.qemu_words(&Boot {
         image: &place.image(),
         dir: &dir,
         mebibytes: MEBIBYTES,
         cpus: CPUS,
         append: "parent_cid=2",
         knock: LOGS,
-    }))
+    });
+    Ok(vec![
+        Part {
+            name: "bridge",
+            words: bridge.into(),
+            ready: None,
+        },
+        Part {
+            name: "vsock",
+            words: machine.vsock_words(&dir),
+            ready: Some(machine::device_socket(&dir)),
+        },
+        Part {
+            name: SERVICE,
+            words: qemu,
+            ready: None,
+        },
+    ])
 }
 
+/// The last of an enclave's processes, whose life is the enclave's.
+const SERVICE: &str = "service";
 /// Of the guest. A real enclave has 64 MiB at the least.
-const MEBIBYTES: u32 = 256;
+pub(super) const MEBIBYTES: u32 = 256;
 /// A real enclave has whole cores, of two threads each.
-const CPUS: u32 = 2;
+pub(super) const CPUS: u32 = 2;
 /// Where PID 1 dials first of all.
 const LOGS: u32 = 442;

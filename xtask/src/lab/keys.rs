@@ -1,32 +1,47 @@
 //! The lab's keys, each with a certificate of the lab's CA.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::aws::{Aws, BUCKET, BUNDLE_KEY, REGION};
+use super::aws::{Aws, BUNDLE_KEY};
 use super::ca;
 use super::nginx::UPSTREAM;
 use super::place::{Place, WORKERS};
 use super::plan::{KEYS, KeyPlan, Kind, Origin};
 use super::service::Ctl;
 use super::state::Key;
+use crate::process;
 
-/// Makes all keys of the plan and has their certificates installed.
-pub(super) fn make(place: &Place, ctl: &Ctl, aws: &Aws) -> Result<Vec<Key>> {
+/// Makes what is made outside of the service: the CA, keys to import, and bundles.
+pub(super) fn prepare(place: &Place, ctl: &Ctl, aws: &Aws) -> Result<()> {
     ca::create(place)?;
     for_upstream(place)?;
+    for plan in KEYS.iter().filter(|plan| plan.origin.has_file()) {
+        certified_file(place, plan.kind, plan.name, &plan.host())?;
+        ca::to_der(&place.private(plan.name), &place.private_der(plan.name))?;
+        if plan.is_in_inventory() {
+            seal(place, ctl, aws, plan).with_context(|| format!("no bundle {}", plan.name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Brings in what an administrator brings in: certificates for the keys that were born, and keys by hand. All keys, with their
+/// certificates.
+pub(super) fn complete(place: &Place, ctl: &Ctl) -> Result<Vec<Key>> {
     KEYS.iter()
-        .map(|plan| make_one(place, ctl, aws, plan).with_context(|| format!("no key {}", plan.name)))
+        .map(|plan| complete_one(place, ctl, plan).with_context(|| format!("no key {}", plan.name)))
         .collect()
 }
 
-fn make_one(place: &Place, ctl: &Ctl, aws: &Aws, plan: &KeyPlan) -> Result<Key> {
+fn complete_one(place: &Place, ctl: &Ctl, plan: &KeyPlan) -> Result<Key> {
     let chain = place.public(plan.name, "chain.pem");
     let id = match plan.origin {
-        Origin::Born | Origin::Sealed => born(place, ctl, plan)?,
+        Origin::Born | Origin::Sealed => certify(place, ctl, plan)?,
         Origin::Imported => imported(place, ctl, plan)?,
-        Origin::Bundle | Origin::BundleSealed => bundle(place, ctl, aws, plan)?,
+        Origin::Bundle | Origin::BundleSealed => made(ctl, plan)?,
     };
     let public_key = place.public(plan.name, "pub");
     ca::public_key(&chain, &public_key)?;
@@ -43,49 +58,48 @@ fn make_one(place: &Place, ctl: &Ctl, aws: &Aws, plan: &KeyPlan) -> Result<Key> 
     })
 }
 
+/// Waits until the agent has had a key made. Its id.
+fn made(ctl: &Ctl, plan: &KeyPlan) -> Result<String> {
+    let mut id = None;
+    process::wait_until(Duration::from_secs(60), || {
+        let keys = ctl.run(&["list"]).ok();
+        let keys = keys.as_ref().and_then(|listed| listed.get("keys")?.as_array());
+        let mut named = keys
+            .into_iter()
+            .flatten()
+            .filter(|key| key.get("name").and_then(serde_json::Value::as_str) == Some(plan.name));
+        id = named.next().and_then(|key| id_of(key).ok());
+        id.is_some()
+    });
+    id.context("the agent has none made")
+}
+
 /// Born in the service: only its request comes out.
-fn born(place: &Place, ctl: &Ctl, plan: &KeyPlan) -> Result<String> {
-    let kind = ["--type", plan.kind.argument()];
-    let host = plan.host();
-    let sealed: &[&str] = if plan.origin == Origin::Sealed { &[SEALED] } else { &[] };
-    let made = ctl.run(&[&["create", plan.name][..], &kind, &whose(plan, &host), sealed].concat())?;
-    let id = id_of(&made)?;
+fn certify(place: &Place, ctl: &Ctl, plan: &KeyPlan) -> Result<String> {
+    let id = made(ctl, plan)?;
     let request = place.public(plan.name, "csr.pem");
     let chain = place.public(plan.name, "chain.pem");
     ctl.run(&["csr", &id, "--out", &request.display().to_string()])?;
-    ca::issue(place, &request, &host, plan.purpose(), &chain)?;
+    ca::issue(place, &request, &plan.host(), plan.purpose(), &chain)?;
     ctl.run(&["install", &id, &chain.display().to_string()])?;
     Ok(id)
 }
 
-/// Made here, and given to the service.
+/// Made here, and given to the service by hand.
 fn imported(place: &Place, ctl: &Ctl, plan: &KeyPlan) -> Result<String> {
-    let key = place.private(plan.name);
-    let chain = place.public(plan.name, "chain.pem");
-    certified_file(place, plan.kind, plan.name, &plan.host())?;
-    ca::to_der(&key, &place.private_der(plan.name))?;
-    let file = key.display().to_string();
-    let chain = chain.display().to_string();
+    let file = place.private(plan.name).display().to_string();
+    let chain = place.public(plan.name, "chain.pem").display().to_string();
     let host = plan.host();
-    id_of(
-        &ctl.run(
-            &[
-                &["import", plan.name, &file, "--keep", "--chain", &chain][..],
-                &whose(plan, &host),
-            ]
-            .concat(),
-        )?,
-    )
+    let import = ["import", plan.name, &file, "--keep", "--chain", &chain];
+    let whose = ["--usage", plan.usage, "--dns-name", &host, "--client", WORKERS];
+    id_of(&ctl.run(&[&import[..], &whose].concat())?)
 }
 
-/// Made here, encrypted under a KMS key, and opened by the service: from a file, or from S3 and then sealed.
-fn bundle(place: &Place, ctl: &Ctl, aws: &Aws, plan: &KeyPlan) -> Result<String> {
-    let key = place.private(plan.name);
-    let chain = place.public(plan.name, "chain.pem");
-    certified_file(place, plan.kind, plan.name, &plan.host())?;
-    ca::to_der(&key, &place.private_der(plan.name))?;
+/// Encrypts a key under a KMS key, into a file and, where the plan says so, into S3.
+fn seal(place: &Place, ctl: &Ctl, aws: &Aws, plan: &KeyPlan) -> Result<()> {
     let file = place.aws(&format!("{}.json", plan.name));
-    let [key, chain, out] = [&key, &chain, &file].map(|path| path.display().to_string());
+    let [key, chain, out] = [&place.private(plan.name), &place.public(plan.name, "chain.pem"), &file]
+        .map(|path| path.display().to_string());
     let seal = [
         "seal",
         plan.name,
@@ -98,17 +112,10 @@ fn bundle(place: &Place, ctl: &Ctl, aws: &Aws, plan: &KeyPlan) -> Result<String>
         &out,
     ];
     ctl.run_as(&seal, &aws.administrator())?;
-    let object = format!("s3://{BUCKET}/{}", plan.name);
-    let source: &[&str] = match plan.origin {
-        Origin::BundleSealed => {
-            aws.upload(&file, plan.name)?;
-            &["--s3", &object, "--region", REGION, SEALED]
-        }
-        _ => &["--bundle", &out],
-    };
-    let host = plan.host();
-    let provision = ["provision", plan.name, "--kms-key", BUNDLE_KEY];
-    id_of(&ctl.run(&[&provision, source, &whose(plan, &host)].concat())?)
+    match plan.origin {
+        Origin::BundleSealed => aws.upload(&file, plan.name),
+        Origin::Born | Origin::Sealed | Origin::Imported | Origin::Bundle => Ok(()),
+    }
 }
 
 /// The key of the server behind the proxy: not one of the service.
@@ -125,11 +132,6 @@ fn certified_file(place: &Place, kind: Kind, name: &str, host: &str) -> Result<(
     Ok(fs::remove_file(&request)?)
 }
 
-/// What the service is told of a key: its usage, the names in its certificate, who may use it.
-fn whose<'a>(plan: &'a KeyPlan, host: &'a str) -> [&'a str; 6] {
-    ["--usage", plan.usage, "--dns-name", host, "--client", WORKERS]
-}
-
 fn id_of(answer: &serde_json::Value) -> Result<String> {
     Ok(answer
         .get("id")
@@ -137,6 +139,3 @@ fn id_of(answer: &serde_json::Value) -> Result<String> {
         .context("enclave-tlsctl named no id")?
         .to_owned())
 }
-
-/// All of the lab's sealed names are one group: one KMS call opens them.
-const SEALED: &str = "--sealed=lab";

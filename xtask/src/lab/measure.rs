@@ -53,6 +53,11 @@ pub(super) fn stand_in(place: &Place, binaries: &Binaries) -> Result<Measured> {
         .map(|(index, pcr): (u8, _)| format!("pcr{index} = \"{pcr}\"\n"))
         .collect();
     fs::write(place.nsm().join("nsm.toml"), registers)?;
+    // `nitro-cli` wants an image, and tells what lies beside it.
+    fs::write(place.image(), "The service is a process here.\n")?;
+    let [pcr0, pcr1, pcr2] = &pcrs;
+    let measurements = serde_json::json!({ "Measurements": { "PCR0": pcr0, "PCR1": pcr1, "PCR2": pcr2 } });
+    fs::write(place.image().with_extension("json"), measurements.to_string())?;
     let root = process::capture(Command::new(&binaries.emulator_nsm).arg(place.nsm()))?;
     let root_sha256 = root.trim().to_owned();
     let pcr16 = write_policy(place, binaries, &format!("root_sha256 = \"{root_sha256}\""))?;

@@ -1,5 +1,6 @@
 //! A lab: the service, its keys, and NGINX servers that use them, on this machine's loopback and in one directory.
 
+mod agent;
 mod aws;
 mod ca;
 mod enclave;
@@ -17,16 +18,15 @@ mod template;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use self::agent::Wanted;
 use self::aws::Aws;
 use self::nginx::Server;
 use self::service::Starter;
 use self::state::Processes;
-use self::template::Template;
 use crate::build::Binaries;
 use crate::paths::Paths;
 use crate::process::{self, Identity};
@@ -86,6 +86,10 @@ pub(crate) fn down(paths: &Paths, dir: &Path) -> Result<()> {
     // From here on it is no lab to use.
     drop(fs::remove_file(place.description()));
     let processes: Processes = state::read_json(&place.processes()).unwrap_or_default();
+    // Else it would start the service again. It ends the enclave before it ends itself.
+    if let Some(supervisor) = processes.started.get("supervisor") {
+        supervisor.end(Duration::from_secs(10))?;
+    }
     for identity in running(&place, &processes) {
         identity.end(Duration::from_secs(5))?;
     }
@@ -143,16 +147,21 @@ fn bring_up(paths: &Paths, place: &Place, enclave: Enclave) -> Result<Descriptio
     let aws = progress::step("starting KMS and S3", || {
         Aws::start(&mut starter, &binaries, paths, &measured)
     })?;
-    let command = enclave.prepare_start(&mut starter, paths, &binaries, &signing)?;
-    progress::step("starting the service", || {
-        service::start(&mut starter, &binaries, command, enclave, &aws)
-    })?;
-    service::configure_module(place, &binaries, &signing)?;
     // A home that only its user enters would keep the module from the workers' user.
     fs::copy(&binaries.module, place.module())?;
-    let keys = progress::step("making keys and certificates", || keys::make(place, &ctl, &aws))?;
-    let openssl_conf = openssl_configuration(paths, place)?;
-    let servers = nginx::configure(place, &paths.snippets(), &keys)?;
+    progress::step("making a CA and bundles", || keys::prepare(place, &ctl, &aws))?;
+    let servers = nginx::configure(place, &paths.snippets())?;
+    let parts = enclave.parts(paths, place, &binaries, &signing)?;
+    let wanted = Wanted {
+        enclave,
+        signing: &signing,
+        parts: &parts,
+    };
+    progress::step("starting the agent, which starts the service", || {
+        agent::start(&mut starter, &binaries, &wanted, &servers, &aws)
+    })?;
+    let keys = progress::step("getting certificates", || keys::complete(place, &ctl))?;
+    progress::step("waiting for the servers' files", || agent::wait_until_deployed(place))?;
     progress::step("starting NGINX", || start_servers(&mut starter, &servers))?;
     let processes = &starter.processes;
     let description = Description {
@@ -170,13 +179,17 @@ fn bring_up(paths: &Paths, place: &Place, enclave: Enclave) -> Result<Descriptio
             .iter()
             .map(|(name, identity)| (name.clone(), identity.pid))
             .collect(),
-        openssl_conf,
+        openssl_conf: ["provider", "engine"]
+            .map(|via| (via.to_owned(), place.openssl(via)))
+            .into(),
         commands: processes.commands.clone(),
         nginx: servers
             .into_iter()
             .map(|server| (server.name.to_owned(), server.files))
             .collect(),
+        ctl: binaries.ctl.clone(),
         ctl_socket: place.ctl_socket(),
+        config: place.config(),
         signing,
         logs: place.logs(),
         attestation: measured.attestation(place),
@@ -197,20 +210,6 @@ fn start_servers(starter: &mut Starter<'_>, servers: &[Server]) -> Result<()> {
         starter.note(&name, pid)?;
     }
     Ok(())
-}
-
-/// The files that users copy, filled in with this machine's places.
-fn openssl_configuration(paths: &Paths, place: &Place) -> Result<BTreeMap<String, PathBuf>> {
-    let architecture = process::capture(Command::new("gcc").arg("-print-multiarch"))?;
-    let mut files = BTreeMap::new();
-    for via in ["provider", "engine"] {
-        let mut template = Template::read(&paths.snippets().join(format!("openssl/{via}.cnf")))?;
-        template.fill("LIBDIR", format!("/usr/lib/{}", architecture.trim()));
-        template.fill("MODULE", place.module().display());
-        fs::write(place.openssl(via), template.finish()?)?;
-        files.insert(via.to_owned(), place.openssl(via));
-    }
-    Ok(files)
 }
 
 fn urls(servers: &[Server]) -> BTreeMap<String, String> {

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::ca;
 use super::place::{Place, WORKERS};
 use super::plan::{KeyPlan, Via, client_key};
 use super::ports::Ports;
-use super::state::{Endpoint, Key, Nginx};
+use super::state::{Endpoint, Nginx};
 use super::template::Template;
 use crate::process;
 
@@ -63,12 +64,11 @@ impl Server {
 
 /// Writes the configuration of every server: those that take keys from the service, the control, and the one behind
 /// the proxy.
-pub(super) fn configure(place: &Place, snippets: &Path, keys: &[Key]) -> Result<Vec<Server>> {
+pub(super) fn configure(place: &Place, snippets: &Path) -> Result<Vec<Server>> {
     let ports = Ports::find(Via::ALL.iter().map(|via| via.serves().len()).sum::<usize>() + 1)?;
     let mut config = Configuration {
         place,
         snippets,
-        keys,
         version: version()?,
         ports,
     };
@@ -83,7 +83,6 @@ pub(super) fn configure(place: &Place, snippets: &Path, keys: &[Key]) -> Result<
 struct Configuration<'a> {
     place: &'a Place,
     snippets: &'a Path,
-    keys: &'a [Key],
     version: String,
     ports: Ports,
 }
@@ -123,23 +122,42 @@ impl Configuration<'_> {
 
     /// One server block: the snippet that users copy.
     fn block(&self, via: Via, plan: &KeyPlan, port: u16, site: &Path) -> Result<String> {
-        let key = self.key(plan.name)?;
-        let name = if via == Via::Engine {
-            "server-engine.conf"
-        } else {
-            "server-provider.conf"
+        let by_the_agent = plan.is_in_inventory();
+        let name = match via {
+            Via::Provider | Via::Engine | Via::Proxy if by_the_agent => "server-agent.conf",
+            Via::Engine => "server-engine.conf",
+            Via::Provider | Via::Proxy | Via::File => "server-provider.conf",
         };
         let mut template = Template::read(&self.snippets.join("nginx").join(name))?;
         template.fill("ADDRESS", format!("127.0.0.1:{port}"));
         template.fill("NAME", plan.host());
-        template.fill("CHAIN", key.chain.display());
         template.fill("SITE", site.display());
         match via {
-            Via::Engine => template.fill("ID", percent(&key.id)),
-            Via::Provider | Via::Proxy => template.fill("KEY_FILE", self.key_file(key)?.display()),
-            Via::File => template.fill("KEY_FILE", self.place.private(plan.name).display()),
+            Via::Provider | Via::Proxy if by_the_agent => {
+                template.fill("LIVE", self.place.live(plan.name).join("nginx.conf").display());
+            }
+            Via::Engine if by_the_agent => {
+                template.fill("LIVE", self.place.live(plan.name).join("nginx-engine.conf").display());
+            }
+            Via::Engine => {
+                template.fill("CHAIN", self.chain(plan).display());
+                template.fill("ID", percent(&ca::key_id(&self.chain(plan))?));
+            }
+            Via::Provider | Via::Proxy => {
+                template.fill("CHAIN", self.chain(plan).display());
+                template.fill("KEY_FILE", self.key_file(plan)?.display());
+            }
+            Via::File => {
+                template.fill("CHAIN", self.chain(plan).display());
+                template.fill("KEY_FILE", self.place.private(plan.name).display());
+            }
         }
         template.finish()
+    }
+
+    /// A chain that was made outside of the service.
+    fn chain(&self, plan: &KeyPlan) -> PathBuf {
+        self.place.public(plan.name, "chain.pem")
     }
 
     /// What a server answers: who did; or what the server behind it answers.
@@ -148,13 +166,13 @@ impl Configuration<'_> {
         let answer = match client {
             None => format!("return 200 \"{} $ssl_protocol $ssl_cipher\\n\";", via.name()),
             Some(plan) => {
-                let key = self.key(plan.name)?;
+                let live = self.place.live(plan.name);
                 let snippet = self.snippets.join("nginx/proxy-client-certificate.conf");
                 let mut template = Template::read(&snippet)?;
                 template.fill("UPSTREAM", format!("127.0.0.1:{upstream_port}"));
                 template.fill("UPSTREAM_NAME", UPSTREAM);
-                template.fill("CHAIN", key.chain.display());
-                template.fill("KEY_FILE", self.key_file(key)?.display());
+                template.fill("CHAIN", live.join("chain.pem").display());
+                template.fill("KEY_FILE", live.join("key.pem").display());
                 template.fill("CA", self.place.ca_certificate().display());
                 // A handshake a request, so that each one needs a signature.
                 template.finish()? + "proxy_ssl_session_reuse off;\n"
@@ -215,17 +233,11 @@ impl Configuration<'_> {
         Ok(files)
     }
 
-    fn key(&self, name: &str) -> Result<&Key> {
-        self.keys
-            .iter()
-            .find(|key| key.label == name)
-            .with_context(|| format!("no key {name}"))
-    }
-
-    /// The file that says where the key is, made by the script that users have.
-    fn key_file(&self, key: &Key) -> Result<PathBuf> {
-        let path = self.place.public(&key.label, "uri.pem");
-        let pem = process::capture(Command::new(self.snippets.join("nginx/uri-pem.sh")).arg(&key.id))?;
+    /// The file that says where a key is that was imported by hand, made by the script that users have.
+    fn key_file(&self, plan: &KeyPlan) -> Result<PathBuf> {
+        let path = self.place.public(plan.name, "uri.pem");
+        let id = ca::key_id(&self.chain(plan))?;
+        let pem = process::capture(Command::new(self.snippets.join("nginx/uri-pem.sh")).arg(id))?;
         fs::write(&path, pem)?;
         Ok(path)
     }

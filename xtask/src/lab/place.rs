@@ -40,7 +40,6 @@ impl Place {
             fs::create_dir(&path)?;
             fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
         }
-        give_to_group(&place.root.join("module"), WORKERS)?;
         Ok(place)
     }
 
@@ -78,6 +77,11 @@ impl Place {
         self.root.join("processes.json")
     }
 
+    /// The agent's configuration.
+    pub(super) fn config(&self) -> PathBuf {
+        self.root.join("config.toml")
+    }
+
     pub(super) fn policy(&self) -> PathBuf {
         self.root.join("policy.toml")
     }
@@ -87,15 +91,39 @@ impl Place {
         self.root.join("lib/libenclave_tls_pkcs11.so")
     }
 
+    /// Where the root helper writes what servers read.
+    pub(super) fn base(&self) -> PathBuf {
+        self.root.join("servers")
+    }
+
+    /// What the servers' client reads: credential, configuration of module and OpenSSL.
+    pub(super) fn client(&self, file: &str) -> PathBuf {
+        self.base().join("clients").join(WORKERS).join(file)
+    }
+
+    /// The files of a certificate's live generation.
+    pub(super) fn live(&self, name: &str) -> PathBuf {
+        self.base().join("live").join(name)
+    }
+
     pub(super) fn module_config(&self) -> PathBuf {
-        self.root.join("module/pkcs11.toml")
+        self.client("pkcs11.toml")
     }
 
-    pub(super) fn credential(&self) -> PathBuf {
-        self.root.join("module/www-data.credential")
+    pub(super) fn apply_socket(&self) -> PathBuf {
+        self.root.join("control/apply.sock")
     }
 
-    /// Where `enclave-tlsctl` waits for the service.
+    pub(super) fn metrics_socket(&self) -> PathBuf {
+        self.root.join("control/metrics.sock")
+    }
+
+    /// What stands for AWS's `nitro-cli`.
+    pub(super) fn nitro(&self, file: &str) -> PathBuf {
+        self.root.join("nitro").join(file)
+    }
+
+    /// Where the agent waits for the service.
     pub(super) fn control_address(&self) -> String {
         format!("unix:{}/control/service.sock", self.root.display())
     }
@@ -120,7 +148,7 @@ impl Place {
         self.root.join("enclave-tls.eif")
     }
 
-    /// Where `enclave-tlsctl listen` takes other commands.
+    /// Where the agent takes commands.
     pub(crate) fn ctl_socket(&self) -> PathBuf {
         self.root.join("control/ctl.sock")
     }
@@ -177,7 +205,7 @@ impl Place {
     }
 
     pub(super) fn openssl(&self, via: &str) -> PathBuf {
-        self.root.join("openssl").join(format!("{via}.cnf"))
+        self.client(&format!("{via}.cnf"))
     }
 
     pub(super) fn nginx(&self, instance: &str) -> PathBuf {
@@ -189,33 +217,23 @@ impl Place {
     }
 }
 
-/// Makes a file or directory that only root and the group may reach.
-pub(super) fn give_to_group(path: &Path, group: &str) -> Result<()> {
-    let groups = fs::read_to_string("/etc/group")?;
-    let line = groups.lines().find(|line| line.split(':').next() == Some(group));
-    let id = line
-        .and_then(|line| line.split(':').nth(2)?.parse().ok())
-        .with_context(|| format!("no group {group}"))?;
-    Ok(std::os::unix::fs::chown(path, Some(0), Some(id))?)
-}
-
 /// The user and the group of NGINX's workers.
 pub(crate) const WORKERS: &str = "www-data";
 
-/// With their modes: what holds secrets is root's alone, but the module's directory is also its group's.
+/// With their modes: what holds secrets is root's alone.
 const DIRECTORIES: [(&str, u32); 12] = [
     ("aws", 0o700),
     ("ca", 0o755),
     ("control", 0o700),
     ("lib", 0o755),
     ("log", 0o755),
-    ("module", 0o750),
     ("nginx", 0o755),
+    ("nitro", 0o700),
     ("nsm", 0o700),
-    ("openssl", 0o755),
     ("private", 0o700),
     ("public", 0o755),
     ("replay", 0o700),
+    ("servers", 0o755),
 ];
 
 /// The kernel's limit for the address of a unix socket.

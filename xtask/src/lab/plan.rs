@@ -18,6 +18,11 @@ impl KeyPlan {
         format!("{}.lab.test", self.name.trim_start_matches("lab-"))
     }
 
+    /// Whether the agent has it made; the others are imported by hand.
+    pub(super) fn is_in_inventory(&self) -> bool {
+        self.origin != Origin::Imported
+    }
+
     /// The extended key usage that its certificate has.
     pub(crate) fn purpose(&self) -> &'static str {
         if self.usage == "tls-client" {
@@ -116,6 +121,12 @@ impl Via {
             Self::Proxy => "proxy",
             Self::File => "file",
         }
+    }
+
+    /// Whether it has this key: to serve with, or to show to the server behind it.
+    pub(super) fn uses(self, plan: &KeyPlan) -> bool {
+        let shows = self == Self::Proxy && plan.usage == "tls-client";
+        shows || self.serves().iter().any(|served| served.name == plan.name)
     }
 
     /// The keys that it serves, one endpoint each.

@@ -1,16 +1,13 @@
-//! The service, the command that holds its control connection, and the module's configuration.
+//! Starting processes, the service's among them.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 
-use super::aws::Aws;
-use super::enclave::Enclave;
-use super::place::{Place, WORKERS, give_to_group};
+use super::place::Place;
 use super::state::{Processes, write_json};
 use crate::build::Binaries;
 use crate::process::{self, Identity};
@@ -66,11 +63,11 @@ impl Starter<'_> {
             .open(self.place.log(name))?)
     }
 
-    fn is_alive(&self, name: &str) -> bool {
+    pub(super) fn is_alive(&self, name: &str) -> bool {
         self.processes.started.get(name).is_some_and(Identity::is_alive)
     }
 
-    fn last_words(&self, name: &str) -> String {
+    pub(super) fn last_words(&self, name: &str) -> String {
         let log = fs::read_to_string(self.place.log(name)).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         format!(
@@ -81,43 +78,6 @@ impl Starter<'_> {
                 .join("\n")
         )
     }
-}
-
-/// Starts the service and `enclave-tlsctl listen`, and waits until the service answers.
-pub(super) fn start(
-    starter: &mut Starter<'_>,
-    binaries: &Binaries,
-    command: Vec<String>,
-    enclave: Enclave,
-    aws: &Aws,
-) -> Result<()> {
-    let place = starter.place;
-    starter.start_with("ctl", ctl_command(place, binaries, enclave, aws), &aws.instance())?;
-    starter.start("service", command)?;
-    let answers = || Ctl::new(place, binaries).run(&["stats"]).is_ok();
-    if !process::wait_until(Duration::from_secs(30), || !alive(starter) || answers()) || !alive(starter) {
-        bail!(
-            "no service{}{}",
-            starter.last_words("service"),
-            starter.last_words("ctl")
-        );
-    }
-    Ok(())
-}
-
-/// Gives the workers' user a credential, and the module its configuration.
-pub(super) fn configure_module(place: &Place, binaries: &Binaries, signing: &str) -> Result<()> {
-    let credential = place.credential();
-    let out = credential.display().to_string();
-    Ctl::new(place, binaries).run(&["credential", WORKERS, "--out", &out, "--group", WORKERS])?;
-    ensure!(credential.exists(), "enclave-tlsctl wrote no credential");
-    let config = place.module_config();
-    fs::write(
-        &config,
-        format!("endpoints = [\"{signing}\"]\ncredential = \"{WORKERS}.credential\"\n"),
-    )?;
-    set_mode(&config, 0o640)?;
-    give_to_group(&config, WORKERS)
 }
 
 /// `enclave-tlsctl`, speaking to this lab's service.
@@ -152,37 +112,6 @@ impl Ctl {
 pub(super) fn set_mode(path: &Path, mode: u32) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode))?)
-}
-
-fn alive(starter: &Starter<'_>) -> bool {
-    starter.is_alive("service") && starter.is_alive("ctl")
-}
-
-fn ctl_command(place: &Place, binaries: &Binaries, enclave: Enclave, aws: &Aws) -> Vec<String> {
-    let text = |path: &Path| path.display().to_string();
-    let mut words = [
-        "--socket",
-        &text(&place.ctl_socket()),
-        "listen",
-        "--control",
-        &place.control_address(),
-        "--replay",
-        &text(&place.replay()),
-        "--egress",
-        &enclave.egress_address(place),
-        "--aws",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    if enclave == Enclave::Emulated {
-        words.extend(["--logs".to_owned(), place.logs_address()]);
-    }
-    let allowed = aws
-        .egress
-        .iter()
-        .flat_map(|host| ["--egress-allow".to_owned(), host.clone()]);
-    let program = std::iter::once(text(&binaries.ctl));
-    program.chain(words).chain(allowed).collect()
 }
 
 pub(super) fn process_command(place: &Place, binaries: &Binaries, signing: &str) -> Vec<String> {

@@ -38,14 +38,18 @@ pub(crate) struct Description {
     pub(crate) commands: BTreeMap<String, Vec<String>>,
     /// NGINX's configuration and pid file, by server.
     pub(crate) nginx: BTreeMap<String, Nginx>,
-    /// Where `enclave-tlsctl --socket` reaches the service.
+    /// `enclave-tlsctl`.
+    pub(crate) ctl: PathBuf,
+    /// The agent's configuration.
+    pub(crate) config: PathBuf,
+    /// Where `enclave-tlsctl --socket` reaches the agent.
     pub(crate) ctl_socket: PathBuf,
     /// Where the service answers the module.
     pub(crate) signing: String,
     pub(crate) logs: PathBuf,
     /// What a proof of this lab's service must say.
     pub(crate) attestation: Attestation,
-    /// What `listen` has in its environment: where the instance's credentials are.
+    /// What the agent has in its environment: where the instance's credentials are.
     pub(crate) aws_env: BTreeMap<String, String>,
     /// What an administrator's commands and AWS's own tools have there: credentials, the lab's KMS, and its root.
     pub(crate) admin_env: BTreeMap<String, String>,

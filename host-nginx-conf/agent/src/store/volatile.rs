@@ -28,7 +28,7 @@ impl Store {
     }
 
     /// Notes those keys of the service that a restart will lose and that nobody has noted: their request was under way when an earlier
-    /// the agent ended. How many these are.
+    /// agent ended. How many these are.
     pub(crate) fn note_unrecorded(&self, keys: &[KeyInfo], boot: BootId) -> Result<u32, ItemError> {
         let noted = self.volatile().into_iter().flatten().filter(|old| old.boot == boot);
         let noted: HashSet<_> = noted.map(|old| old.id).collect();

@@ -1,0 +1,238 @@
+//! The agent with its root helper, and the enclave's supervisor: all from one configuration file, as packages run them.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use serde_json::json;
+
+use super::aws::{Aws, BUCKET, BUNDLE_KEY, REGION};
+use super::enclave::{CPUS, Enclave, MEBIBYTES, Part};
+use super::nginx::Server;
+use super::place::{Place, WORKERS};
+use super::plan::{KEYS, KeyPlan, Origin, Via};
+use super::service::{Ctl, Starter, set_mode};
+use crate::build::Binaries;
+use crate::process;
+
+/// What the agent is told of the enclave.
+pub(super) struct Wanted<'a> {
+    pub(super) enclave: Enclave,
+    pub(super) signing: &'a str,
+    /// What `nitro-cli` starts for an enclave.
+    pub(super) parts: &'a [Part],
+}
+
+/// Writes the configuration, and starts the helper, the agent and the supervisor, in the order that packages happen to start them.
+pub(super) fn start(
+    starter: &mut Starter<'_>,
+    binaries: &Binaries,
+    wanted: &Wanted<'_>,
+    servers: &[Server],
+    aws: &Aws,
+) -> Result<()> {
+    let place = starter.place;
+    nitro_cli(place, binaries, wanted)?;
+    let file = place.config();
+    fs::write(&file, configuration(place, wanted, servers, aws))?;
+    set_mode(&file, 0o640)?;
+    let text = |path: &std::path::Path| path.display().to_string();
+    let config = ["--config".to_owned(), text(&file)];
+    let helper = ["--base", &text(&place.base()), "--module", &text(&place.module())].map(str::to_owned);
+    let socket = ["--socket".to_owned(), text(&place.apply_socket())];
+    let words = [&[text(&binaries.apply)][..], &config, &helper, &socket].concat();
+    starter.start("apply", words)?;
+    starter.start_with(
+        "agent",
+        [&[text(&binaries.agent)][..], &config].concat(),
+        &aws.instance(),
+    )?;
+    let supervisor = [&[text(&binaries.agent), "enclave".to_owned()][..], &config].concat();
+    starter.start("supervisor", supervisor)?;
+    for part in wanted.parts {
+        starter
+            .processes
+            .commands
+            .insert(part.name.to_owned(), part.words.clone());
+    }
+    starter
+        .processes
+        .commands
+        .insert("run-enclave".to_owned(), run_enclave(place));
+    wait(starter, binaries)?;
+    let service = wanted.parts.last().map(|part| part.words.clone()).unwrap_or_default();
+    for identity in process::with_command_line(&service) {
+        starter.note("service", identity.pid)?;
+    }
+    Ok(())
+}
+
+/// Waits until the servers' files of every certificate of the inventory are there.
+pub(super) fn wait_until_deployed(place: &Place) -> Result<()> {
+    for plan in KEYS.iter().filter(|plan| plan.is_in_inventory()) {
+        let live = place.live(plan.name);
+        ensure!(
+            process::wait_until(Duration::from_secs(60), || live.join("chain.pem").exists()),
+            "nothing of {} is live; see {}",
+            plan.name,
+            place.log("agent").display()
+        );
+    }
+    Ok(())
+}
+
+/// Waits until the service answers by way of the agent.
+fn wait(starter: &Starter<'_>, binaries: &Binaries) -> Result<()> {
+    let alive = || {
+        ["apply", "agent", "supervisor"]
+            .iter()
+            .all(|name| starter.is_alive(name))
+    };
+    let answers = || Ctl::new(starter.place, binaries).run(&["stats"]).is_ok();
+    if !process::wait_until(Duration::from_secs(60), || !alive() || answers()) || !alive() {
+        let last = ["service", "apply", "agent", "supervisor"].map(|name| starter.last_words(name));
+        bail!("no service{}", last.concat());
+    }
+    Ok(())
+}
+
+/// What stands for AWS's program of that name, and what it starts.
+fn nitro_cli(place: &Place, binaries: &Binaries, wanted: &Wanted<'_>) -> Result<()> {
+    symlink(&binaries.nitro_cli, place.nitro("nitro-cli"))?;
+    let part = |part: &Part| {
+        json!({
+            "name": part.name,
+            "command": part.words,
+            "ready": part.ready,
+            "log": place.log(part.name),
+        })
+    };
+    let parts: Vec<_> = wanted.parts.iter().map(part).collect();
+    let plan = json!({ "processes": parts });
+    Ok(fs::write(place.nitro("lab-enclave.json"), plan.to_string())?)
+}
+
+/// What the supervisor has `nitro-cli` do, for tests that start an enclave themselves.
+fn run_enclave(place: &Place) -> Vec<String> {
+    let words = [
+        &place.nitro("nitro-cli").display().to_string(),
+        "run-enclave",
+        "--eif-path",
+        &place.image().display().to_string(),
+        "--enclave-name",
+        "enclave-tls",
+        "--enclave-cid",
+        "16",
+        "--cpu-count",
+        &CPUS.to_string(),
+        "--memory",
+        &MEBIBYTES.to_string(),
+    ];
+    words.map(str::to_owned).into()
+}
+
+fn configuration(place: &Place, wanted: &Wanted<'_>, servers: &[Server], aws: &Aws) -> String {
+    let mut allow = String::new();
+    let mut resolve = String::new();
+    for host in &aws.egress {
+        let (name, address) = host.split_once('=').unwrap_or((host, ""));
+        allow.push_str(&format!("    \"{name}\",\n"));
+        resolve.push_str(&format!("\"{name}\" = \"{address}\"\n"));
+    }
+    let mut text = format!(
+        r#"# A lab's: sockets in place of vsock, and AWS's names lead to what stands for AWS.
+[enclave]
+image = "{image}"
+nitro_cli = "{nitro_cli}"
+cpus = {CPUS}
+memory = {MEBIBYTES}
+signing = "{signing}"
+control = "{control}"
+egress = "{egress}"
+logs = "{logs}"
+
+[agent]
+state = "{state}"
+admin_socket = "{admin}"
+admin_group = "root"
+apply_socket = "{apply}"
+metrics = "unix:{metrics}"
+log = "text"
+
+[aws]
+
+[egress]
+allow = [
+{allow}]
+
+[egress.resolve]
+{resolve}
+[clients.{WORKERS}]
+group = "{WORKERS}"
+"#,
+        image = place.image().display(),
+        nitro_cli = place.nitro("nitro-cli").display(),
+        signing = wanted.signing,
+        control = place.control_address(),
+        egress = wanted.enclave.egress_address(place),
+        logs = place.logs_address(),
+        state = place.replay().display(),
+        admin = place.ctl_socket().display(),
+        apply = place.apply_socket().display(),
+        metrics = place.metrics_socket().display(),
+    );
+    for via in SERVERS {
+        text.push_str(&server(via, servers));
+    }
+    for plan in KEYS.iter().filter(|plan| plan.is_in_inventory()) {
+        text.push_str(&certificate(place, plan));
+    }
+    text
+}
+
+fn server(via: Via, servers: &[Server]) -> String {
+    let Some(server) = servers.iter().find(|server| server.name == via.name()) else {
+        return String::new();
+    };
+    let key = if via == Via::Engine { "engine" } else { "provider" };
+    format!(
+        "\n[servers.{}]\nkind = \"nginx\"\nclient = \"{WORKERS}\"\nkey = \"{key}\"\nconfig = \"{}\"\npid_file = \"{}\"\n",
+        via.name(),
+        server.files.conf.display(),
+        server.files.pid_file.display()
+    )
+}
+
+fn certificate(place: &Place, plan: &KeyPlan) -> String {
+    let name = plan.name;
+    let servers: Vec<_> = SERVERS
+        .iter()
+        .filter(|via| via.uses(plan))
+        .map(|via| format!("\"{}\"", via.name()))
+        .collect();
+    let mut text = format!(
+        "\n[[certificates]]\nname = \"{name}\"\nusage = \"{}\"\ndns_names = [\"{}\"]\nservers = [{}]\n",
+        plan.usage,
+        plan.host(),
+        servers.join(", ")
+    );
+    text.push_str(&match plan.origin {
+        Origin::Born | Origin::Imported => format!("source = \"csr\"\nkey_type = \"{}\"\n", plan.kind.argument()),
+        Origin::Sealed => format!(
+            "source = \"csr\"\nkey_type = \"{}\"\nsealed = \"lab\"\n",
+            plan.kind.argument()
+        ),
+        Origin::Bundle => format!(
+            "source = \"bundle\"\nkms_key = \"{BUNDLE_KEY}\"\nbundle = \"{}\"\n",
+            place.aws(&format!("{name}.json")).display()
+        ),
+        Origin::BundleSealed => format!(
+            "source = \"bundle\"\nkms_key = \"{BUNDLE_KEY}\"\ns3 = \"s3://{BUCKET}/{name}\"\nregion = \"{REGION}\"\nsealed = \"lab\"\n"
+        ),
+    });
+    text
+}
+
+/// Those that take keys from the service.
+const SERVERS: [Via; 3] = [Via::Provider, Via::Engine, Via::Proxy];
