@@ -3,6 +3,7 @@
 mod apt;
 mod archive;
 mod once;
+pub(crate) mod promtool;
 pub(crate) mod python;
 mod services;
 mod sources;
