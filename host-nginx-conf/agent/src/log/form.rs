@@ -36,13 +36,16 @@ type Output = Box<dyn Layer<Registry> + Send + Sync>;
 
 fn install(layer: Output) {
     let (output, handle) = reload::Layer::new(layer);
-    // For all layers: what a library says goes nowhere, and costs nothing.
-    let ours = Targets::new().with_target(TARGET, LevelFilter::INFO);
-    let subscriber = tracing_subscriber::registry().with(output).with(ours);
+    let subscriber = tracing_subscriber::registry().with(output).with(ours());
     // Another one in the process is a test's.
     if subscriber.try_init().is_ok() {
         drop(HANDLE.set(handle));
     }
+}
+
+/// For all layers: what a library says goes nowhere, and costs nothing.
+fn ours() -> Targets {
+    Targets::new().with_target(TARGET, LevelFilter::INFO)
 }
 
 /// The form, and why it is not the one that was wanted.
@@ -140,3 +143,16 @@ static HANDLE: OnceLock<reload::Handle<Output, Registry>> = OnceLock::new();
 const PROGRAM: &str = "enclave-tls-agent";
 /// `ENCLAVE_TLS_EVENT`, `ENCLAVE_TLS_CERTIFICATE`, …: the journal holds fields of everybody.
 const PREFIX: &str = "ENCLAVE_TLS";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_sdk_says_is_not_let_through() {
+        for target in ["aws_config", "aws_smithy_runtime::client", "hyper", "rustls", ""] {
+            assert!(!ours().would_enable(target, &tracing::Level::ERROR), "{target}");
+        }
+        assert!(ours().would_enable(TARGET, &tracing::Level::INFO));
+    }
+}

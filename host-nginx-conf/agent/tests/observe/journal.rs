@@ -90,7 +90,9 @@ fn journald_gets_native_fields() {
         .iter()
         .any(|fields| has(fields, "ENCLAVE_TLS_EVENT", "helper.failed"))
     {
-        let length = socket.recv(&mut buffer).expect(&running.log());
+        let length = socket
+            .recv(&mut buffer)
+            .unwrap_or_else(|error| panic!("{error}\n{}", running.log()));
         entries.push(read(&buffer[..length]));
     }
     let failed = entries.last().unwrap();
