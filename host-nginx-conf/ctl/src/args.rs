@@ -10,7 +10,7 @@ use enclave_wire::{DnsName, KeyType, Name, Usage};
 use crate::select::Selector;
 use enclave_tls_admin::{hex, printable, s3};
 
-use crate::{kms_policy, seal, verify};
+use crate::{check, import_acm, kms_policy, seal, support, verify};
 
 /// Administers an enclave, its keys and its certificates from the parent instance.
 ///
@@ -26,7 +26,7 @@ pub(crate) struct Cli {
         default_value = "/run/enclave-tls/admin.sock"
     )]
     pub(crate) socket: PathBuf,
-    /// Print exactly one JSON document
+    /// Print JSON: one document, and where lines follow each other (logs, status --watch) one on each line
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(subcommand)]
@@ -35,6 +35,20 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Show where everything stands, and what needs attention
+    Status(Status),
+    /// Show each certificate with its generations; with NAME all about one
+    Certificates(Certificates),
+    /// Show the newest lines of the log, the agent's and the enclave's
+    Logs(Logs),
+    /// Look at everything that can be looked at without starting anything
+    Check(check::Options),
+    /// Make a client's credential anew, now; the old one is taken for a while
+    RotateCredential(RotateCredential),
+    /// Write a file for whoever helps you, with no secret in it
+    SupportBundle(support::Options),
+    /// Write a configuration out of that of AWS's ACM for Nitro Enclaves (acm.yaml)
+    ImportAcm(import_acm::Options),
     /// Make a credential for a client (a web server) and tell the enclave its verifier
     Credential(Credential),
     /// Create a key inside the enclave; it never leaves it
@@ -63,10 +77,40 @@ pub(crate) enum Command {
     Seal(seal::Options),
     /// Compute what an enclave measures of its policy, and write or examine the policy of its KMS key
     Policy(kms_policy::Options),
-    /// Show where the service stands, and what is promised of its keys
-    Status,
     /// Show what the enclave counted since its start, and what the agent carried
     Stats,
+}
+
+#[derive(Args)]
+#[command(after_help = STATUS_HELP)]
+pub(crate) struct Status {
+    /// Show it again every 2 seconds, with signatures a second
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Certificates {
+    /// A certificate of the configuration
+    #[arg(value_parser = name)]
+    pub(crate) name: Option<Name>,
+}
+
+#[derive(Args)]
+pub(crate) struct Logs {
+    /// Go on with the lines to come
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// How many lines to begin with
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) lines: u32,
+}
+
+#[derive(Args)]
+pub(crate) struct RotateCredential {
+    /// A client of the configuration
+    #[arg(value_parser = name)]
+    pub(crate) client: Name,
 }
 
 #[derive(Args)]
@@ -252,7 +296,12 @@ pub(crate) fn wrong_usage(message: &str) -> ! {
 }
 
 const KEY_HELP: &str = "KEY is a name, if it means exactly one key, or a hexadecimal id, or the unique beginning of one (8 digits \
-or more).\nExit status: 0 done, 1 not done (the reason is on standard error), 2 wrong usage.";
+or more).\nExit status: 0 done, 1 not done (the reason is on standard error), 2 wrong usage, 3 done and something needs attention (status, \
+check).";
+
+const STATUS_HELP: &str = "Exit status: 0 all is served and well, 1 the agent did not answer, 3 it answered and something needs attention \
+(a certificate that is not served or ends within 14 days, a refused configuration, an enclave that is away, a server that refused, …). With \
+--json: `well` and `attention`.";
 
 #[cfg(test)]
 mod tests {

@@ -110,6 +110,16 @@ pub(crate) fn usage(usage: Usage) -> String {
     }
 }
 
+/// What others said, for a terminal: its lines stay, and nothing in it moves the cursor or paints.
+pub(crate) fn plain(text: &str) -> String {
+    let of = |c: char| match c {
+        '\n' => c.to_string(),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(of).collect()
+}
+
 /// Writes one JSON document.
 pub(crate) fn json(value: &impl Serialize) -> io::Result<()> {
     let mut text = serde_json::to_string_pretty(value)?;
@@ -117,11 +127,34 @@ pub(crate) fn json(value: &impl Serialize) -> io::Result<()> {
     text_out(&text)
 }
 
-/// Writes to standard output. A reader that has seen enough (`| head`) is no error.
-pub(crate) fn text_out(text: &str) -> io::Result<()> {
+/// Writes one JSON document on a line of its own. Whether anybody still reads.
+pub(crate) fn json_line(value: &impl Serialize) -> io::Result<bool> {
+    let mut text = serde_json::to_string(value)?;
+    text.push('\n');
+    text_on(&text)
+}
+
+/// Writes a part of what does not end by itself. Whether anybody still reads.
+pub(crate) fn text_on(text: &str) -> io::Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) is no error.
+pub(crate) fn text_out(text: &str) -> io::Result<()> {
+    text_on(text).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_said_cannot_paint() {
+        assert_eq!(plain("a\nb\u{1b}[2Jc\r"), "a\nb\\u{1b}[2Jc\\r");
     }
 }

@@ -14,3 +14,7 @@ pub(crate) fn encrypt(
 pub(crate) fn describe(_arn: &str, _region: &str) -> Result<KeyDescription, AwsError> {
     Err(AwsError::NotBuilt)
 }
+
+pub(crate) fn credentials(_: Option<&str>) -> Result<Option<i64>, AwsError> {
+    Err(AwsError::NotBuilt)
+}

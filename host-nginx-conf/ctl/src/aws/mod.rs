@@ -6,9 +6,9 @@ mod absent;
 mod sdk;
 
 #[cfg(not(feature = "aws"))]
-pub(crate) use absent::{describe, encrypt};
+pub(crate) use absent::{credentials, describe, encrypt};
 #[cfg(feature = "aws")]
-pub(crate) use sdk::{describe, encrypt};
+pub(crate) use sdk::{credentials, describe, encrypt};
 
 /// What KMS says of a key, each as the JSON that the AWS command line prints.
 pub(crate) struct KeyDescription {

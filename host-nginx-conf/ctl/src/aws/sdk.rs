@@ -1,9 +1,11 @@
 //! The AWS SDK, driven by one thread for as long as a call takes.
 
 use std::collections::HashMap;
+use std::time::{Duration, UNIX_EPOCH};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_kms::Client;
+use aws_sdk_kms::config::ProvideCredentials;
 use aws_sdk_kms::error::{DisplayErrorContext, SdkError};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{GrantListEntry, KeyMetadata};
@@ -60,6 +62,35 @@ pub(crate) fn describe(arn: &str, region: &str) -> Result<KeyDescription, AwsErr
                 .map(|metadata| metadata_json(&metadata).to_string())
                 .ok_or(AwsError::Answer("DescribeKey"))?,
         })
+    })
+}
+
+/// Whether the default chain finds credentials, and when they end. They are dropped at once.
+pub(crate) fn credentials(profile: Option<&str>) -> Result<Option<i64>, AwsError> {
+    block_on(async {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest());
+        if let Some(profile) = profile {
+            loader = loader.profile_name(profile);
+        }
+        let none = |why: String| AwsError::Call {
+            operation: "for credentials",
+            why,
+        };
+        let find = async {
+            let found = loader.load().await;
+            let provider = found
+                .credentials_provider()
+                .ok_or_else(|| none("there is no source of them".to_owned()))?;
+            provider
+                .provide_credentials()
+                .await
+                .map_err(|error| none(DisplayErrorContext(error).to_string()))
+        };
+        let found = tokio::time::timeout(WITHIN, find)
+            .await
+            .map_err(|_| none(format!("nobody answered within {} s", WITHIN.as_secs())))??;
+        let end = found.expiry().and_then(|end| end.duration_since(UNIX_EPOCH).ok());
+        Ok(end.and_then(|end| i64::try_from(end.as_secs()).ok()))
     })
 }
 
@@ -123,3 +154,6 @@ fn block_on<T>(work: impl Future<Output = Result<T, AwsError>>) -> Result<T, Aws
         .map_err(AwsError::Runtime)?
         .block_on(work)
 }
+
+/// Where there is no metadata service the chain's last source waits for it.
+const WITHIN: Duration = Duration::from_secs(10);

@@ -30,6 +30,11 @@ impl From<&protocol::Logs> for LogsJson {
 }
 
 impl LogsJson {
+    /// The last error, if there was one.
+    pub(super) fn last_error(&self) -> Option<&str> {
+        self.last_error.as_deref()
+    }
+
     /// In a line.
     pub(super) fn counted(&self) -> String {
         format!(

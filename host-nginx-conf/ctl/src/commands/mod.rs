@@ -1,13 +1,17 @@
 //! The commands: each asks the agent for something and shows the answer, as text or as one JSON document.
 
 mod attest;
+mod certificates;
 mod credential;
 mod egress;
 mod import;
 mod keys;
+mod lines;
 mod list;
 mod logs;
+mod next;
 mod provision;
+mod rotate;
 mod stats;
 mod status;
 
@@ -18,20 +22,37 @@ use enclave_wire::control::{KeyInfo, Reply, Request};
 use serde::Serialize;
 
 use crate::args::{Cli, Command};
+use crate::check;
+use crate::import_acm::{self, ImportAcmError};
 use crate::kms_policy::{self, PolicyError};
 use crate::seal::{self, SealError};
 use crate::select::{SelectError, Selector};
 use crate::show::{self, KeyJson};
+use crate::support::{self, SupportError};
 use crate::verify::{self, VerifyError};
 use enclave_tls_admin::client::{Client, ClientError};
 use enclave_tls_admin::pem::PemError;
 use enclave_tls_admin::protocol::Record;
+pub(crate) use lines::{newest as newest_lines, text as line_text};
+pub(crate) use status::report as status_report;
+
+/// How a command ended that did what it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    /// It is done, and what it says needs somebody.
+    NeedsAttention,
+}
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
 pub(crate) enum CommandError {
     /// The enclave or the agent did not do it.
     Client(ClientError),
+    /// The agent did not do it, and says why.
+    Agent(String),
+    /// The inventory has no such certificate.
+    NoCertificate(String),
     /// No key was meant, or several.
     Select(SelectError),
     /// A file could not be read or written.
@@ -66,12 +87,22 @@ pub(crate) enum CommandError {
     Seal(SealError),
     /// A policy, or the policy of a KMS key.
     Policy(PolicyError),
+    /// There is no bundle for whoever helps.
+    Support(SupportError),
+    /// There is no configuration out of another program's.
+    ImportAcm(ImportAcmError),
 }
 
 impl std::fmt::Display for CommandError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Client(error) => error.fmt(f),
+            Self::Agent(why) => f.write_str(&show::plain(why)),
+            Self::NoCertificate(name) => write!(
+                f,
+                "the agent's configuration has no certificate {name}; `enclave-tlsctl certificates` shows those that it has. A new one: \
+                 [[certificates]] in config.toml, then `systemctl reload enclave-tls-agent`"
+            ),
             Self::Select(error) => error.fmt(f),
             Self::File(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Pem(path, error) => write!(f, "{}: {error}", path.display()),
@@ -100,6 +131,8 @@ impl std::fmt::Display for CommandError {
             Self::Verify(error) => error.fmt(f),
             Self::Seal(error) => error.fmt(f),
             Self::Policy(error) => error.fmt(f),
+            Self::Support(error) => error.fmt(f),
+            Self::ImportAcm(error) => error.fmt(f),
         }
     }
 }
@@ -117,12 +150,19 @@ impl From<SelectError> for CommandError {
 }
 
 /// Does what the command line says.
-pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
+pub(crate) fn run(cli: Cli) -> Result<Outcome, CommandError> {
     let session = Session {
         client: Client::new(&cli.socket),
         json: cli.json,
     };
     match cli.command {
+        Command::Status(options) => return status::status(&session, &options),
+        Command::Certificates(options) => return certificates::certificates(&session, &options),
+        Command::Logs(options) => return lines::logs(&session, &options),
+        Command::RotateCredential(options) => return rotate::rotate(&session, &options),
+        Command::Check(options) => return check::run(&session, &options),
+        Command::SupportBundle(options) => return support::run(&session, &options),
+        Command::ImportAcm(options) => import_acm::run(&options).map_err(CommandError::ImportAcm),
         Command::Credential(options) => credential::credential(&session, options),
         Command::Create(options) => keys::create(&session, options),
         Command::Csr(options) => keys::csr(&session, &options),
@@ -137,15 +177,15 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Verify(options) => verify::run(&options, cli.json).map_err(CommandError::Verify),
         Command::Seal(options) => seal::run(&options, cli.json).map_err(CommandError::Seal),
         Command::Policy(options) => kms_policy::run(&options, cli.json).map_err(CommandError::Policy),
-        Command::Status => status::status(&session),
         Command::Stats => stats::stats(&session),
-    }
+    }?;
+    Ok(Outcome::Done)
 }
 
 /// One run of one command.
-struct Session {
-    client: Client,
-    json: bool,
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) json: bool,
 }
 
 impl Session {
@@ -170,7 +210,7 @@ impl Session {
     }
 
     /// Says the answer, in the form that was asked for.
-    fn show(&self, text: impl FnOnce() -> String, json: &impl Serialize) -> Result<(), CommandError> {
+    pub(crate) fn show(&self, text: impl FnOnce() -> String, json: &impl Serialize) -> Result<(), CommandError> {
         if self.json {
             show::json(json)
         } else {

@@ -17,11 +17,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use enclave_policy::Policy;
+use enclave_policy::aws::KeyArn;
 
+pub(crate) use finding::Role;
+pub(crate) use measured::Measured;
 pub(crate) use options::Options;
 
 use self::document::{Document, DocumentError};
 use self::evaluate::Rules;
+use self::finding::Severity;
 use self::generate::{Generated, MAX_KEY_POLICY, Wanted};
 use self::grant::{Description, Grants, Metadata};
 use self::lint::Subject;
@@ -97,7 +101,7 @@ fn read_one(path: &Path) -> Result<Policy, PolicyError> {
 }
 
 fn generate(options: &Generate) -> Result<(), PolicyError> {
-    if options.role == finding::Role::Sealing && !options.sealers.is_empty() {
+    if options.role == Role::Sealing && !options.sealers.is_empty() {
         wrong_usage("--sealer is for --for bundles: whoever may encrypt under a sealing key can forge sealed state");
     }
     if let Some(why) = options.gives_it_away() {
@@ -145,6 +149,49 @@ fn lint(options: &Lint, json: bool) -> Result<(), PolicyError> {
         0 => Ok(()),
         count => Err(PolicyError::Found(count)),
     }
+}
+
+/// What is wrong with a key of AWS's by its policy, grants and description, worst first: the name of a finding, whether it is an
+/// error, the sentence with whom it is about, the advice.
+pub(crate) fn lint_key(key: &KeyArn, role: Role, expected: Option<Measured>) -> Result<Vec<Judged>, PolicyError> {
+    let (policy, grants, metadata) = ask_aws(&key.to_string(), key.region().as_str())?;
+    let subject = Subject {
+        rules: Rules {
+            policy,
+            iam: Vec::new(),
+            arn: metadata.as_ref().and_then(|metadata| metadata.arn.clone()),
+        },
+        grants,
+        metadata,
+        expected: expected.into_iter().collect(),
+        role,
+        immutable: false,
+    };
+    let mut findings = subject.lint().findings;
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let above_notes = findings.into_iter().filter(|finding| finding.severity > Severity::Note);
+    Ok(above_notes
+        .map(|finding| Judged {
+            is_error: finding.severity == Severity::Error,
+            found: match finding.about.is_empty() {
+                true => format!("{}: {}", finding.name.text(), finding.name.sentence()),
+                false => format!(
+                    "{}: {} ({})",
+                    finding.name.text(),
+                    finding.name.sentence(),
+                    finding.about.join(", ")
+                ),
+            },
+            advice: finding.name.advice(),
+        })
+        .collect())
+}
+
+/// A finding about a key, for `check`.
+pub(crate) struct Judged {
+    pub(crate) is_error: bool,
+    pub(crate) found: String,
+    pub(crate) advice: &'static str,
 }
 
 fn subject(options: &Lint) -> Result<Subject, PolicyError> {

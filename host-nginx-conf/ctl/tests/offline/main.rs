@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected stops at once")]
 
+mod check;
 mod directory;
 mod enclave;
 mod host;
+mod import_acm;
 mod kms_key;
 mod policy;
 #[cfg(feature = "aws")]
 mod seal;
 mod server;
+mod support;
 mod verify;

@@ -1,20 +1,18 @@
-//! `status`: where the service stands, and how far what is promised of its keys reaches.
+//! What the service says of itself, and what the agent carries for it.
 
-use enclave_wire::control::{Freshness, KeyInfo, Origin, Reply, Request, Status};
+use enclave_wire::control::{Freshness, KeyInfo, Origin, Phase, Status};
 use serde::Serialize;
 use sha2::{Digest, Sha384};
 
-use super::logs::LogsJson;
-use super::{CommandError, Session, stats};
-use enclave_tls_admin::client::ClientError;
-use enclave_tls_admin::protocol::Unable;
-use enclave_tls_admin::{advice, hex, protocol};
+use super::super::logs::LogsJson;
+use super::super::stats;
+use enclave_tls_admin::{advice, hex, promise, protocol};
 
 use crate::{table, time};
-use enclave_tls_admin::promise;
 
+/// The service. Absent while it is away.
 #[derive(Serialize)]
-struct StatusJson {
+pub(super) struct ServiceJson {
     version: String,
     boot: String,
     phase: &'static str,
@@ -29,6 +27,11 @@ struct StatusJson {
     keys: usize,
     /// By where they came from.
     origins: Vec<OriginJson>,
+}
+
+/// What the agent carries between the service and the world.
+#[derive(Serialize)]
+pub(super) struct CarriedJson {
     egress: Option<EgressJson>,
     aws: Option<AwsJson>,
     logs: Option<LogsJson>,
@@ -63,7 +66,7 @@ struct AwsJson {
 }
 
 #[derive(Serialize)]
-pub(super) struct WaitingJson {
+pub(in crate::commands) struct WaitingJson {
     name: String,
     kind: &'static str,
     /// Whether it is tried again by itself.
@@ -71,50 +74,71 @@ pub(super) struct WaitingJson {
     why: String,
 }
 
-pub(super) fn status(session: &Session) -> Result<(), CommandError> {
-    let (Reply::Status(status), _) = session.client.ask(Request::Status).inspect_err(|why| {
-        if matches!(why, ClientError::Unable(Unable::Away)) {
-            last_words(session);
+impl ServiceJson {
+    pub(super) fn of(status: &Status, keys: &[KeyInfo]) -> Self {
+        Self {
+            version: status.version.as_str().to_owned(),
+            boot: status.boot.to_string(),
+            phase: stats::phase(status.phase),
+            uptime_ms: status.uptime_ms,
+            time: time::utc(status.now),
+            clock_source: status.clock_source.as_str().to_owned(),
+            policy_sha384: status.policy_sha384.map(|hash| hex::encode(&hash)),
+            pcr16: status.policy_sha384.map(|hash| hex::encode(&pcr16(&hash))),
+            keys: keys.len(),
+            origins: origins(keys),
         }
-    })?
-    else {
-        return Err(ClientError::Unexpected.into());
-    };
-    let keys = session.keys()?;
-    let parent = session.client.parent()?;
-    let json = gather(&status, &keys, &parent);
-    session.show(|| text(&json), &json)
-}
+    }
 
-/// Why the service is away, where its log said so.
-fn last_words(session: &Session) {
-    let logs = session.client.parent().ok().and_then(|parent| parent.logs);
-    if let Some(last) = logs.and_then(|logs| logs.last_error) {
-        eprintln!("the enclave's last error: {}", last.as_str());
+    pub(super) fn serves(&self) -> bool {
+        self.phase == stats::phase(Phase::Serving)
+    }
+
+    pub(super) fn phase(&self) -> &'static str {
+        self.phase
+    }
+
+    pub(super) fn boot(&self) -> &str {
+        &self.boot
+    }
+
+    /// Whether expiry is judged by a clock that may run wrong.
+    pub(super) fn has_doubtful_clock(&self) -> bool {
+        self.clock_source != KVM_CLOCK
     }
 }
 
-fn gather(status: &Status, keys: &[KeyInfo], parent: &protocol::Parent) -> StatusJson {
-    StatusJson {
-        version: status.version.as_str().to_owned(),
-        boot: status.boot.to_string(),
-        phase: stats::phase(status.phase),
-        uptime_ms: status.uptime_ms,
-        time: time::utc(status.now),
-        clock_source: status.clock_source.as_str().to_owned(),
-        policy_sha384: status.policy_sha384.map(|hash| hex::encode(&hash)),
-        pcr16: status.policy_sha384.map(|hash| hex::encode(&pcr16(&hash))),
-        keys: keys.len(),
-        origins: origins(keys),
-        egress: parent.egress.as_ref().map(egress),
-        aws: parent.aws.as_ref().map(|aws| AwsJson {
-            credentials: aws.loaded,
-            expires: aws.expires.map(time::utc),
-            installed: aws.installed,
-            failure: aws.failure.as_ref().map(|why| why.as_str().to_owned()),
-        }),
-        logs: parent.logs.as_ref().map(LogsJson::from),
-        waiting: parent.waiting.iter().map(WaitingJson::from).collect(),
+impl From<&protocol::Parent> for CarriedJson {
+    fn from(parent: &protocol::Parent) -> Self {
+        Self {
+            egress: parent.egress.as_ref().map(egress),
+            aws: parent.aws.as_ref().map(|aws| AwsJson {
+                credentials: aws.loaded,
+                expires: aws.expires.map(time::utc),
+                installed: aws.installed,
+                failure: aws.failure.as_ref().map(|why| why.as_str().to_owned()),
+            }),
+            logs: parent.logs.as_ref().map(LogsJson::from),
+            waiting: parent.waiting.iter().map(WaitingJson::from).collect(),
+        }
+    }
+}
+
+impl CarriedJson {
+    /// Why there are no AWS credentials, or no new ones.
+    pub(super) fn aws_failure(&self) -> Option<&str> {
+        self.aws.as_ref()?.failure.as_deref()
+    }
+
+    /// What will not be opened without somebody's doing.
+    pub(super) fn stuck(&self) -> impl Iterator<Item = (&str, &str)> {
+        let stuck = self.waiting.iter().filter(|item| !item.retried);
+        stuck.map(|item| (item.name.as_str(), item.why.as_str()))
+    }
+
+    /// Why the last boot ended, where its log said so.
+    pub(super) fn last_words(&self) -> Option<&str> {
+        self.logs.as_ref()?.last_error()
     }
 }
 
@@ -149,7 +173,7 @@ fn origins(keys: &[KeyInfo]) -> Vec<OriginJson> {
 }
 
 /// Whether a newer state of the key's name may exist.
-pub(super) fn is_unproven(key: &KeyInfo) -> bool {
+pub(in crate::commands) fn is_unproven(key: &KeyInfo) -> bool {
     key.sealed
         .as_ref()
         .is_some_and(|sealed| sealed.freshness == Freshness::Unproven)
@@ -196,30 +220,40 @@ impl From<&protocol::Waiting> for WaitingJson {
     }
 }
 
-fn text(status: &StatusJson) -> String {
+/// For people: the table, and what must be said about the keys.
+pub(super) fn text(service: Option<&ServiceJson>, carried: &CarriedJson) -> String {
     let none = || "none yet".to_owned();
-    let rows = [
-        ("version", status.version.clone()),
-        ("boot", status.boot.clone()),
-        ("phase", status.phase.to_owned()),
-        ("uptime", format!("{} s", status.uptime_ms.div_euclid(1000))),
-        ("time", status.time.clone()),
-        ("clock source", status.clock_source.clone()),
-        ("policy SHA-384", status.policy_sha384.clone().unwrap_or_else(none)),
-        ("PCR16", status.pcr16.clone().unwrap_or_else(none)),
-        ("egress", egress_text(status.egress.as_ref())),
-        ("AWS credentials", aws_text(status.aws.as_ref())),
-        ("logs", status.logs.as_ref().map_or("off".to_owned(), LogsJson::counted)),
-        ("keys", status.keys.to_string()),
-    ];
-    let mut text = table::render(["SERVICE", ""], &rows.map(|(what, value)| [what.to_owned(), value]));
-    if status.clock_source != KVM_CLOCK {
+    let mut rows = Vec::new();
+    if let Some(service) = service {
+        rows.extend([
+            ("version", service.version.clone()),
+            ("boot", service.boot.clone()),
+            ("phase", service.phase.to_owned()),
+            ("uptime", format!("{} s", service.uptime_ms.div_euclid(1000))),
+            ("time", service.time.clone()),
+            ("clock source", service.clock_source.clone()),
+            ("policy SHA-384", service.policy_sha384.clone().unwrap_or_else(none)),
+            ("PCR16", service.pcr16.clone().unwrap_or_else(none)),
+        ]);
+    }
+    rows.extend([
+        ("egress", egress_text(carried.egress.as_ref())),
+        ("AWS credentials", aws_text(carried.aws.as_ref())),
+        (
+            "logs",
+            carried.logs.as_ref().map_or("off".to_owned(), LogsJson::counted),
+        ),
+    ]);
+    rows.extend(service.map(|service| ("keys", service.keys.to_string())));
+    let rows: Vec<_> = rows.into_iter().map(|(what, value)| [what.to_owned(), value]).collect();
+    let mut text = table::render(["SERVICE", ""], &rows);
+    if service.is_some_and(ServiceJson::has_doubtful_clock) {
         text.push_str("\nThe clock source is not kvm-clock: expiry is judged by a clock that may run wrong.\n");
     }
-    if let Some(logs) = &status.logs {
+    if let Some(logs) = &carried.logs {
         text.push_str(&logs.last());
     }
-    for origin in &status.origins {
+    for origin in service.iter().flat_map(|service| &service.origins) {
         text.push_str(&format!("\n{} ({}): {}.\n", origin.origin, origin.keys, origin.promise));
         if origin.freshness_unproven > 0 {
             text.push_str(&format!(
@@ -228,7 +262,7 @@ fn text(status: &StatusJson) -> String {
             ));
         }
     }
-    text + &waiting_text(&status.waiting)
+    text + &waiting_text(&carried.waiting)
 }
 
 fn egress_text(egress: Option<&EgressJson>) -> String {
@@ -254,7 +288,7 @@ fn aws_text(aws: Option<&AwsJson>) -> String {
 }
 
 /// What AWS has not opened, for people.
-pub(super) fn waiting_text(waiting: &[WaitingJson]) -> String {
+pub(in crate::commands) fn waiting_text(waiting: &[WaitingJson]) -> String {
     if waiting.is_empty() {
         return String::new();
     }
