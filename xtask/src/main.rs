@@ -8,6 +8,7 @@
 //! | `test`  | all tests, by stage |
 //! | `image` | the enclave's image, with its measurements |
 //! | `kernel` | the image's kernel, built again |
+//! | `package` | a deb and an RPM |
 //! | `machine` | a machine that boots the image without Nitro |
 //! | `bench` | what a signature and a handshake cost |
 //!
@@ -20,6 +21,7 @@ mod elevate;
 mod image;
 mod lab;
 mod machine;
+mod package;
 mod paths;
 mod process;
 mod progress;
@@ -51,6 +53,9 @@ enum Command {
         /// Also those that the emulated machine is built with
         #[arg(long)]
         machine: bool,
+        /// Also those that packages are made and tried with
+        #[arg(long)]
+        package: bool,
     },
     /// Show the main job: HTTPS from NGINX whose private keys only a separate service holds
     Demo {
@@ -70,6 +75,11 @@ enum Command {
     Image(image::Options),
     /// Build the image's kernel again, and compare it with the one in packaging/eif
     Kernel(image::kernel::Options),
+    /// Make the deb and the RPM of module, agent, command and image
+    Package(package::Options),
+    /// Install a deb and an RPM on a copy of this system that a systemd of its own runs, and try them
+    #[command(hide = true)]
+    TryPackages(test::package::trial::Options),
     /// The emulated machine that boots the image
     #[command(subcommand)]
     Machine(MachineCommand),
@@ -116,11 +126,14 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     let paths = Paths::find()?;
     match command {
-        Command::Setup { machine } => {
+        Command::Setup { machine, package } => {
             elevate::to_root(&paths, elevate::Prepare::Nothing)?;
             setup::run(&paths)?.print();
             if machine {
                 machine::install(&paths)?;
+            }
+            if package {
+                package::install(&paths)?;
             }
         }
         Command::Demo { keep, enclave } => {
@@ -143,6 +156,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test(options) => return test::run(&paths, &options),
         Command::Image(options) => image::run(&paths, &options)?,
         Command::Kernel(options) => return image::kernel::run(&paths, &options),
+        Command::Package(options) => package::run(&paths, &options)?,
+        Command::TryPackages(options) => return test::package::trial::run(&options),
         Command::Machine(MachineCommand::Setup) => {
             machine::set_up(&paths)?;
         }

@@ -7,6 +7,7 @@ mod docs;
 mod e2e;
 mod full;
 mod image;
+pub(crate) mod package;
 
 use std::env;
 use std::process::{Command, ExitCode};
@@ -164,6 +165,11 @@ const STAGES: &[Stage] = &[
     quick("unit", "the tests of every crate", unit),
     quick("build", "the release build of what follows", build),
     quick("image", "the image: measured, taken apart, booted", image::run),
+    quick(
+        "package",
+        "deb and RPM: what is in them, and their units under a systemd",
+        package::run,
+    ),
     quick("e2e", "end to end, on a lab", e2e::run),
     quick(
         "emulated",
