@@ -84,7 +84,7 @@ pub(crate) fn credentials(profile: Option<&str>) -> Result<Option<i64>, AwsError
             provider
                 .provide_credentials()
                 .await
-                .map_err(|error| none(DisplayErrorContext(error).to_string()))
+                .map_err(|error| none(in_short(&error)))
         };
         let found = tokio::time::timeout(WITHIN, find)
             .await
@@ -92,6 +92,17 @@ pub(crate) fn credentials(profile: Option<&str>) -> Result<Option<i64>, AwsError
         let end = found.expiry().and_then(|end| end.duration_since(UNIX_EPOCH).ok());
         Ok(end.and_then(|end| i64::try_from(end.as_secs()).ok()))
     })
+}
+
+/// An error and what it came from. The SDK's own form has its inside too, which is of no use to an administrator.
+fn in_short(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        said.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    said
 }
 
 async fn grants(client: &Client, arn: &str) -> Result<String, AwsError> {

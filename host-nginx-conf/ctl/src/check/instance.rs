@@ -98,7 +98,9 @@ fn ask(address: SocketAddr, request: &str) -> io::Result<String> {
     let mut socket = TcpStream::connect_timeout(&address, WITHIN)?;
     socket.set_read_timeout(Some(WITHIN))?;
     socket.set_write_timeout(Some(WITHIN))?;
-    write!(socket, "{request}Host: {}\r\nConnection: close\r\n\r\n", address.ip())?;
+    // In one piece: whoever answers need not wait for more.
+    let request = format!("{request}Host: {}\r\nConnection: close\r\n\r\n", address.ip());
+    socket.write_all(request.as_bytes())?;
     let mut answer = String::new();
     socket.take(MAX_ANSWER).read_to_string(&mut answer)?;
     let (head, body) = answer

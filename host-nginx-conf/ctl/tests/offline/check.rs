@@ -1,6 +1,8 @@
 //! `check` on machines that are made of files.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -89,11 +91,15 @@ impl Machine {
     }
 
     fn findings(&self) -> Vec<Value> {
+        self.findings_with(&[], &[])
+    }
+
+    fn findings_with(&self, more: &[&str], environment: &[(&str, &str)]) -> Vec<Value> {
         let at = |name: &str| self.path(name).display().to_string();
         let (config, base, root) = (at("config.toml"), at("base"), at(""));
-        let output = self
-            .0
-            .run(&["--json", "check", "--config", &config, "--base", &base, "--root", &root]);
+        let args = ["--json", "check", "--config", &config, "--base", &base, "--root", &root];
+        let mut command = self.0.command(&[&args, more].concat());
+        let output = command.envs(environment.iter().copied()).output().unwrap();
         // What this machine itself lacks of an instance with enclaves is an error here, too.
         assert_eq!(output.status.code(), Some(3), "{output:?}");
         let json: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -273,6 +279,45 @@ fn a_thousand_certificates_are_looked_at_at_once() {
     assert!(findings.len() < 60, "a thousand are not a thousand findings");
     // Not optimised, and with other tests beside it; the bench holds the second that is promised.
     assert!(taken < Duration::from_secs(10), "{taken:?}");
+}
+
+#[test]
+fn online_the_instance_and_the_agent_are_asked() {
+    let machine = Machine::new("online");
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", service.local_addr().unwrap());
+    let served = std::thread::spawn(move || {
+        ["a-token", "m5.metal"].map(|body| {
+            let (mut socket, _) = service.accept().unwrap();
+            let mut seen = [0; 1_024];
+            let count = socket.read(&mut seen).unwrap();
+            write!(
+                socket,
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .unwrap();
+            String::from_utf8_lossy(seen.get(..count).unwrap()).into_owned()
+        })
+    });
+    // The configuration has no [aws], so the SDK is not asked for credentials.
+    let findings = machine.findings_with(
+        &["--online", "--socket", "/nonexistent"],
+        &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint)],
+    );
+    let found = |area: &str| {
+        let found = findings.iter().find(|one| one["area"] == area);
+        found.unwrap()["found"].as_str().unwrap().to_owned()
+    };
+    assert!(found("instance").contains("m5.metal is bare metal"), "{findings:#?}");
+    assert!(
+        found("agent").contains("cannot reach the agent on /nonexistent"),
+        "{findings:#?}"
+    );
+    assert!(found("AWS").contains("there is no [aws]"), "{findings:#?}");
+    let [token, kind] = served.join().unwrap();
+    assert!(token.starts_with("PUT /latest/api/token"), "{token}");
+    assert!(kind.contains("X-aws-ec2-metadata-token: a-token\r\n"), "{kind}");
 }
 
 #[test]

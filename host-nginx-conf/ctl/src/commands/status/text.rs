@@ -198,7 +198,7 @@ fn promises(report: &Report) -> String {
 
 fn outage(says: &[String]) -> String {
     if says.is_empty() {
-        return "  Nothing ends: no key depends on KMS or on this run of the enclave.\n".to_owned();
+        return "  Nothing of the configuration depends on KMS or on this run of the enclave.\n".to_owned();
     }
     says.iter().map(|line| format!("  {line}\n")).collect()
 }
