@@ -1,5 +1,6 @@
 //! The forms of the log.
 
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
@@ -81,9 +82,13 @@ fn journald_gets_native_fields() {
         Ok(output) => return skipped(String::from_utf8_lossy(&output.stderr).trim()),
         Err(error) => return skipped(&error.to_string()),
     }
-    running.configure("metrics = \"none\"\nlog = \"journald\"");
+    // The default: systemd says by this that standard error is the journal.
+    running.configure("metrics = \"none\"\nlog = \"auto\"");
+    std::fs::write(running.dir.join("log"), "").unwrap();
+    let log = std::fs::metadata(running.dir.join("log")).unwrap();
+    let stream = format!("{}:{}", log.dev(), log.ino());
     let command = inside("exec \"$2\" --config \"$3\"");
-    running.spawn(command, &[]);
+    running.spawn(command, &[("JOURNAL_STREAM", &stream)]);
     let mut entries: Vec<Vec<(String, String)>> = Vec::new();
     let mut buffer = vec![0; 65_536];
     while !entries
