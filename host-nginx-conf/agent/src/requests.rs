@@ -1,11 +1,13 @@
 //! Requests to the enclave, one at a time: an administrator's and the keeper's. What is on disk fits what the enclave did before the
 //! next one begins.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, PoisonError};
 use std::time::Duration;
 
 use enclave_tls_admin::deadline::Deadline;
 use enclave_tls_admin::protocol::{Record, Unable};
+use enclave_wire::KeyId;
 use enclave_wire::control::{Reply, Request};
 
 use crate::Shared;
@@ -23,6 +25,8 @@ pub(crate) struct Requests {
     free: Condvar,
     /// Rung when an administrator changed something.
     pub(crate) changed: Arc<Bell>,
+    /// Keys that were given a chain since the keeper looked.
+    pub(crate) newer_chains: Shared<BTreeSet<KeyId>>,
 }
 
 impl Requests {
@@ -33,6 +37,7 @@ impl Requests {
             busy: Shared::default(),
             free: Condvar::new(),
             changed,
+            newer_chains: Shared::default(),
         }
     }
 
@@ -46,6 +51,9 @@ impl Requests {
             CallError::Deadline => Unable::Deadline,
             CallError::Ended => Unable::Cut,
         })?;
+        if let Reply::ChainInstalled(key) | Reply::Provisioned(key) = &reply {
+            self.newer_chains.lock().insert(key.id);
+        }
         let record = record(&self.parent.store.lock(), boot, keep, request, &reply);
         Ok((record, reply))
     }

@@ -1,5 +1,7 @@
 //! What the replay directory holds for the service and AWS has to open first: where each item stands.
 
+use std::collections::BTreeMap;
+
 use enclave_wire::{KeyId, Name};
 
 use enclave_tls_admin::advice;
@@ -63,17 +65,18 @@ impl Waiting {
         self.entries.iter().map(reported).collect()
     }
 
-    /// Why what is stored under this name is not in the service, where it is not.
-    pub(crate) fn why(&self, name: &Name) -> Option<String> {
-        let its = |entry: &&Entry| match &entry.item {
-            Item::State(its) | Item::Bundle(_, its) => its == name,
+    /// The names under which something is stored that is not in the service, and why it is not.
+    pub(crate) fn reasons(&self) -> BTreeMap<Name, String> {
+        let reason = |entry: &Entry| {
+            let (Item::State(name) | Item::Bundle(_, name)) = &entry.item;
+            let why = match entry.standing {
+                Standing::Queued => "its turn has not come".to_owned(),
+                Standing::Later(why) | Standing::Refused(why) => advice::refused(why).to_owned(),
+                Standing::Unreadable => format!("{} cannot be used; the agent's log says why", entry.item),
+            };
+            (name.clone(), why)
         };
-        let entry = self.entries.iter().find(its)?;
-        Some(match entry.standing {
-            Standing::Queued => "its turn has not come".to_owned(),
-            Standing::Later(why) | Standing::Refused(why) => advice::refused(why).to_owned(),
-            Standing::Unreadable => format!("{} cannot be used; the agent's log says why", entry.item),
-        })
+        self.entries.iter().map(reason).collect()
     }
 
     /// Whether any is still to come.

@@ -1,11 +1,12 @@
 //! Shows that the keeper gets somewhere: each answer of whoever it asks is a beat.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use enclave_tls_apply::{Deployed, Deployment, Generation, ObjectsFile, State};
-use enclave_wire::Name;
 use enclave_wire::control::{Reply, Request};
 use enclave_wire::credential::Secret;
+use enclave_wire::{KeyId, Name};
 
 use super::world::{Enclave, EnclaveError, Helper, HelperError};
 use crate::health::Pulse;
@@ -32,12 +33,16 @@ impl<E: Enclave> Enclave for Beating<Arc<E>> {
         self.beat(self.asked.ask(request))
     }
 
-    fn not_open(&self, name: &Name) -> Option<String> {
-        self.asked.not_open(name)
+    fn not_open(&self) -> BTreeMap<Name, String> {
+        self.asked.not_open()
     }
 
     fn is_incomplete(&self) -> bool {
         self.asked.is_incomplete()
+    }
+
+    fn newer_chains(&self) -> BTreeSet<KeyId> {
+        self.asked.newer_chains()
     }
 }
 

@@ -4,9 +4,9 @@
 //! nobody uses it or its grace time has ended. The enclave holds two of a client: a third would take the place of the one in use, so
 //! none is made while there are two.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use enclave_tls_admin::report;
+use enclave_tls_admin::hex;
 use enclave_tls_config::Config;
 use enclave_wire::Name;
 use enclave_wire::control::{CredentialInfo, InstallCredential, Reply, Request, RevokeCredential};
@@ -14,186 +14,237 @@ use enclave_wire::credential::{CredentialId, Secret, Verifier};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::Keeper;
-use super::whose::Whose;
+use super::troubles::What;
 use super::world::{Enclave, EnclaveError, Helper};
+use super::{Keeper, its_own};
 use crate::log::Event;
 
-/// Credentials that the enclave took and whose file is not written yet, and clients whose credential shall be made anew.
+/// Credentials on their way, and what was asked for.
 #[derive(Default)]
 pub(super) struct Pending {
-    made: BTreeMap<Name, (CredentialId, Zeroizing<[u8; 32]>)>,
-    wanted: Vec<Name>,
+    /// Drawn, and not known to be in their file: the same is installed and placed until it is. Nobody else has it.
+    drawn: BTreeMap<Name, Drawn>,
+    /// Placed, as the helper said, and not seen in its file yet.
+    placed: BTreeMap<Name, CredentialId>,
+    /// Clients whose credential shall be made anew.
+    wanted: BTreeSet<Name>,
+    /// The one before the one on disk, while the enclave takes both.
+    older: BTreeMap<Name, CredentialId>,
 }
+
+/// Wiped on drop.
+struct Drawn {
+    id: CredentialId,
+    random: Zeroizing<[u8; 32]>,
+}
+
+/// How one request for one client ended: its trouble, or an enclave that is away.
+type Outcome<T> = Result<Result<T, String>, EnclaveError>;
 
 impl<E: Enclave, H: Helper> Keeper<E, H> {
     /// Makes a client's credential anew at the next pass.
     pub(crate) fn rotate(&mut self, client: Name) {
-        self.pending.wanted.push(client);
+        self.pending.wanted.insert(client);
     }
 
-    pub(super) fn clients(&mut self, config: &Config) {
+    pub(super) fn clients(&mut self, config: &Config) -> Result<(), EnclaveError> {
+        self.pending.keep(config);
         // Without the helper nobody would get a new one.
-        let Some(state) = self.state.take() else { return };
-        match self.enclave.ask(&Request::Credentials) {
+        if !self.machine.is_here {
+            return Ok(());
+        }
+        let known = match its_own(self.enclave.ask(&Request::Credentials))? {
             Ok(Reply::Credentials(known)) => {
-                self.well(&Whose::Credentials);
-                for name in config.clients.keys() {
-                    let on_disk = state.clients.iter().find(|client| client.client == *name);
-                    let on_disk = on_disk.and_then(|client| client.credential);
-                    let known = known.items().iter().filter(|credential| credential.client == *name);
-                    let known: Vec<_> = known.cloned().collect();
-                    match self.client(config, name, on_disk, &known) {
-                        Ok(()) => self.well(&Whose::Credential(name.clone())),
-                        Err(why) => self.trouble_with(Whose::Credential(name.clone()), &why),
-                    }
-                }
+                self.troubles.well(&What::Credentials);
+                known.into_items()
             }
-            Ok(_) => self.trouble_with(Whose::Credentials, &EnclaveError::Unexpected.to_string()),
-            Err(error) => self.trouble_with(Whose::Credentials, &error.to_string()),
-        }
-        self.state = Some(state);
-    }
-
-    fn client(
-        &mut self,
-        config: &Config,
-        name: &Name,
-        on_disk: Option<CredentialId>,
-        known: &[CredentialInfo],
-    ) -> Result<(), String> {
-        if self.pending.made.contains_key(name) {
-            return self.place(name);
-        }
-        let in_use = known.iter().find(|credential| Some(credential.id) == on_disk);
-        let others: Vec<_> = known
-            .iter()
-            .filter(|credential| Some(credential.id) != on_disk)
-            .collect();
-        let Some(in_use) = in_use else {
-            // No file, or one that the enclave does not take. Whatever it takes instead is in nobody's hands, or in those of servers
-            // that have not seen the file: the newest of these stays.
-            if let Some(oldest) = others.first().filter(|_| others.len() > 1) {
-                self.revoke(oldest)?;
+            Ok(_) => {
+                self.troubles
+                    .failed(What::Credentials, &EnclaveError::Unexpected.to_string());
+                return Ok(());
             }
-            return self.make(name);
+            Err(why) => {
+                self.troubles.failed(What::Credentials, &why);
+                return Ok(());
+            }
         };
-        for other in others {
-            // An older one is followed by the one on disk; a newer one was never put there.
-            let is_older =
-                known.iter().position(|one| one.id == other.id) < known.iter().position(|one| one.id == in_use.id);
-            if !is_older || self.has_given_way(config, name, in_use, other) {
-                self.revoke(other)?;
+        for name in config.clients.keys() {
+            let what = What::Credential(name.clone());
+            if self.troubles.is_early(&what) {
+                continue;
             }
-        }
-        let now = self.clock.now();
-        let age = now.saturating_sub(self.memory.credential(name, now));
-        let is_due = config
-            .clients
-            .get(name)
-            .and_then(|client| client.rotate)
-            .is_some_and(|after| age >= i64::try_from(after.as_secs()).unwrap_or(i64::MAX));
-        let is_wanted = self.pending.wanted.contains(name);
-        if (is_due || is_wanted) && known.len() < 2 {
-            self.pending.wanted.retain(|wanted| wanted != name);
-            return self.make(name);
+            let known: Vec<_> = known.iter().filter(|one| one.client == *name).collect();
+            match self.client(config, name, &known)? {
+                Ok(true) => self.troubles.well(&what),
+                // What was begun shows at the next pass.
+                Ok(false) => {}
+                Err(why) => self.troubles.failed(what, &why),
+            }
         }
         Ok(())
     }
 
-    /// Whether nobody needs the older one any more: every server was seen with the new one, or the grace time has ended.
-    fn has_given_way(&mut self, config: &Config, name: &Name, newer: &CredentialInfo, older: &CredentialInfo) -> bool {
-        let now = self.clock.now();
-        let age = now.saturating_sub(self.memory.credential(name, now));
-        let grace = i64::try_from(config.agent.grace.as_secs()).unwrap_or(i64::MAX);
-        (older.connections == 0 && newer.authenticated > 0 && age >= SETTLE_S) || age >= grace
+    /// Whether the client has what it should, and nothing is under way.
+    fn client(&mut self, config: &Config, name: &Name, known: &[&CredentialInfo]) -> Outcome<bool> {
+        let Some(on_disk) = self.machine.client(name).map(|found| found.credential) else {
+            return Ok(Err(UNKNOWN.to_owned()));
+        };
+        let in_use = known.iter().position(|one| Some(one.id) == on_disk);
+        if let Some(drawn) = self.pending.drawn.get(name).map(|drawn| drawn.id) {
+            if on_disk == Some(drawn) && in_use.is_some() {
+                // It was written, and only the answer was lost.
+                self.is_placed(name);
+            } else if known.iter().any(|one| one.id == drawn) {
+                return Ok(self.place(name).map(|()| false));
+            } else if known.len() < 2 {
+                return self.install(name);
+            } else {
+                // Somebody else made two meanwhile.
+                self.pending.drawn.remove(name);
+            }
+        }
+        let Some((at, in_use)) = in_use.and_then(|at| Some((at, *known.get(at)?))) else {
+            return self.first(name, known);
+        };
+        self.pending.placed.remove(name);
+        let mut is_alone = true;
+        for (place, other) in known.iter().enumerate().filter(|(place, _)| *place != at) {
+            // One that is newer than what is on disk never got there: an earlier agent ended before.
+            let is_idle = other.connections == 0 && (place > at || self.is_settled(name, in_use));
+            let credential_made = self.memory.credential(name);
+            if is_idle || self.memory.has_passed(credential_made, config.agent.grace) {
+                if let Err(why) = its_own(self.revoke(other))? {
+                    return Ok(Err(why));
+                }
+                self.pending.older.remove(name);
+            } else {
+                is_alone = false;
+                self.pending.older.insert(name.clone(), other.id);
+            }
+        }
+        let made = self.memory.credential(name);
+        let rotate = config.clients.get(name).and_then(|client| client.rotate);
+        let is_due = rotate.is_some_and(|after| self.memory.has_passed(made, after));
+        if (is_due || self.pending.wanted.contains(name)) && is_alone {
+            return self.draw(name);
+        }
+        Ok(Ok(true))
     }
 
-    /// Draws a new one, and has the enclave take it; then the file.
-    fn make(&mut self, name: &Name) -> Result<(), String> {
+    /// There is no file, or one that the enclave does not take. Whatever it takes instead is in nobody's hands, or in those of servers
+    /// that have not seen the file: the newest of these stays.
+    fn first(&mut self, name: &Name, known: &[&CredentialInfo]) -> Outcome<bool> {
+        if self.pending.placed.remove(name).is_some() {
+            // Not at once: the helper would be asked for another each time.
+            return Ok(Err(NOT_THERE.to_owned()));
+        }
+        if let [oldest, _, ..] = known
+            && let Err(why) = its_own(self.revoke(oldest))?
+        {
+            return Ok(Err(why));
+        }
+        self.draw(name)
+    }
+
+    /// Whether every server was seen with the new one: workers that just start read the file some moments before they use it.
+    fn is_settled(&mut self, name: &Name, newer: &CredentialInfo) -> bool {
+        let made = self.memory.credential(name);
+        newer.authenticated > 0 && self.memory.has_passed(made, SETTLE)
+    }
+
+    fn draw(&mut self, name: &Name) -> Outcome<bool> {
         let mut random = Zeroizing::new([0; 32]);
-        getrandom::fill(random.as_mut_slice()).map_err(|error| error.to_string())?;
-        let (id, verifier) = derive(&Secret::from_random(*random));
+        if let Err(error) = getrandom::fill(random.as_mut_slice()) {
+            return Ok(Err(error.to_string()));
+        }
+        let (id, _) = derive(&Secret::from_random(*random));
+        self.pending.drawn.insert(name.clone(), Drawn { id, random });
+        self.install(name)
+    }
+
+    /// Has the enclave take what was drawn; then the file. If its answer is lost, the same is installed again: another would be one
+    /// too many.
+    fn install(&mut self, name: &Name) -> Outcome<bool> {
+        let Some(drawn) = self.pending.drawn.get(name) else {
+            return Ok(Ok(false));
+        };
+        let (id, verifier) = derive(&Secret::from_random(*drawn.random));
         let install = InstallCredential {
             client: name.clone(),
             id,
             verifier,
         };
-        match self.enclave.ask(&Request::InstallCredential(install)) {
-            Ok(Reply::CredentialInstalled) => {}
-            Ok(_) => return Err(EnclaveError::Unexpected.to_string()),
-            Err(error) => return Err(error.to_string()),
+        match its_own(self.enclave.ask(&Request::InstallCredential(install)))? {
+            Ok(Reply::CredentialInstalled) => Ok(self.place(name).map(|()| false)),
+            Ok(_) => Ok(Err(EnclaveError::Unexpected.to_string())),
+            Err(why) => Ok(Err(why)),
         }
-        self.pending.made.insert(name.clone(), (id, random));
-        self.place(name)
     }
 
-    /// Puts a credential that the enclave has taken where its client reads it. If that fails, the same is tried again: another would
-    /// take the place of one in use.
+    /// Puts a credential that the enclave has taken where its client reads it.
     fn place(&mut self, name: &Name) -> Result<(), String> {
-        let Some((id, random)) = self.pending.made.get(name) else {
+        let Some(drawn) = self.pending.drawn.get(name) else {
             return Ok(());
         };
-        let id = *id;
+        let secret = Secret::from_random(*drawn.random);
         self.helper
-            .credential(name.clone(), Secret::from_random(**random))
+            .credential(name.clone(), secret)
             .map_err(|error| error.why)?;
-        self.pending.made.remove(name);
-        let now = self.clock.now();
-        self.memory.made_credential(name, now);
-        Event::ClientCredential.about().client(name).say(format_args!(
-            "client {name} has a new credential, {}",
-            enclave_tls_admin::hex::encode(&id.0)
-        ));
+        self.is_placed(name);
         Ok(())
     }
 
-    fn revoke(&self, credential: &CredentialInfo) -> Result<(), String> {
+    fn is_placed(&mut self, name: &Name) {
+        let Some(drawn) = self.pending.drawn.remove(name) else {
+            return;
+        };
+        self.pending.wanted.remove(name);
+        self.memory.made_credential(name);
+        let event = Event::ClientCredential.about().client(name);
+        event.say(format_args!(
+            "client {name} has a new credential, {}",
+            hex::encode(&drawn.id.0)
+        ));
+        self.pending.placed.insert(name.clone(), drawn.id);
+    }
+
+    fn revoke(&self, credential: &CredentialInfo) -> Result<(), EnclaveError> {
         let request = Request::RevokeCredential(RevokeCredential {
             client: credential.client.clone(),
             id: credential.id,
         });
-        match self.enclave.ask(&request) {
-            Ok(Reply::CredentialRevoked) => {
-                let revoked = Event::ClientRevoked.about().client(&credential.client);
-                revoked.say(format_args!(
-                    "client {}: its older credential {} is taken no more",
+        match self.enclave.ask(&request)? {
+            Reply::CredentialRevoked => {
+                let event = Event::ClientRevoked.about().client(&credential.client);
+                event.say(format_args!(
+                    "client {}: its credential {} is taken no more",
                     credential.client,
-                    enclave_tls_admin::hex::encode(&credential.id.0)
+                    hex::encode(&credential.id.0)
                 ));
                 Ok(())
             }
-            Ok(_) => Err(EnclaveError::Unexpected.to_string()),
-            Err(error) => Err(error.to_string()),
+            _ => Err(EnclaveError::Unexpected),
         }
     }
+}
 
-    pub(super) fn report_clients(&mut self, config: &Config) -> Vec<report::Client> {
-        let now = self.clock.now();
-        let report = |(name, client): (&Name, &enclave_tls_config::Client)| {
-            let on_disk = self
-                .state
-                .iter()
-                .flat_map(|state| &state.clients)
-                .find(|found| found.client == *name);
-            let credential = on_disk.and_then(|found| found.credential);
-            report::Client {
-                name: name.to_string(),
-                group: client.group.to_string(),
-                credential: credential.map(|id| enclave_tls_admin::hex::encode(&id.0)),
-                since: credential.map(|_| self.memory.credential(name, now)),
-                older: None,
-                problem: self
-                    .problem(&Whose::Credential(name.clone()))
-                    .or_else(|| self.problem(&Whose::Objects(name.clone()))),
-            }
-        };
-        config.clients.iter().map(report).collect()
+impl Pending {
+    /// The credential before the one on disk, while the enclave takes both.
+    pub(super) fn older(&self, name: &Name) -> Option<CredentialId> {
+        self.older.get(name).copied()
+    }
+
+    fn keep(&mut self, config: &Config) {
+        let is_there = |name: &Name| config.clients.contains_key(name);
+        self.drawn.retain(|name, _| is_there(name));
+        self.placed.retain(|name, _| is_there(name));
+        self.wanted.retain(is_there);
+        self.older.retain(|name, _| is_there(name));
     }
 }
 
 /// What the enclave knows a credential by, and what it checks proofs with.
-fn derive(secret: &Secret) -> (CredentialId, Verifier) {
+pub(super) fn derive(secret: &Secret) -> (CredentialId, Verifier) {
     let id: [u8; 32] = Sha256::digest(&*Zeroizing::new(secret.id_input())).into();
     let verifier = Verifier(Sha256::digest(&*Zeroizing::new(secret.verifier_input())).into());
     let mut short = CredentialId(Default::default());
@@ -203,5 +254,7 @@ fn derive(secret: &Secret) -> (CredentialId, Verifier) {
     (short, verifier)
 }
 
-/// Workers that just start read the file some moments before they use it.
-const SETTLE_S: i64 = 60;
+const UNKNOWN: &str = "the root helper does not know the client; the configuration file was changed: `systemctl reload enclave-tls-agent`";
+const NOT_THERE: &str = "its credential was written, and its file does not hold it; who else writes it?";
+/// A minute for workers that were starting when it was placed.
+const SETTLE: std::time::Duration = std::time::Duration::from_secs(60);

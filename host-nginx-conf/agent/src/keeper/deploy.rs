@@ -1,82 +1,144 @@
-//! From the enclave to the web servers: generations, what became of older ones, and the public objects.
+//! From the enclave to the web servers.
+//!
+//! All that is newer than what servers have is made live at once. Where a server refuses that, the parts of it that it does not refuse
+//! are found by halves: of a thousand certificates with a bad one in twenty attempts. Those that are left wait and are tried again
+//! together, with fewer attempts: they may all be refused for a reason that has nothing to do with them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
-use enclave_tls_admin::report;
-use enclave_tls_apply::{Deployed, Deployment, Generation, ObjectsFile, Outcome};
-use enclave_tls_config::{Config, Server};
-use enclave_wire::control::{KeyInfo, Reply, Request};
-use enclave_wire::objects::{Object, Objects};
-use enclave_wire::signing::Entry;
-use enclave_wire::{Chain, KeyId, Name, State};
-use sha2::{Digest, Sha256};
+use enclave_tls_apply::{Deployed, Deployment, MAX_CERTIFICATES, Outcome, Step};
+use enclave_tls_config::Config;
+use enclave_wire::Name;
 
 use super::Keeper;
-use super::whose::Whose;
+use super::keys::Keys;
+use super::troubles::What;
 use super::world::{Enclave, EnclaveError, Helper};
 use crate::log::Event;
 
 impl<E: Enclave, H: Helper> Keeper<E, H> {
-    /// Has the helper make live what is newer than what servers have, all at once; if that is refused, one by one, so that one bad
-    /// certificate holds up no other.
-    pub(super) fn deploy(&mut self, config: &Config, keys: &[KeyInfo]) {
-        if self.state.is_none() {
-            return;
+    /// Has the helper make live what is newer than what servers have.
+    pub(super) fn deploy(&mut self, config: &Config, keys: &Keys) -> Result<(), EnclaveError> {
+        if !self.machine.is_here || self.troubles.is_early(&What::Deployments) {
+            return Ok(());
         }
-        let mut wanted = Vec::new();
-        for certificate in config.certificates.values() {
-            let Some(live) = self.look(config, certificate, keys, false).live else {
-                continue;
-            };
-            match self.deployment(live) {
-                Ok(deployment) if self.is_live(&deployment) => {}
-                Ok(_) if self.is_early(&certificate.name) => {}
-                Ok(deployment) => wanted.push(deployment),
-                Err(why) => self.trouble(&certificate.name, &why),
+        let wanted = self.wanted(config, keys)?;
+        let is_fresh = |one: &Deployment| self.troubles.why(&What::Deploy(one.name().clone())).is_none();
+        let budget = if wanted.iter().any(is_fresh) {
+            ATTEMPTS
+        } else {
+            ATTEMPTS_AGAIN
+        };
+        let names = wanted.iter().map(Deployment::name);
+        let lost = names
+            .filter(|name| self.machine.is_of_none(name, keys.of(name)))
+            .cloned()
+            .collect();
+        let mut round = Round::default();
+        if !wanted.is_empty() {
+            self.isolate(wanted, budget, &mut round);
+        } else if config.servers.keys().any(|server| self.lags_behind(config, server)) {
+            // It was not reloaded when it should have been, or was started meanwhile.
+            match self.try_deploy(&[], &mut round) {
+                Ok(()) => self.troubles.well(&What::Deployments),
+                Err(Refused::All(why) | Refused::These(why)) => self.troubles.failed(What::Deployments, &why),
             }
         }
-        for part in wanted.chunks(enclave_tls_apply::MAX_CERTIFICATES) {
-            if self.try_deploy(part).is_err() && part.len() > 1 {
-                for one in part {
-                    if let Err(why) = self.try_deploy(std::slice::from_ref(one)) {
-                        self.trouble(one.name(), &why);
-                    }
+        self.note_servers(&round);
+        if round.attempts > 0 {
+            self.look_at_helper();
+            self.leave_lost_files(&lost, &round);
+        }
+        if !self.troubles.has_refused() {
+            self.troubles.well(&What::Refused);
+        }
+        Ok(())
+    }
+
+    /// What servers do not have, those of the same servers beside each other.
+    fn wanted(&mut self, config: &Config, keys: &Keys) -> Result<Vec<Deployment>, EnclaveError> {
+        let mut wanted = Vec::new();
+        let refused_wait = self.troubles.is_early(&What::Refused);
+        for certificate in config.certificates.values() {
+            let what = What::Deploy(certificate.name.clone());
+            let Some(live) = self.plan(config, certificate, keys, false).live else {
+                self.troubles.well(&what);
+                continue;
+            };
+            let is_in_trouble = self.troubles.why(&what).is_some();
+            if self.troubles.is_early(&what) {
+                continue;
+            }
+            match self.chains.deployment(&*self.enclave, live)? {
+                Ok(deployment) if self.machine.has(deployment) => self.troubles.well(&what),
+                Ok(_) if is_in_trouble && refused_wait => {}
+                Ok(deployment) => wanted.push((&certificate.servers, deployment.clone())),
+                Err(why) => {
+                    let why = why.to_owned();
+                    self.troubles.failed(what, &why);
                 }
             }
         }
-        // A server that was not reloaded when it should have been, or that was started meanwhile.
-        if wanted.is_empty() && self.lags_behind(config) {
-            drop(self.try_deploy(&[]));
+        wanted.sort_by_key(|(servers, _)| *servers);
+        Ok(wanted.into_iter().map(|(_, deployment)| deployment).collect())
+    }
+
+    fn isolate(&mut self, wanted: Vec<Deployment>, budget: usize, round: &mut Round) {
+        let mut parts: VecDeque<(Vec<Deployment>, Arc<str>)> = VecDeque::new();
+        parts.extend(
+            wanted
+                .chunks(MAX_CERTIFICATES)
+                .map(|part| (part.to_vec(), Arc::from(""))),
+        );
+        let mut are_refused = false;
+        while let Some((mut part, of_whole)) = parts.pop_front() {
+            if round.attempts >= budget {
+                self.troubles.refused(part.iter().map(Deployment::name), &of_whole);
+                are_refused = true;
+                continue;
+            }
+            match self.try_deploy(&part, round) {
+                Ok(()) => self.deployed(&part, round),
+                Err(Refused::All(why)) => return self.troubles.failed(What::Deployments, &why),
+                Err(Refused::These(why)) if part.len() <= 1 => {
+                    self.troubles.refused(part.iter().map(Deployment::name), &why);
+                    are_refused = true;
+                }
+                Err(Refused::These(why)) => {
+                    let rest = part.split_off(part.len().div_euclid(2));
+                    parts.extend([(part, Arc::clone(&why)), (rest, why)]);
+                }
+            }
+        }
+        self.troubles.well(&What::Deployments);
+        if are_refused {
+            self.troubles.wait(What::Refused);
         }
     }
 
-    fn try_deploy(&mut self, part: &[Deployment]) -> Result<(), String> {
-        let outcome = self.helper.deploy(part.to_vec());
-        let deployed = match outcome {
-            Ok(deployed) => deployed,
-            Err(error) => {
-                if !error.is_ours || part.len() == 1 {
-                    self.trouble_all(part, &error.why);
+    fn try_deploy(&self, part: &[Deployment], round: &mut Round) -> Result<(), Refused> {
+        round.attempts = round.attempts.saturating_add(1);
+        match self.helper.deploy(part.to_vec()) {
+            Ok(deployed) => {
+                let is_back = !deployed.put_back.is_empty();
+                let why = refusal(&deployed);
+                for server in deployed.servers {
+                    round.note(server.server, server.outcome, is_back);
                 }
-                return Err(error.why);
+                if is_back { Err(Refused::These(why)) } else { Ok(()) }
             }
-        };
-        self.note_servers(&deployed);
-        let is_back = |deployment: &Deployment| deployed.put_back.iter().any(|back| back.name == *deployment.name());
-        if !deployed.put_back.is_empty() {
-            let why = refusal(&deployed);
-            if part.len() == 1 {
-                self.trouble_all(part, &why);
-            }
-            self.look_at_helper();
-            return Err(why);
+            Err(error) if error.is_of_request => Err(Refused::These(error.why.into())),
+            Err(error) => Err(Refused::All(error.why.into())),
         }
-        for deployment in part.iter().filter(|deployment| !is_back(deployment)) {
-            self.troubles.remove(deployment.name());
-            self.memory.did_deploy(deployment.name(), self.clock.now());
+    }
+
+    fn deployed(&mut self, part: &[Deployment], round: &mut Round) {
+        for deployment in part {
+            self.troubles.well(&What::Deploy(deployment.name().clone()));
             let generation = deployment.generation();
-            let deployed = Event::CertificateDeployed.about().certificate(deployment.name());
-            deployed
+            let event = Event::CertificateDeployed.about().certificate(deployment.name());
+            event
                 .generation(generation.generation)
                 .key(generation.id)
                 .say(format_args!(
@@ -84,223 +146,84 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                     deployment.name(),
                     generation.generation
                 ));
-        }
-        self.look_at_helper();
-        Ok(())
-    }
-
-    fn trouble_all(&mut self, part: &[Deployment], why: &str) {
-        for deployment in part {
-            self.trouble(deployment.name(), why);
+            self.memory.did_deploy(deployment.name());
+            round.deployed.push(deployment.name().clone());
         }
     }
 
-    fn note_servers(&mut self, deployed: &Deployed) {
-        let now = self.clock.now();
-        for server in &deployed.servers {
-            let whose = Whose::Server(server.server.clone());
-            match &server.outcome {
-                Outcome::Reloaded { .. } => {
-                    self.memory.did_reload(&server.server, now);
-                    self.well(&whose);
-                    let reloaded = Event::ServerReloaded.about().server(&server.server);
-                    reloaded.say(format_args!("server {} reloads", server.server));
-                }
-                Outcome::Unchanged {} | Outcome::NotRunning {} | Outcome::Undone {} => self.well(&whose),
-                Outcome::Failed { message, .. } => self.trouble_with(whose, message),
+    /// Files of a generation whose key the enclave no longer holds are of no use once another is live.
+    fn leave_lost_files(&mut self, lost: &BTreeSet<Name>, round: &Round) {
+        for name in round.deployed.iter().filter(|name| lost.contains(name)) {
+            self.memory.leave_files(name, true);
+        }
+    }
+
+    fn note_servers(&mut self, round: &Round) {
+        for (server, outcome) in &round.servers {
+            let what = What::Server(server.clone());
+            if let Outcome::Reloaded { .. } = outcome {
+                self.memory.did_reload(server);
+                let event = Event::ServerReloaded.about().server(server);
+                event.say(format_args!("server {server} reloads"));
+            }
+            match (round.refusing.get(server), outcome) {
+                // The line of the certificates that were put back says it.
+                (Some(why), _) => self.troubles.note(what, why),
+                (None, Outcome::Failed { message, .. }) => self.troubles.failed(what, message),
+                (
+                    None,
+                    Outcome::Reloaded { .. } | Outcome::Unchanged {} | Outcome::NotRunning {} | Outcome::Undone {},
+                ) => self.troubles.well(&what),
             }
         }
     }
 
-    /// Whether a server that runs has not been given what is live.
-    fn lags_behind(&self, config: &Config) -> bool {
-        let Some(state) = &self.state else { return false };
-        let now = self.clock.monotonic();
-        state.servers.iter().any(|server| {
-            let early = self
-                .others
-                .get(&Whose::Server(server.server.clone()))
-                .is_some_and(|t| t.not_before > now);
-            let its: Vec<_> = config
-                .certificates_of(&server.server)
-                .map(|certificate| &certificate.name)
-                .collect();
-            let live = state.live.iter().filter(|live| its.contains(&&live.name));
-            let with = server.reloaded_with.as_deref().unwrap_or_default();
-            !early && server.pid.is_some() && live.clone().any(|live| !with.contains(live))
-        })
-    }
-
-    fn deployment(&mut self, key: &KeyInfo) -> Result<Deployment, String> {
-        let chain = self
-            .chain(key)?
-            .ok_or("its certificate is gone from the enclave; install it again")?;
-        let generation = Generation {
-            generation: key.generation,
-            id: key.id,
-        };
-        Deployment::new(key.name.clone(), generation, key.usage, chain).map_err(|error| error.to_string())
-    }
-
-    fn is_live(&self, deployment: &Deployment) -> bool {
-        let directory = deployment.directory();
-        let mut live = self.state.iter().flat_map(|state| &state.live);
-        live.any(|live| live.name == *deployment.name() && live.directory == directory)
-    }
-
-    /// The generation that servers have, where the enclave holds its key. Numbers begin anew when an enclave forgets a name, so a number
-    /// alone says nothing.
-    pub(super) fn given<'a>(&self, mut its: impl Iterator<Item = &'a KeyInfo>) -> Option<u32> {
-        let live: Vec<_> = self.state.iter().flat_map(|state| &state.live).collect();
-        let is_given = |key: &&KeyInfo| {
-            let generation = Generation {
-                generation: key.generation,
-                id: key.id,
-            };
-            live.iter()
-                .any(|live| live.name == key.name && live.directory.is_of(&generation))
-        };
-        its.find(is_given).map(|key| key.generation)
-    }
-
-    /// A key's chain, asked for once.
-    fn chain(&mut self, key: &KeyInfo) -> Result<Option<Chain>, String> {
-        let validity = key.validity.map(|validity| (validity.not_before, validity.not_after));
-        if let Some((known, chain)) = self.chains.get(&key.id)
-            && *known == validity
-        {
-            return Ok(Some(chain.clone()));
-        }
-        match self.enclave.ask(&Request::Chain(key.id)) {
-            Ok(Reply::Chain(Some(chain))) => {
-                self.chains.insert(key.id, (validity, chain.clone()));
-                Ok(Some(chain))
-            }
-            Ok(Reply::Chain(None)) => Ok(None),
-            Ok(_) => Err(EnclaveError::Unexpected.to_string()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    /// Supersedes what servers no longer get, and retires it after its grace time.
-    pub(super) fn retire(&mut self, config: &Config, keys: &[KeyInfo]) {
-        let ids: BTreeSet<_> = keys.iter().map(|key| key.id).collect();
-        self.chains.retain(|id, _| ids.contains(id));
-        let now = self.clock.now();
-        let grace = i64::try_from(config.agent.grace.as_secs()).unwrap_or(i64::MAX);
-        for key in keys {
-            let its = keys.iter().filter(|other| other.name == key.name);
-            let Some(given) = self.given(its).filter(|_| config.certificates.contains_key(&key.name)) else {
-                continue;
-            };
-            // A key without a certificate may be one that an administrator is about to use.
-            if key.generation >= given || key.validity.is_none() {
-                continue;
-            }
-            let since = self.memory.superseded(key.id, now);
-            let request = match key.state {
-                State::Live => Request::Supersede(key.id),
-                State::Superseded if now.saturating_sub(since) >= grace => Request::Retire(key.id),
-                State::Superseded => continue,
-            };
-            let is_retired = matches!(request, Request::Retire(_));
-            match self.enclave.ask(&request) {
-                Ok(_) if is_retired => {
-                    self.memory.forget(key.id);
-                    let retired = Event::CertificateRetired.about().certificate(&key.name);
-                    let retired = retired.generation(key.generation).key(key.id);
-                    retired.say(format_args!("{} generation {} is retired", key.name, key.generation));
-                    self.prune(&key.name, keys, key.id);
-                }
-                Ok(_) => {}
-                Err(error) => self.trouble(&key.name, &error.to_string()),
-            }
-        }
-    }
-
-    fn prune(&mut self, name: &Name, keys: &[KeyInfo], but: KeyId) {
-        let keep = keys.iter().filter(|key| key.name == *name && key.id != but);
-        let keep = keep.map(|key| Generation {
-            generation: key.generation,
-            id: key.id,
-        });
-        if let Err(error) = self.helper.prune(name.clone(), keep.collect()) {
-            self.trouble(name, &error.why);
-        }
-    }
-
-    /// Has each client's public objects written, where they are others than before. While something stored is still to be opened,
-    /// they stay as they are: servers start with what comes back.
-    pub(super) fn objects(&mut self, config: &Config, keys: &[KeyInfo]) {
-        if self.enclave.is_incomplete() {
-            return;
-        }
-        let Some(state) = self.state.take() else { return };
-        for client in config.clients.keys() {
-            let whose = Whose::Objects(client.clone());
-            let older = state
-                .clients
-                .iter()
-                .find(|found| found.client == *client)
-                .and_then(|found| found.objects);
-            match self.objects_of(client, keys) {
-                Ok(file) if older == Some(Sha256::digest(&file).into()) => self.well(&whose),
-                Ok(file) => {
-                    let written = ObjectsFile::new(file)
-                        .ok_or_else(|| "more keys than fit the file".to_owned())
-                        .and_then(|file| self.helper.objects(client.clone(), file).map_err(|error| error.why));
-                    match written {
-                        Ok(()) => self.well(&whose),
-                        Err(why) => self.trouble_with(whose, &why),
-                    }
-                }
-                Err(why) => self.trouble_with(whose, &why),
-            }
-        }
-        self.state = Some(state);
-    }
-
-    fn objects_of(&mut self, client: &Name, keys: &[KeyInfo]) -> Result<Vec<u8>, String> {
-        let mut objects = Vec::new();
-        for key in keys.iter().filter(|key| key.clients.items().contains(client)) {
-            let chain = match key.validity {
-                None => None,
-                Some(_) => self.chain(key)?,
-            };
-            let Some(chain) = chain else { continue };
-            objects.push(Object {
-                entry: Entry {
-                    id: key.id,
-                    name: key.name.clone(),
-                    generation: key.generation,
-                    key_type: key.key_type,
-                    usage: key.usage,
-                    state: key.state,
-                    spki: key.spki.clone(),
-                },
-                chain,
-            });
-        }
-        Objects::try_from(objects)
-            .map(|objects| objects.to_file())
-            .map_err(|error| error.to_string())
-    }
-
-    pub(super) fn report_servers(&self, config: &Config) -> Vec<report::Server> {
-        let report = |(name, server): (&Name, &Server)| report::Server {
-            name: name.to_string(),
-            kind: server.kind.as_str().to_owned(),
-            reloaded: self.memory.reloaded(name),
-            problem: self
-                .problem(&Whose::Server(name.clone()))
-                .or_else(|| self.problem(&Whose::Helper)),
-        };
-        config.servers.iter().map(report).collect()
+    fn lags_behind(&self, config: &Config, server: &Name) -> bool {
+        let is_early = self.troubles.is_early(&What::Server(server.clone()));
+        !is_early && self.machine.lags_behind(server, config.certificates_of(server))
     }
 }
 
+/// What became of the attempts of one pass.
+#[derive(Default)]
+struct Round {
+    attempts: usize,
+    deployed: Vec<Name>,
+    /// By server: the last outcome, and a reload before any other.
+    servers: BTreeMap<Name, Outcome>,
+    /// Servers that refused what was put back, and their words.
+    refusing: BTreeMap<Name, Arc<str>>,
+}
+
+impl Round {
+    fn note(&mut self, server: Name, outcome: Outcome, is_back: bool) {
+        if let (
+            Outcome::Failed {
+                message,
+                step: Step::Test,
+            },
+            true,
+        ) = (&outcome, is_back)
+        {
+            self.refusing.insert(server.clone(), Arc::from(message.trim()));
+        }
+        let is_reloaded = matches!(self.servers.get(&server), Some(Outcome::Reloaded { .. }));
+        if !is_reloaded || matches!(outcome, Outcome::Reloaded { .. }) {
+            self.servers.insert(server, outcome);
+        }
+    }
+}
+
+/// Why a part was not made live.
+enum Refused {
+    /// It was the helper, or the machine: another part would fare no better.
+    All(Arc<str>),
+    /// A server refuses it, or it is not a request that the helper takes.
+    These(Arc<str>),
+}
+
 /// Why nothing was made live: the words of the servers that refused.
-fn refusal(deployed: &Deployed) -> String {
+fn refusal(deployed: &Deployed) -> Arc<str> {
     let said: BTreeMap<_, _> = deployed
         .servers
         .iter()
@@ -310,8 +233,11 @@ fn refusal(deployed: &Deployed) -> String {
         })
         .collect();
     let said: Vec<_> = said.iter().map(|(server, why)| format!("{server}: {why}")).collect();
-    format!(
-        "its files were taken back, since a server refuses them: {}",
-        said.join("; ")
-    )
+    let said = said.join("; ");
+    format!("its files were taken back, since a server refuses them: {said}").into()
 }
+
+/// For what is new: a bad certificate among a thousand, or a few among fewer. Each is a test of a server's configuration.
+const ATTEMPTS: usize = 48;
+/// For what was refused before, each minute.
+const ATTEMPTS_AGAIN: usize = 8;

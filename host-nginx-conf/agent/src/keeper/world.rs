@@ -1,11 +1,13 @@
 //! Whom the keeper asks: the enclave and the root helper.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use enclave_tls_admin::advice;
 use enclave_tls_admin::protocol::Unable;
 use enclave_tls_apply::{Client, ClientError, Deployed, Deployment, Fault, Generation, ObjectsFile, State};
-use enclave_wire::Name;
 use enclave_wire::control::{ControlError, KeyInfo, Reply, Request};
 use enclave_wire::credential::Secret;
+use enclave_wire::{KeyId, Name};
 
 use crate::requests::Requests;
 
@@ -14,11 +16,14 @@ pub(crate) trait Enclave {
     /// Asks it for something.
     fn ask(&self, request: &Request) -> Result<Reply, EnclaveError>;
 
-    /// Why what is stored under a name is not in the enclave, where something is stored that is not.
-    fn not_open(&self, name: &Name) -> Option<String>;
+    /// The names under which something is stored that is not in the enclave, and why it is not.
+    fn not_open(&self) -> BTreeMap<Name, String>;
 
     /// Whether anything is stored that is not in the enclave and may still come.
     fn is_incomplete(&self) -> bool;
+
+    /// Keys whose chain may be another than before, since this was asked last.
+    fn newer_chains(&self) -> BTreeSet<KeyId>;
 
     /// Every key, page by page.
     fn keys(&self) -> Result<Vec<KeyInfo>, EnclaveError> {
@@ -28,10 +33,20 @@ pub(crate) trait Enclave {
             let Reply::Keys(page) = self.ask(&Request::List(from))? else {
                 return Err(EnclaveError::Unexpected);
             };
-            // A page that leads nowhere would lead there for ever.
-            cursor = page.next.filter(|next| *next > from && !page.keys.items().is_empty());
+            // Half a list would be taken for a loss. A page that leads nowhere would lead there for ever.
+            if page
+                .next
+                .is_some_and(|next| next <= from || page.keys.items().is_empty())
+                || keys.len() > MAX_KEYS
+            {
+                return Err(EnclaveError::Unexpected);
+            }
+            cursor = page.next;
             keys.extend(page.keys.into_items());
         }
+        // One that changed its place meanwhile comes twice.
+        let mut known = BTreeSet::new();
+        keys.retain(|key| known.insert(key.id));
         Ok(keys)
     }
 }
@@ -67,12 +82,41 @@ impl Enclave for Requests {
         }
     }
 
-    fn not_open(&self, name: &Name) -> Option<String> {
-        self.parent().waiting.lock().why(name)
+    fn not_open(&self) -> BTreeMap<Name, String> {
+        self.parent().waiting.lock().reasons()
     }
 
     fn is_incomplete(&self) -> bool {
         self.parent().waiting.lock().is_any_tried_again()
+    }
+
+    fn newer_chains(&self) -> BTreeSet<KeyId> {
+        std::mem::take(&mut *self.newer_chains.lock())
+    }
+}
+
+impl EnclaveError {
+    /// Whether nothing can be asked of it now. What was asked may be done all the same.
+    pub(super) fn is_away(self) -> bool {
+        match self {
+            Self::Away(_) => true,
+            Self::Refused(_) | Self::Unexpected => false,
+        }
+    }
+
+    /// Whether it may have been this very request that it did not answer.
+    pub(super) fn is_by_request(self) -> bool {
+        match self {
+            Self::Away(Unable::Deadline | Unable::Cut) | Self::Refused(_) | Self::Unexpected => true,
+            Self::Away(
+                Unable::Malformed
+                | Unable::Away
+                | Unable::Replaying
+                | Unable::PolicyRefused
+                | Unable::Busy
+                | Unable::NoDirectory,
+            ) => false,
+        }
     }
 }
 
@@ -91,16 +135,16 @@ pub(crate) struct HelperError {
     /// For people.
     pub(super) why: String,
     /// Whether the fault is the request's, so that a part of it might be taken by itself.
-    pub(super) is_ours: bool,
+    pub(super) is_of_request: bool,
 }
 
 impl From<ClientError> for HelperError {
     fn from(error: ClientError) -> Self {
-        let is_ours = match &error {
+        let is_of_request = match &error {
             ClientError::TooLong => true,
             ClientError::Refused(refusal) => match refusal.fault {
-                Fault::Request | Fault::Configuration => true,
-                Fault::Machine | Fault::Stranger => false,
+                Fault::Request => true,
+                Fault::Configuration | Fault::Machine | Fault::Stranger => false,
             },
             ClientError::Connect { .. }
             | ClientError::Stranger { .. }
@@ -109,7 +153,7 @@ impl From<ClientError> for HelperError {
         };
         Self {
             why: error.to_string(),
-            is_ours,
+            is_of_request,
         }
     }
 }
@@ -135,3 +179,6 @@ impl Helper for Client {
         Ok(Self::prune(self, certificate, keep)?)
     }
 }
+
+/// More than an enclave holds.
+const MAX_KEYS: usize = 65_536;

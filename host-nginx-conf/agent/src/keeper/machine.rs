@@ -1,0 +1,96 @@
+//! What the root helper found: what is live, what servers were reloaded with, what clients can read.
+
+use std::collections::BTreeMap;
+
+use enclave_tls_apply::{ClientState, Deployment, Directory, Generation, State};
+use enclave_tls_config::Certificate;
+use enclave_wire::Name;
+use enclave_wire::control::KeyInfo;
+
+/// As the helper said last.
+#[derive(Default)]
+pub(super) struct Machine {
+    live: BTreeMap<Name, Directory>,
+    servers: BTreeMap<Name, Serving>,
+    clients: BTreeMap<Name, ClientState>,
+    /// Whether it said so in this pass. If not, what it said stays true: nobody else changes it.
+    pub(super) is_here: bool,
+}
+
+struct Serving {
+    with: BTreeMap<Name, Directory>,
+    runs: bool,
+}
+
+impl Machine {
+    pub(super) fn found(&mut self, state: State) {
+        let by_name = |all: Vec<enclave_tls_apply::LiveCertificate>| -> BTreeMap<_, _> {
+            all.into_iter().map(|live| (live.name, live.directory)).collect()
+        };
+        let servers = state.servers.into_iter().map(|server| {
+            let serving = Serving {
+                with: by_name(server.reloaded_with.unwrap_or_default()),
+                runs: server.pid.is_some(),
+            };
+            (server.server, serving)
+        });
+        *self = Self {
+            live: by_name(state.live),
+            servers: servers.collect(),
+            clients: state
+                .clients
+                .into_iter()
+                .map(|found| (found.client.clone(), found))
+                .collect(),
+            is_here: true,
+        };
+    }
+
+    pub(super) fn lost(&mut self) {
+        self.is_here = false;
+    }
+
+    pub(super) fn client(&self, name: &Name) -> Option<&ClientState> {
+        self.clients.get(name)
+    }
+
+    /// Whether servers have exactly this: key and chain.
+    pub(super) fn has(&self, deployment: &Deployment) -> bool {
+        self.live.get(deployment.name()) == Some(&deployment.directory())
+    }
+
+    /// Whether servers have this key, with whatever chain. Numbers begin anew when an enclave forgets a name, so a number alone says
+    /// nothing.
+    pub(super) fn gives(&self, key: &KeyInfo) -> bool {
+        let generation = Generation {
+            generation: key.generation,
+            id: key.id,
+        };
+        self.live.get(&key.name).is_some_and(|live| live.is_of(&generation))
+    }
+
+    /// Whether anything is live of a certificate that is of none of these keys.
+    pub(super) fn is_of_none(&self, name: &Name, keys: &[KeyInfo]) -> bool {
+        self.live.contains_key(name) && !keys.iter().any(|key| self.gives(key))
+    }
+
+    /// Whether each of its servers that runs was reloaded with what is live of a certificate.
+    pub(super) fn is_served(&self, certificate: &Certificate) -> bool {
+        let live = self.live.get(&certificate.name);
+        certificate.servers.iter().all(|name| {
+            let server = self.servers.get(name);
+            server.is_some_and(|server| !server.runs || (live.is_some() && server.with.get(&certificate.name) == live))
+        })
+    }
+
+    /// Whether a server that runs has not been given what is live of these.
+    pub(super) fn lags_behind<'a>(&self, server: &Name, mut its: impl Iterator<Item = &'a Certificate>) -> bool {
+        let Some(serving) = self.servers.get(server).filter(|serving| serving.runs) else {
+            return false;
+        };
+        its.any(|certificate| {
+            let live = self.live.get(&certificate.name);
+            live.is_some() && serving.with.get(&certificate.name) != live
+        })
+    }
+}

@@ -1,0 +1,130 @@
+//! Each client's public objects: what its module shows while the enclave is away.
+
+use std::collections::BTreeMap;
+
+use enclave_tls_apply::{Deployment, ObjectsFile};
+use enclave_tls_config::Config;
+use enclave_wire::control::KeyInfo;
+use enclave_wire::objects::{Object, Objects};
+use enclave_wire::signing::Entry;
+use enclave_wire::{Name, State};
+use sha2::{Digest, Sha256};
+
+use super::Keeper;
+use super::keys::Keys;
+use super::troubles::What;
+use super::world::{Enclave, EnclaveError, Helper};
+
+/// By client, what its file was made of and what came out. The file of a thousand keys is some megabytes: it is made when it changes.
+#[derive(Default)]
+pub(super) struct Written {
+    by_client: BTreeMap<Name, (Sum, Sum)>,
+}
+
+type Sum = [u8; 32];
+
+impl<E: Enclave, H: Helper> Keeper<E, H> {
+    /// Has each client's public objects written, where they are others than before. While something stored is still to be opened,
+    /// they stay as they are: servers start with what comes back.
+    pub(super) fn objects(&mut self, config: &Config, keys: &Keys) -> Result<(), EnclaveError> {
+        if !self.machine.is_here || self.enclave.is_incomplete() {
+            return Ok(());
+        }
+        self.objects
+            .by_client
+            .retain(|name, _| config.clients.contains_key(name));
+        for client in config.clients.keys() {
+            let what = What::Objects(client.clone());
+            if self.troubles.is_early(&what) {
+                continue;
+            }
+            match self.objects_of(client, keys)? {
+                Ok(()) => self.troubles.well(&what),
+                Err(why) => self.troubles.failed(what, &why),
+            }
+        }
+        Ok(())
+    }
+
+    fn objects_of(&mut self, client: &Name, keys: &Keys) -> Result<Result<(), String>, EnclaveError> {
+        let Some(on_disk) = self.machine.client(client).map(|found| found.objects) else {
+            return Ok(Err(UNKNOWN.to_owned()));
+        };
+        let mut its = Vec::new();
+        for key in keys.all().filter(|key| key.validity.is_some()) {
+            // One that cannot be shown is in trouble by itself, and the others are shown.
+            if key.clients.items().contains(client)
+                && let Ok(deployment) = self.chains.deployment(&*self.enclave, key)?
+            {
+                its.push((key, deployment.directory()));
+            }
+        }
+        let of = sum(&its);
+        if let Some((known, file)) = self.objects.by_client.get(client)
+            && *known == of
+            && on_disk == Some(*file)
+        {
+            return Ok(Ok(()));
+        }
+        let mut objects = Vec::with_capacity(its.len());
+        for (key, _) in its {
+            if let Ok(deployment) = self.chains.deployment(&*self.enclave, key)? {
+                objects.push(object(key, deployment));
+            }
+        }
+        Ok(self.write(client, of, on_disk, objects))
+    }
+
+    fn write(&mut self, client: &Name, of: Sum, on_disk: Option<Sum>, objects: Vec<Object>) -> Result<(), String> {
+        let file = file(objects.clone()).or_else(|why| {
+            // Those that servers use go first.
+            let live = objects.into_iter().filter(|object| object.entry.state == State::Live);
+            file(live.collect()).map_err(|_| why)
+        })?;
+        let sum: Sum = Sha256::digest(file.as_bytes()).into();
+        if on_disk != Some(sum) {
+            let written = self.helper.objects(client.clone(), file);
+            written.map_err(|error| error.why)?;
+        }
+        self.objects.by_client.insert(client.clone(), (of, sum));
+        Ok(())
+    }
+}
+
+fn file(objects: Vec<Object>) -> Result<ObjectsFile, String> {
+    let objects = Objects::try_from(objects).map_err(|error| error.to_string())?;
+    ObjectsFile::new(objects.to_file()).ok_or_else(|| TOO_LONG.to_owned())
+}
+
+fn object(key: &KeyInfo, deployment: &Deployment) -> Object {
+    Object {
+        entry: Entry {
+            id: key.id,
+            name: key.name.clone(),
+            generation: key.generation,
+            key_type: key.key_type,
+            usage: key.usage,
+            state: key.state,
+            spki: key.spki.clone(),
+        },
+        chain: deployment.chain().clone(),
+    }
+}
+
+/// Changes whenever an object does: a directory's name is that of its key and chain.
+fn sum(keys: &[(&KeyInfo, enclave_tls_apply::Directory)]) -> Sum {
+    let mut sorted: Vec<_> = keys.iter().collect();
+    sorted.sort_by_key(|(key, _)| key.id);
+    let mut sum = Sha256::new();
+    for (key, directory) in sorted {
+        sum.update(key.id.0);
+        sum.update([key.usage.byte(), key.state.byte()]);
+        sum.update(directory.to_string());
+        sum.update([0]);
+    }
+    sum.finalize().into()
+}
+
+const UNKNOWN: &str = "the root helper does not know the client; the configuration file was changed: `systemctl reload enclave-tls-agent`";
+const TOO_LONG: &str = "the client has more keys than fit its file of public objects (16 MiB); make it two clients. Without the file its servers do \
+     not start while the enclave is away";
