@@ -9,6 +9,7 @@ use enclave_wire::control::{AgentReply, ControlError, EnclaveRequest, StoreState
 
 use crate::Shared;
 use crate::aws::Aws;
+use crate::clock::{Clock, System};
 use crate::egress::Egress;
 use crate::log::Event;
 use crate::logs::Logs;
@@ -31,6 +32,8 @@ pub(crate) struct Parent {
     pub(crate) waiting: Shared<Waiting>,
     /// Which of the directory's sealed states are the service's own.
     pub(crate) settled: Shared<Settled>,
+    /// What waiting is done by.
+    pub(crate) clock: Arc<dyn Clock>,
     /// So that what is missing is said once.
     said_no_credentials: AtomicBool,
 }
@@ -51,8 +54,14 @@ impl Parent {
             policy,
             waiting: Shared::default(),
             settled: Shared::default(),
+            clock: Arc::new(System::default()),
             said_no_credentials: AtomicBool::new(false),
         }
+    }
+
+    /// The same, by another clock than the machine's.
+    pub(crate) fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
     }
 
     /// Answers the enclave. `in_force` says whether who asks still is the service that this directory is for.

@@ -59,13 +59,14 @@ impl Tasks {
         let egress = Arc::new(Egress::new(&config.egress));
         let logs = Arc::new(Logs::new());
         let aws = config.aws.as_ref().map(|aws| Aws::new(aws, Arc::clone(&clock)));
-        let parent = Arc::new(Parent::new(
+        let parent = Parent::new(
             store,
             aws,
             Arc::clone(&egress),
             Arc::clone(&logs),
             config.enclave.policy.clone(),
-        ));
+        );
+        let parent = Arc::new(parent.with_clock(Arc::clone(&clock)));
         let changed = Arc::new(Bell::default());
         let control = Arc::new(Control::new(Arc::clone(&changed)));
         let requests = Arc::new(Requests::new(

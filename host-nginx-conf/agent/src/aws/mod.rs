@@ -19,6 +19,7 @@ use crate::Shared;
 use crate::backoff::Backoff;
 use crate::clock::{Bell, Clock};
 use crate::control::Control;
+use crate::keeper::troubles;
 use crate::link::{CallError, Link};
 use crate::log::Event;
 use enclave_tls_admin::deadline::Deadline;
@@ -68,23 +69,40 @@ impl Aws {
     /// Finds credentials again and again, for ever, and gives each to the service. A failure is said and tried again.
     pub(crate) fn run(&self, control: &Control) {
         let mut backoff = Backoff::default();
+        let find = || source::load(self.profile.as_deref()).map_err(|error| error.to_string());
         loop {
-            let wait = match source::load(self.profile.as_deref()) {
-                Ok(found) => {
+            self.attempt(&mut backoff, find, || control.open());
+        }
+    }
+
+    /// Finds credentials once, gives them to the service, and waits until it is time for others.
+    fn attempt(
+        &self,
+        backoff: &mut Backoff,
+        find: impl FnOnce() -> Result<AwsCredentials, String>,
+        service: impl FnOnce() -> Option<Arc<Link>>,
+    ) {
+        match find() {
+            Ok(found) => {
+                let left = found.expires_unix.map(|end| end.saturating_sub(self.clock.now()));
+                let is_newer = self.found(found);
+                if let Some(link) = service().filter(|_| is_newer) {
+                    let _ended = self.install(&link).is_err(); // Then the next connection's greeting gives them.
+                }
+                if is_newer && left.is_none_or(|left| left > 0) {
                     backoff.reset();
-                    let wait = renew_in(found.expires_unix.map(|end| end.saturating_sub(self.clock.now())));
-                    self.found(found);
-                    if let Some(link) = control.open() {
-                        let _ended = self.install(&link).is_err(); // Then the next connection's greeting gives them.
-                    }
-                    wait
+                    self.pause(ONCE_NEWER, renew_in(left));
+                } else {
+                    // IMDS gives what it has, though it be at its end: asking again at once gives the same.
+                    let wait = backoff.after_failure();
+                    self.pause(wait, renew_in(left));
                 }
-                Err(error) => {
-                    self.failed(error.to_string());
-                    backoff.after_failure()
-                }
-            };
-            self.pause(wait);
+            }
+            Err(why) => {
+                self.failed(why);
+                let wait = backoff.after_failure();
+                self.pause(wait, wait);
+            }
         }
     }
 
@@ -170,21 +188,26 @@ impl Aws {
         }))
     }
 
-    fn found(&self, found: AwsCredentials) {
+    /// Whether they are others than before.
+    fn found(&self, found: AwsCredentials) -> bool {
         let mut state = self.state.lock();
         if state.failure.take().is_some() {
             Event::AwsFound.say("AWS credentials are found again");
         }
-        state.newest = Some(found);
-        state.version = state.version.saturating_add(1);
+        let is_newer = state.newest.as_ref() != Some(&found);
+        if is_newer {
+            state.newest = Some(found);
+            state.version = state.version.saturating_add(1);
+        }
         state.attempts = state.attempts.saturating_add(1);
         self.changed.notify_all();
+        is_newer
     }
 
     /// Says a failure when it begins, and when it becomes another.
     fn failed(&self, why: String) {
         let mut state = self.state.lock();
-        if state.failure.as_ref() != Some(&why) {
+        if state.failure.as_ref().is_none_or(|known| troubles::differ(known, &why)) {
             Event::AwsFailed.say(format_args!("{why}; tried again until there are some"));
         }
         state.failure = Some(why);
@@ -192,10 +215,10 @@ impl Aws {
         self.changed.notify_all();
     }
 
-    /// Waits, or until the service wants newer ones; but never so briefly that a service that always does keeps us busy.
-    fn pause(&self, time: Duration) {
-        self.clock.wait(&Bell::default(), AT_LEAST.min(time));
-        self.clock.wait(&self.wanted, time.saturating_sub(AT_LEAST));
+    /// Waits, after `least` only until the service wants newer ones: one that always does keeps nobody busy.
+    fn pause(&self, least: Duration, time: Duration) {
+        self.clock.wait(&Bell::default(), least);
+        self.clock.wait(&self.wanted, time.saturating_sub(least));
     }
 }
 
@@ -216,6 +239,8 @@ fn renew_in(left: Option<i64>) -> Duration {
 const UNKNOWN: Duration = Duration::from_secs(300);
 const AHEAD: Duration = Duration::from_secs(600);
 const AT_LEAST: Duration = Duration::from_secs(1);
+/// A service that asks for newer ones at once has not tried these.
+const ONCE_NEWER: Duration = Duration::from_secs(10);
 /// A clock that was set meanwhile makes the plan wrong.
 const AT_MOST: Duration = Duration::from_secs(3_600);
 /// IMDS answers in milliseconds. Without it the service is greeted all the same.
@@ -224,6 +249,90 @@ const FIRST_WITHIN: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::clock::tests::Simulated;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn aws(clock: Arc<Simulated>) -> Aws {
+        Aws::new(&crate::keeper::tests::config("").aws.unwrap(), clock)
+    }
+
+    fn credentials(number: u32, expires_unix: Option<i64>) -> AwsCredentials {
+        AwsCredentials {
+            access_key_id: format!("AKIA{number}"),
+            secret: "secret".to_owned().into(),
+            session_token: None,
+            expires_unix,
+        }
+    }
+
+    /// Attempts for so long, with a service that wants newer ones when an attempt begins. How many these were, and the longest wait between two.
+    fn run(
+        aws: &Aws,
+        clock: &Simulated,
+        time: Duration,
+        mut find: impl FnMut() -> Result<AwsCredentials, String>,
+    ) -> (u32, Duration) {
+        let (mut backoff, mut attempts, mut longest) = (Backoff::default(), 0, Duration::ZERO);
+        let until = clock.monotonic() + time;
+        while clock.monotonic() < until {
+            aws.need();
+            let began = clock.monotonic();
+            aws.attempt(&mut backoff, &mut find, || None);
+            attempts += 1;
+            longest = longest.max(clock.monotonic() - began);
+        }
+        (attempts, longest)
+    }
+
+    #[test]
+    fn threat_37_a_source_that_is_away_for_days_is_asked_each_minute_and_what_was_found_stays() {
+        let clock = Simulated::new();
+        let aws = aws(clock.clone());
+        let expires = Some(clock.now() + 3_600);
+        run(&aws, &clock, Duration::from_secs(1), || Ok(credentials(1, expires)));
+        let mut count = 0;
+        let (attempts, longest) = run(&aws, &clock, DAY * 3, || {
+            count += 1;
+            Err(format!("IMDS did not answer within {count} ms"))
+        });
+        assert!((72..=3 * 2_880 + 10).contains(&attempts), "{attempts}");
+        assert!(longest <= Duration::from_secs(60), "{longest:?}");
+        let report = aws.report();
+        assert!(report.loaded && report.expires == expires && report.failure.is_some());
+        assert_eq!(aws.version(), 1);
+        let expires = Some(clock.now() + 21_600);
+        run(&aws, &clock, Duration::from_secs(1), || Ok(credentials(2, expires)));
+        assert_eq!(
+            (aws.version(), aws.report().expires, aws.report().failure),
+            (2, expires, None)
+        );
+    }
+
+    #[test]
+    fn threat_37_credentials_at_their_end_that_come_again_and_again_are_no_storm_and_no_news() {
+        let clock = Simulated::new();
+        let aws = aws(clock.clone());
+        let ended = Some(clock.now() - 5);
+        let (attempts, longest) = run(&aws, &clock, DAY, || Ok(credentials(1, ended)));
+        assert!((24..=2_900).contains(&attempts), "{attempts}");
+        assert!(longest <= Duration::from_secs(60), "{longest:?}");
+        assert_eq!(aws.version(), 1, "given once");
+    }
+
+    #[test]
+    fn threat_18_a_clock_that_jumps_ten_years_neither_stops_nor_hurries_the_search() {
+        let clock = Simulated::new();
+        let aws = aws(clock.clone());
+        for (number, step) in [(1, 10), (2, -20), (3, 20), (4, -10)] {
+            clock.set(step * 365 * 86_400);
+            let expires = Some(clock.now() + 21_600);
+            let (attempts, longest) = run(&aws, &clock, DAY, || Ok(credentials(number, expires)));
+            assert!((23..=3_000).contains(&attempts), "{attempts}");
+            assert!(longest <= Duration::from_secs(3_600), "{longest:?}");
+        }
+    }
 
     #[test]
     fn credentials_are_renewed_at_half_of_their_time_or_ten_minutes_ahead() {

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 /// Credentials as the default chain finds them: environment, profile, web identity, container, instance (IMDSv2).
 ///
 /// These copies are wiped. Those that the SDK makes on the way are not, and neither are the file or service they come from.
+#[derive(PartialEq, Eq)]
 pub(crate) struct AwsCredentials {
     pub(crate) access_key_id: String,
     pub(crate) secret: Zeroizing<String>,
