@@ -1,5 +1,6 @@
 //! What web servers and PKCS#11 programs get, each asked through the real program.
 
+mod agent;
 mod calls;
 mod handshakes;
 mod lifecycle;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
             rsa_key_exchange::TESTS,
             round_trips::TESTS,
             workers::TESTS,
+            agent::TESTS,
             outage::TESTS,
         ],
     )

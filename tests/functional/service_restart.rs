@@ -2,16 +2,20 @@
 //! has cargo run it after the programs that need them.
 
 use std::collections::BTreeSet;
-use std::process::ExitCode;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use e2e::lab::agent;
 use e2e::lab::kms::KeyPolicy;
 use e2e::lab::load::{Load, RECOVERY};
 use e2e::lab::process;
-use e2e::lab::program::succeed;
-use e2e::lab::server::Server;
+use e2e::lab::program::{openssl, succeed};
+use e2e::lab::scratch::Scratch;
+use e2e::lab::server::{self, Server, Tls};
 use e2e::lab::service::{self, Stalled};
 use e2e::lab::suite::{self, Needs, Test};
 use e2e::lab::{Enclave, Lab};
@@ -23,8 +27,12 @@ fn main() -> ExitCode {
 const TESTS: &[Test] = e2e::tests![
     threat_11_killed_and_restarted_under_load,
     threat_11_killed_and_paused_again_and_again_under_load,
+    servers_start_and_reload_while_the_enclave_is_away,
+    a_killed_enclave_comes_back_without_anybody,
+    everything_starts_in_another_order,
     born_keys_are_gone_after_a_restart_and_list_says_so,
     threat_26_kms_releases_to_the_registers_of_this_image_alone,
+    a_new_generation_is_switched_to_under_load,
 ];
 
 fn threat_11_killed_and_restarted_under_load(lab: &Lab) -> Result<()> {
@@ -90,6 +98,94 @@ fn threat_11_killed_and_paused_again_and_again_under_load(lab: &Lab) -> Result<(
             sleep(PAUSE);
             Ok((since, stalled.resume()))
         })?;
+    }
+    ensure!(
+        (server.master()?, server.workers()?) == before,
+        "NGINX's processes changed"
+    );
+    Ok(())
+}
+
+/// The module answers from the public objects file: only signatures fail, at once, and they go well again without a reload.
+fn servers_start_and_reload_while_the_enclave_is_away(lab: &Lab) -> Result<()> {
+    let server = Server::of(lab, "provider");
+    let endpoint = lab.lasting_endpoint("provider", "P-256")?;
+    service::kill(lab)?;
+    let away = (|| {
+        let before = server.workers()?;
+        server.reload()?;
+        ensure!(
+            server.workers()?.iter().all(|worker| !before.contains(worker)),
+            "NGINX did not take the configuration"
+        );
+        let begun = Instant::now();
+        ensure!(server::get(lab, endpoint, Tls::V13, &[]).is_err(), "somebody signs");
+        ensure!(
+            begun.elapsed() < Duration::from_secs(2),
+            "a handshake waited {:?}",
+            begun.elapsed()
+        );
+        // A server that starts anew.
+        let mut test = lab.command(lab.program("nginx-provider")?);
+        test.env("OPENSSL_CONF", &lab.openssl_conf["provider"]);
+        succeed(test.args(["-t", "-c"]).arg(&lab.nginx["provider"].conf)).map(drop)
+    })();
+    service::start(lab)?;
+    away?;
+    process::wait_until(
+        Duration::from_secs(10),
+        "a handshake after the service's return",
+        || server::get(lab, endpoint, Tls::V13, &[]).is_ok(),
+    )
+}
+
+/// The supervisor starts it again, and the agent gives it what it had: the time that takes is printed.
+fn a_killed_enclave_comes_back_without_anybody(lab: &Lab) -> Result<()> {
+    let server = Server::of(lab, "provider");
+    let before = (server.master()?, server.workers()?);
+    let sealed = lab
+        .endpoints
+        .iter()
+        .find(|endpoint| endpoint.via == "provider" && endpoint.key == "lab-sealed-rsa")
+        .context("no sealed key is served")?;
+    server::get(lab, sealed, Tls::V13, &[]).context("before")?;
+    let pid = lab.service()?;
+    let killed = Instant::now();
+    process::signal(pid, process::Signal::KILL)?;
+    process::wait_until(Duration::from_secs(60), "the sealed key to be served again", || {
+        lab.service().is_ok_and(|now| now != pid) && server::get(lab, sealed, Tls::V13, &[]).is_ok()
+    })?;
+    println!("  served again after {:.1} s", killed.elapsed().as_secs_f64());
+    agent::wait_for(lab, "the agent to say so", |report| {
+        agent::is_served(report, "lab-sealed-rsa")
+    })?;
+    ensure!(
+        (server.master()?, server.workers()?) == before,
+        "NGINX's processes changed"
+    );
+    Ok(())
+}
+
+/// Helper, agent, supervisor and enclave all end and come back in an order that nobody planned.
+fn everything_starts_in_another_order(lab: &Lab) -> Result<()> {
+    let server = Server::of(lab, "engine");
+    let before = (server.master()?, server.workers()?);
+    let sealed = |report: &_| agent::is_served(report, "lab-sealed-p256");
+    for order in [
+        ["supervisor", "agent", "apply"],
+        ["agent", "apply", "supervisor"],
+        ["apply", "supervisor", "agent"],
+    ] {
+        // The supervisor first, so that the enclave stays away.
+        agent::kill(lab, "supervisor")?;
+        process::signal(lab.service()?, process::Signal::KILL)?;
+        agent::kill(lab, "agent")?;
+        agent::kill(lab, "apply")?;
+        for name in order {
+            agent::start(lab, name)?;
+            sleep(Duration::from_millis(700));
+        }
+        agent::wait_for(lab, &format!("a sealed key to be served ({order:?})"), sealed)?;
     }
     ensure!(
         (server.master()?, server.workers()?) == before,
@@ -169,7 +265,7 @@ fn threat_26_kms_releases_to_the_registers_of_this_image_alone(lab: &Lab) -> Res
     service::kill(lab)?;
     service::start(lab)?;
     ensure!(sealed(lab)? == 0, "another image's key policy released them");
-    let waiting = lab.ctl(&["status"])?["waiting"].to_string();
+    let waiting = lab.status()?["waiting"].to_string();
     ensure!(waiting.contains("policy lint"), "why is not said: {waiting}");
     policy.put(lab, &[&format!("{pcr0}:{}", lab.attestation.pcr16)])?;
     service::kill(lab)?;
@@ -180,6 +276,99 @@ fn threat_26_kms_releases_to_the_registers_of_this_image_alone(lab: &Lab) -> Res
         sealed(lab)?
     );
     Ok(())
+}
+
+/// A key is born beside the one in use, gets its certificate, and takes its place; the older one goes on signing. The last of all tests:
+/// the lab's description still has the older.
+fn a_new_generation_is_switched_to_under_load(lab: &Lab) -> Result<()> {
+    let scratch = Scratch::new()?;
+    let older = lab.key("lab-sealed-p256")?;
+    let endpoint = lab
+        .endpoints
+        .iter()
+        .find(|endpoint| endpoint.key == older.label && endpoint.via == "provider")
+        .context("it is not served")?;
+    let server = Server::of(lab, "provider");
+    let master = server.master()?;
+    let host = endpoint.name.clone();
+    let born = lab.ctl(&[
+        "create",
+        &older.label,
+        "--type",
+        "p-256",
+        "--usage",
+        "tls",
+        "--dns-name",
+        &host,
+        "--client",
+        "www-data",
+        "--sealed=lab",
+    ])?;
+    let newer = born["id"].as_str().context("no id")?.to_owned();
+    let load = Load::start_with(lab, endpoint, LOAD, &[&older.id, &newer])?;
+    let (request, chain) = (scratch.file("csr.pem"), scratch.file("chain.pem"));
+    lab.ctl(&["csr", &newer, "--out", &request.display().to_string()])?;
+    issue(lab, &request, &host, &chain)?;
+    let spki = succeed(openssl().args(["x509", "-noout", "-pubkey", "-in"]).arg(&chain))?;
+    lab.ctl(&["install", &newer, &chain.display().to_string()])?;
+    agent::wait_for(lab, "the newer generation to be live", |report| {
+        let its = report.certificates.iter().find(|one| one.name == older.label);
+        let live = its.and_then(|one| one.generations.iter().find(|generation| generation.is_live));
+        live.is_some_and(|live| live.id == newer) && agent::is_served(report, &older.label)
+    })?;
+    process::wait_until(Duration::from_secs(10), "the newer leaf to be served", || {
+        server::get(lab, endpoint, Tls::V13, &[]).is_ok_and(|session| session.spki == spki)
+    })?;
+    sleep(Duration::from_secs(1));
+    load.finish()?.expect_none_failed()?;
+    ensure!(server.master()? == master, "the server was restarted");
+    let state = |id: &str| -> Result<String> {
+        let listed = lab.ctl(&["list"])?;
+        let keys = listed["keys"].as_array().context("no list")?.clone();
+        let its = keys.iter().find(|key| key["id"] == id).context("it is gone")?;
+        Ok(its["state"].as_str().unwrap_or_default().to_owned())
+    };
+    ensure!(state(&older.id)? == "superseded" && state(&newer)? == "live");
+    Ok(())
+}
+
+/// The lab's CA signs a request.
+fn issue(lab: &Lab, request: &Path, host: &str, chain: &Path) -> Result<()> {
+    let ca = lab.dir()?.join("ca");
+    let extensions = chain.with_extension("ext");
+    fs::write(
+        &extensions,
+        format!(
+            "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\n\
+             subjectAltName=DNS:{host}\n"
+        ),
+    )?;
+    let since = succeed(Command::new("date").args(["-u", "-d", "1 hour ago", "+%Y%m%d%H%M%SZ"]))?;
+    let mut sign = openssl();
+    sign.args([
+        "ca",
+        "-batch",
+        "-notext",
+        "-md",
+        "sha256",
+        "-days",
+        "10",
+        "-startdate",
+        since.trim(),
+    ]);
+    for (option, file) in [
+        ("-config", ca.join("ca.cnf")),
+        ("-in", request.to_owned()),
+        ("-cert", ca.join("issuer.pem")),
+        ("-keyfile", ca.join("issuer.key")),
+        ("-extfile", extensions),
+        ("-out", chain.to_owned()),
+    ] {
+        sign.arg(option).arg(file);
+    }
+    succeed(&mut sign)?;
+    let issuer = fs::read_to_string(ca.join("issuer.pem"))?;
+    Ok(fs::write(chain, fs::read_to_string(chain)? + &issuer)?)
 }
 
 /// Handshakes a second at each endpoint.

@@ -23,11 +23,7 @@ fn threat_12_a_storm_of_records_is_metered_and_disturbs_no_handshake(lab: &Lab) 
     let end = Instant::now() + PATIENCE;
     let mut storm: Vec<Child> = Vec::new();
     while count(lab, "dropped")? == before {
-        ensure!(
-            Instant::now() < end,
-            "nothing was dropped: {}",
-            lab.ctl(&["status"])?["logs"]
-        );
+        ensure!(Instant::now() < end, "nothing was dropped: {}", lab.status()?["logs"]);
         for _ in 0..ROUND {
             storm.push(refused(lab)?);
         }
@@ -54,7 +50,7 @@ fn refused(lab: &Lab) -> Result<Child> {
 }
 
 fn count(lab: &Lab, what: &str) -> Result<u64> {
-    let count = lab.ctl(&["status"])?["logs"][what].as_u64();
+    let count = lab.status()?["logs"][what].as_u64();
     count.with_context(|| format!("status does not count what was {what}"))
 }
 

@@ -1,6 +1,7 @@
 //! What an end-to-end test needs: the lab that `cargo xtask lab up` started, the programs that speak to it, and a runner
 //! that shows what was skipped.
 
+pub mod agent;
 pub mod client;
 pub mod keys;
 pub mod kms;

@@ -2,10 +2,13 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, ensure};
+use enclave_tls_admin::client::Client;
+use enclave_wire::control::{Request, RevokeCredential};
+use enclave_wire::credential::CredentialId;
 use serde_json::Value;
 
-use super::program::{openssl, succeed};
+use super::program::{openssl, run, succeed};
 use super::scratch::Scratch;
 use super::{Key, Lab};
 
@@ -78,6 +81,28 @@ impl Lab {
         let printed = succeed(self.ctl_command()?.arg("--json").args(arguments))?;
         serde_json::from_str(&printed)
             .with_context(|| format!("enclave-tlsctl {arguments:?} printed no JSON: {printed}"))
+    }
+
+    /// `enclave-tlsctl status`, which says by its exit status whether something needs attention.
+    pub fn status(&self) -> Result<Value> {
+        let ran = run(self.ctl_command()?.args(["--json", "status"]))?;
+        ensure!(
+            [Some(0), Some(3)].contains(&ran.status.code()),
+            "no status: {}",
+            ran.printed()
+        );
+        serde_json::from_str(&ran.stdout).with_context(|| format!("no JSON: {}", ran.stdout))
+    }
+
+    /// Takes a credential away from a client, as the agent does at the end of its grace time.
+    pub fn revoke(&self, client: &str, credential: &str) -> Result<()> {
+        let id = hex::decode(credential)?.try_into().map(CredentialId);
+        let request = Request::RevokeCredential(RevokeCredential {
+            client: client.parse().map_err(|_| anyhow!("no name"))?,
+            id: id.map_err(|_| anyhow!("no credential's id"))?,
+        });
+        let asked = Client::new(&self.ctl_socket).ask(request);
+        asked.map(drop).map_err(|error| anyhow!("{error}"))
     }
 
     /// `enclave-tlsctl`, speaking to this lab's service.

@@ -28,15 +28,17 @@ pub struct Outcome {
 impl Load {
     /// Begins, and waits until the first handshakes are made.
     pub fn start(lab: &Lab, endpoint: &Endpoint, rate: f64) -> Result<Self> {
+        Self::start_with(lab, endpoint, rate, &[&lab.key(&endpoint.key)?.id])
+    }
+
+    /// The same, where the key may be any of these, by their ids.
+    pub fn start_with(lab: &Lab, endpoint: &Endpoint, rate: f64, keys: &[&str]) -> Result<Self> {
+        let spki = |id: &&str| hex::decode(id)?.try_into().map_err(|_| anyhow!("not a key's id"));
         let options = Options {
             connect: vec![endpoint.address()],
             name: endpoint.name.clone(),
             ca: lab.ca.clone(),
-            spki: vec![
-                hex::decode(&lab.key(&endpoint.key)?.id)?
-                    .try_into()
-                    .map_err(|_| anyhow!("not a key's id"))?,
-            ],
+            spki: keys.iter().map(spki).collect::<Result<_>>()?,
             tls: None,
             sig: Signature::Any,
             rate: Some(rate),

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::Lab;
 use super::process::{self, Signal};
 use super::program::run;
 use super::signing::Connection;
+use super::{Lab, agent};
 
 /// Kills the service and waits until it is gone; its supervisor does nothing until [`start`]. Returns when the signal was sent.
 pub fn kill(lab: &Lab) -> Result<Instant> {
     let pid = lab.service()?;
-    process::signal(lab.pid("supervisor")?, Signal::STOP)?;
+    process::signal(agent::pid(lab, "supervisor")?, Signal::STOP)?;
     let at = Instant::now();
     process::signal(pid, Signal::KILL)?;
     process::wait_until(LIMIT, "the end of the service", || !process::is_alive(pid))?;
@@ -32,7 +32,7 @@ pub fn start(lab: &Lab) -> Result<Instant> {
         .context("the lab does not say how its enclave is started")?;
     let (program, arguments) = words.split_first().context("no words")?;
     let started = run(Command::new(program).args(arguments))?;
-    process::signal(lab.pid("supervisor")?, Signal::CONT)?;
+    process::signal(agent::pid(lab, "supervisor")?, Signal::CONT)?;
     ensure!(started.status.success(), "no enclave: {}", started.printed());
     process::wait_until(LIMIT, "its signing listener", || Connection::open(&lab.signing).is_ok())?;
     Ok(Instant::now())

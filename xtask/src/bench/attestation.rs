@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -105,26 +104,23 @@ fn document(paths: &Paths) -> Result<Value> {
     Ok(serde_json::from_str(&process::capture(&mut example)?)?)
 }
 
-/// Ends the service and starts it again, as it was started before.
+/// Ends the service, which its supervisor starts again.
 fn restart(lab: &Lab, ctl: &Ctl) -> Result<(Identity, Sealed)> {
     let description = lab.description();
     let words = description.commands.get("service").context("the lab has no service")?;
+    let names = fs::read_dir(lab.place().replay().join("sealed"))?.count();
+    counters(&description.kms_admin, "DELETE")?;
     for identity in process::with_command_line(words) {
         identity.end(Duration::from_secs(5))?;
     }
-    let names = fs::read_dir(lab.place().replay().join("sealed"))?.count();
-    counters(&description.kms_admin, "DELETE")?;
-    let log = fs::OpenOptions::new().append(true).open(lab.place().log("service"))?;
-    let (program, arguments) = words.split_first().context("no words")?;
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log);
-    let child = command.spawn()?;
-    let service = Identity::of(child.id()).context("the service ended at once")?;
-    let serves = || ctl.run(&["status"]).is_ok_and(|status| status["phase"] == "serving");
+    let mut service = None;
+    let begun = process::wait_until(Duration::from_secs(30), || {
+        service = process::with_command_line(words).pop();
+        service.is_some()
+    });
+    ensure!(begun, "the supervisor does not start the service again");
+    let service = service.context("no service")?;
+    let serves = || ctl.run(&["stats"]).is_ok_and(|stats| stats["phase"] == "serving");
     ensure!(
         process::wait_until(Duration::from_secs(120), serves),
         "the service does not serve"

@@ -11,8 +11,10 @@ use super::once::once;
 use crate::paths::Paths;
 use crate::process;
 
+/// By which tests find it.
+pub(crate) const VARIABLE: &str = "ENCLAVE_TLS_PROMTOOL";
+
 /// `promtool`, from Debian's package, which is unpacked and not installed: its server would be started.
-#[expect(dead_code, reason = "the stage that checks the rules takes it from here")]
 pub(crate) fn promtool(paths: &Paths) -> Result<PathBuf> {
     let root = paths.cache(&format!("promtool {PROMETHEUS:?}"));
     let program = root.join("promtool");

@@ -22,7 +22,7 @@ use crate::lab::Enclave;
 use crate::paths::Paths;
 use crate::process;
 use crate::progress::title;
-use crate::setup::python;
+use crate::setup::{promtool, python};
 use crate::table::{Table, Verdict};
 
 /// Which tests to run; by default the quick ones.
@@ -126,7 +126,9 @@ fn clippy(paths: &Paths) -> Result<Counts> {
 fn unit(paths: &Paths) -> Result<Counts> {
     let mut command = cargo(paths);
     command.args(["test", "--quiet", "--workspace", "--exclude", "e2e", "--no-fail-fast"]);
-    Counts::of_tests(command.env(python::VARIABLE, python::interpreter(paths)?))
+    command.env(python::VARIABLE, python::interpreter(paths)?);
+    command.env(promtool::VARIABLE, promtool::promtool(paths)?);
+    Counts::of_tests(&mut command)
 }
 
 fn build(paths: &Paths) -> Result<Counts> {
