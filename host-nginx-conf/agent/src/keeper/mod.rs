@@ -85,11 +85,12 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     /// Looks at everything once, and does what is missing. How long until the next look, unless something changes before.
     pub(crate) fn pass(&mut self, config: &Config) -> Duration {
         self.troubles.keep(config);
-        self.look_at_helper();
         // Before the keys and after them: what is opened meanwhile was not open when they were listed, and what a restart has just closed
         // is in neither.
         let before = self.enclave.not_open();
-        let (keys, did_all) = match self.enclave.keys() {
+        let keys = self.enclave.keys();
+        self.look_at_helper();
+        let (keys, did_all) = match keys {
             Ok(keys) => {
                 self.not_open = self.enclave.not_open();
                 self.not_open.extend(before);

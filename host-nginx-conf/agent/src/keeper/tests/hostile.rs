@@ -81,7 +81,7 @@ fn any_key() -> impl Strategy<Value = KeyInfo> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn threat_39_no_list_of_keys_makes_the_keeper_give_up_a_key_that_servers_may_need(
