@@ -32,8 +32,8 @@ pub(super) fn serves(machine: &Machine) -> Result<()> {
 /// Has the request certified, with this serial number.
 fn certify(serial: u32) -> String {
     format!(
-        "openssl x509 -req -in /tmp/request.pem -CA /tmp/ca.pem -CAkey /tmp/ca.key -set_serial {serial} -days 9 \
-           -copy_extensions copy -out /tmp/chain.pem 2>/dev/null; \
+        "echo extendedKeyUsage=serverAuth > /tmp/extensions; openssl x509 -req -in /tmp/request.pem -CA /tmp/ca.pem -CAkey /tmp/ca.key -set_serial {serial} -days 9 \
+           -copy_extensions copy -extfile /tmp/extensions -out /tmp/chain.pem 2>/dev/null; cat /tmp/ca.pem >> /tmp/chain.pem; \
          enclave-tlsctl install www-example /tmp/chain.pem"
     )
 }

@@ -127,6 +127,8 @@ impl Place {
         // Into the group first: what a namespace of groups shows is what its first process is in.
         let enter = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
         command.args(["-c", enter]).arg(&self.group);
+        // Nor does it outlive whoever is killed here.
+        command.args(["setpriv", "--pdeathsig", "KILL"]);
         command.args([
             "unshare",
             "--pid",
@@ -183,7 +185,7 @@ const INIT: [&str; 6] = [
     "/lib/systemd/systemd",
     "--system",
     "--unit=trial.target",
-    "--log-target=console",
+    "--log-target=journal",
     "--log-level=notice",
     "--show-status=no",
 ];

@@ -25,8 +25,12 @@ pub(super) fn run(paths: &Paths) -> Result<Counts> {
     // What is in the image is another stage's matter; here it is a file.
     let image = paths.target().join("enclave-tls.eif");
     let inputs = Inputs::build(paths, image.exists().then_some(&*image))?;
-    let stand_ins = ["build", "--release", "-pnitro-cli-stand-in", "-plab-service"];
-    process::show(cargo(paths).args(stand_ins))?;
+    let stand_ins = ["nitro-cli-stand-in", "lab-service", "emulator-nsm"];
+    process::show(
+        cargo(paths)
+            .args(["build", "--release"])
+            .args(stand_ins.map(|name| format!("-p{name}"))),
+    )?;
 
     let mut tally = Tally::default();
     let dir = paths.target().join("package-test");
