@@ -79,12 +79,6 @@ impl Waiting {
         self.entries.iter().map(reason).collect()
     }
 
-    /// Whether any is still to come.
-    pub(crate) fn is_any_tried_again(&self) -> bool {
-        let to_come = |entry: &Entry| matches!(entry.standing, Standing::Queued | Standing::Later(_));
-        self.entries.iter().any(to_come)
-    }
-
     fn find(&mut self, item: &Item) -> Option<&mut Entry> {
         self.entries.iter_mut().find(|entry| entry.item == *item)
     }

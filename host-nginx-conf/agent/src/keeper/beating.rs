@@ -37,10 +37,6 @@ impl<E: Enclave> Enclave for Beating<Arc<E>> {
         self.asked.not_open()
     }
 
-    fn is_incomplete(&self) -> bool {
-        self.asked.is_incomplete()
-    }
-
     fn newer_chains(&self) -> BTreeSet<KeyId> {
         self.asked.newer_chains()
     }

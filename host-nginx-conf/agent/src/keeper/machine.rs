@@ -66,7 +66,12 @@ impl Machine {
             generation: key.generation,
             id: key.id,
         };
-        self.live.get(&key.name).is_some_and(|live| live.is_of(&generation))
+        self.gives_generation(&key.name, &generation)
+    }
+
+    /// The same of a key that the enclave may not have.
+    pub(super) fn gives_generation(&self, name: &Name, generation: &Generation) -> bool {
+        self.live.get(name).is_some_and(|live| live.is_of(generation))
     }
 
     /// Whether anything is live of a certificate that is of none of these keys.

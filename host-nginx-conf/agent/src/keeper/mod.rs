@@ -75,7 +75,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             chains: Chains::default(),
             bundles: Bundles::default(),
             pending: clients::Pending::default(),
-            objects: objects::Written::default(),
+            objects: objects::Written::new(directory),
             machine: Machine::default(),
             not_open: BTreeMap::new(),
             found: Arc::default(),

@@ -19,9 +19,6 @@ pub(crate) trait Enclave {
     /// The names under which something is stored that is not in the enclave, and why it is not.
     fn not_open(&self) -> BTreeMap<Name, String>;
 
-    /// Whether anything is stored that is not in the enclave and may still come.
-    fn is_incomplete(&self) -> bool;
-
     /// Keys whose chain may be another than before, since this was asked last.
     fn newer_chains(&self) -> BTreeSet<KeyId>;
 
@@ -84,10 +81,6 @@ impl Enclave for Requests {
 
     fn not_open(&self) -> BTreeMap<Name, String> {
         self.parent().waiting.lock().reasons()
-    }
-
-    fn is_incomplete(&self) -> bool {
-        self.parent().waiting.lock().is_any_tried_again()
     }
 
     fn newer_chains(&self) -> BTreeSet<KeyId> {

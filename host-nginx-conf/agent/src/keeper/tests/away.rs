@@ -115,3 +115,30 @@ fn what_left_the_configuration_wakes_nobody() {
     assert!(passes <= 121, "{passes} passes an hour");
     assert_eq!(world.asked("Create"), 0);
 }
+
+#[test]
+fn a_key_that_a_restart_ended_stays_shown_so_that_servers_start_for_the_sake_of_the_others() {
+    let mut world = World::serving(3);
+    let shown = |world: &World| {
+        let file = world.helper.state().objects.clone().unwrap();
+        let objects = enclave_wire::objects::Objects::parse(&file).unwrap();
+        objects
+            .as_slice()
+            .iter()
+            .map(|object| object.entry.id)
+            .collect::<Vec<_>>()
+    };
+    let before = shown(&world);
+    assert_eq!(before.len(), 3);
+    world.enclave.restart();
+    world.run(MINUTE);
+    assert_eq!(
+        world.state_of("c0000").0,
+        "waiting-for-certificate",
+        "it has a successor"
+    );
+    assert_eq!(shown(&world), before, "servers have it still");
+    world.restart_agent();
+    world.run(MINUTE);
+    assert_eq!(shown(&world), before, "the agent's copy says so too");
+}

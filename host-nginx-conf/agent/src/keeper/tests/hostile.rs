@@ -58,10 +58,6 @@ impl Enclave for Lister {
         BTreeMap::new()
     }
 
-    fn is_incomplete(&self) -> bool {
-        false
-    }
-
     fn newer_chains(&self) -> BTreeSet<KeyId> {
         BTreeSet::new()
     }

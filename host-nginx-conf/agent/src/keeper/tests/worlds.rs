@@ -250,10 +250,6 @@ impl Enclave for FakeEnclave {
         self.state().not_open.clone()
     }
 
-    fn is_incomplete(&self) -> bool {
-        !self.state().not_open.is_empty()
-    }
-
     fn newer_chains(&self) -> BTreeSet<KeyId> {
         std::mem::take(&mut self.state().newer)
     }
