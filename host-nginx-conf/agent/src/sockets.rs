@@ -24,7 +24,8 @@ pub(crate) struct EnclaveListener {
 
 enum Listener {
     Unix(UnixListener),
-    Vsock(VsockListener),
+    /// With this machine's own CID: who dials from it is a local process.
+    Vsock(VsockListener, u32),
 }
 
 /// What the enclave dials for.
@@ -62,6 +63,8 @@ pub enum BindError {
     InUse(PathBuf),
     /// A file that is no socket has its name.
     NotASocket(PathBuf),
+    /// The kernel does not tell this machine's own CID, so that a local process could pose as the enclave.
+    OwnCid(io::Error),
     /// The kernel refuses.
     Io(String, io::Error),
 }
@@ -82,6 +85,11 @@ impl std::fmt::Display for BindError {
             ),
             Self::InUse(path) => write!(f, "another agent answers on {}; stop it first", path.display()),
             Self::NotASocket(path) => write!(f, "{} exists and is no socket; remove it", path.display()),
+            Self::OwnCid(error) => write!(
+                f,
+                "/dev/vsock does not tell this machine's own CID, without which a local process could pose as the service: {error}; \
+                 `modprobe vsock`, and let this user read /dev/vsock"
+            ),
             Self::Io(address, error) => write!(f, "cannot listen on {address}: {error}"),
         }
     }
@@ -97,9 +105,14 @@ impl EnclaveListener {
             }
             Address::UnixAbstract(_) => return Err(BindError::Abstract(plane)),
             // To listen, a CID says nothing: the address may be the one that the enclave dials.
-            Address::Vsock { cid: _, port } => VsockListener::bind_with_cid_port(vsock::VMADDR_CID_ANY, *port)
-                .map(Listener::Vsock)
-                .map_err(|error| BindError::Io(address.to_string(), error))?,
+            Address::Vsock { cid: _, port } => {
+                let failed = |error| BindError::Io(address.to_string(), error);
+                let own = vsock::get_local_cid().map_err(BindError::OwnCid)?;
+                Listener::Vsock(
+                    VsockListener::bind_with_cid_port(vsock::VMADDR_CID_ANY, *port).map_err(failed)?,
+                    own,
+                )
+            }
         };
         Ok(Self { plane, socket })
     }
@@ -118,9 +131,9 @@ impl EnclaveListener {
                         self.plane
                     ));
                 }
-                Listener::Vsock(listener) => {
+                Listener::Vsock(listener, own) => {
                     let (stream, peer) = listener.accept()?;
-                    if is_foreign(peer.cid(), vsock::get_local_cid().ok()) {
+                    if is_foreign(peer.cid(), *own) {
                         return Ok(Stream::Vsock(stream));
                     }
                     let plane = self.plane;
@@ -166,8 +179,8 @@ pub(crate) fn bind_metrics(path: &Path) -> Result<UnixListener, BindError> {
 
 /// Whether a CID is another machine's. Ports below 1024 keep a local user from listening, not from dialling through vsock's
 /// loopback and posing as an enclave.
-fn is_foreign(cid: u32, own: Option<u32>) -> bool {
-    cid > vsock::VMADDR_CID_HOST && Some(cid) != own
+fn is_foreign(cid: u32, own: u32) -> bool {
+    cid > vsock::VMADDR_CID_HOST && cid != own
 }
 
 fn private_directory(plane: Plane, socket: &Path) -> Result<(), BindError> {
@@ -267,16 +280,10 @@ mod tests {
 
     #[test]
     fn a_dial_from_this_machine_is_no_enclave() {
-        for own in [None, Some(3)] {
-            for local in [0, 1, 2] {
-                assert!(!is_foreign(local, own));
-            }
-            assert!(is_foreign(16, own));
+        for local in [0, 1, 2, 3] {
+            assert!(!is_foreign(local, 3));
         }
-        assert!(!is_foreign(3, Some(3)));
-        assert!(
-            is_foreign(3, Some(2)),
-            "the first guest of a host that is no Nitro parent"
-        );
+        assert!(is_foreign(16, 3));
+        assert!(is_foreign(3, 2), "the first guest of a host that is no Nitro parent");
     }
 }
