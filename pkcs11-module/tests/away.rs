@@ -1,4 +1,4 @@
-//! The built module while its service is away: what it shows, what it refuses, and what becomes of its handles.
+//! The built module while its service is away, or lacks a key: what it shows, what it refuses, and what becomes of its handles.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,6 +14,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use enclave_wire::identity::Certificate;
+use enclave_wire::signing::{Entry, operation};
 use enclave_wire::{Chain, Objects};
 use fake::{Act, Fake, Home, p256};
 
@@ -65,6 +66,12 @@ impl Host {
         key
     }
 
+    /// The code of a search for objects of this key's id, and the handles of what it brought.
+    fn identified(&mut self, class: &str, entry: &Entry) -> Vec<String> {
+        let id: String = entry.id.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.order(&format!("{class} {id}"))
+    }
+
     fn sign(&mut self, key: &str) -> String {
         self.order(&format!("sign {key}")).remove(0)
     }
@@ -88,6 +95,7 @@ impl Drop for Host {
 
 const OK: &str = "0";
 const DEVICE_ERROR: &str = "30";
+const KEY_HANDLE_INVALID: &str = "60";
 
 /// A service with three keys, one of them with a chain, and the file that tells of them.
 fn written_down() -> Fake {
@@ -119,7 +127,7 @@ fn threat_57_a_server_starts_without_the_service_and_only_signing_fails() {
     let fake = Fake::at(home, 2, |_| Act::Honest);
     assert_eq!(host.sign(&key), OK, "as soon as it is back, by the same handle");
     assert_eq!(host.key("www"), Some(key));
-    assert_eq!(host.key("api"), None, "a service that answers is believed");
+    assert!(host.key("api").is_some(), "the file names it");
     drop(fake);
 }
 
@@ -177,6 +185,78 @@ fn threat_10_a_service_that_refuses_the_credential_is_not_overruled() {
     assert_eq!(host.order("find"), [DEVICE_ERROR]);
     assert_eq!(host.key("www"), None);
     drop(impostor);
+}
+
+/// An enclave that was restarted lost a born key, and has not yet opened a sealed one.
+#[test]
+fn threat_11_a_key_that_the_service_lacks_fails_its_own_signatures_alone() {
+    let fake = written_down();
+    let told = Host::initialized(&fake.home).everything();
+    let fake = Fake::at(fake.stop(), 2, |_| Act::Honest);
+    let (lost, kept) = (p256("api", 2), p256("www", 1));
+    fake.set_entries(vec![kept.clone()]);
+    let mut host = Host::initialized(&fake.home);
+    assert_eq!(host.everything(), told, "to the byte, each object once");
+    let key = host.key("api").unwrap();
+    assert_eq!(host.identified("key", &lost), [OK, &key]);
+    assert_eq!(host.identified("certificate", &lost).len(), 3, "both of its chain");
+    assert_eq!(host.identified("certificate", &kept), [OK]);
+    assert_eq!(host.key("unknown"), None);
+
+    let good = host.key("www").unwrap();
+    let begun = Instant::now();
+    for _ in 0..50 {
+        assert_eq!(host.sign(&key), KEY_HANDLE_INVALID);
+        assert_eq!(host.sign(&good), OK);
+    }
+    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    assert_eq!(fake.count(operation::SIGN), 100, "one round trip a signature");
+    assert_eq!(fake.accepted(), 1, "the connection stays");
+
+    fake.set_entries(vec![kept, lost]);
+    assert_eq!(host.sign(&key), OK, "by the same handle, without another search");
+}
+
+#[test]
+fn threat_51_a_worker_has_its_parents_handle_of_a_key_that_the_service_lacks() {
+    let fake = written_down();
+    let all = vec![p256("www", 1), p256("api", 2)];
+    fake.set_entries(vec![p256("www", 1)]);
+    let mut host = Host::initialized(&fake.home);
+    let key = host.key("api").unwrap();
+    host.order("fork");
+    assert_eq!(host.order("initialize"), [OK]);
+    assert_eq!(host.sign(&key), KEY_HANDLE_INVALID);
+    assert_eq!(host.key("api").as_ref(), Some(&key));
+    assert_eq!(Host::initialized(&fake.home).sign(&key), KEY_HANDLE_INVALID);
+    fake.set_entries(all);
+    assert_eq!(host.sign(&key), OK);
+}
+
+#[test]
+fn a_key_that_is_retired_and_written_down_no_more_is_not_found() {
+    let fake = written_down();
+    let mut host = Host::initialized(&fake.home);
+    let key = host.key("api").unwrap();
+    fake.set_entries(vec![p256("www", 1), p256("mail", 3)]);
+    assert_eq!(host.key("api").as_ref(), Some(&key), "until the file says so too");
+    fake.home.write_objects(&fake.objects().to_file());
+    assert_eq!(host.key("api"), None);
+    assert_eq!(host.identified("key", &p256("api", 2)), [OK]);
+    assert_eq!(host.identified("certificate", &p256("api", 2)), [OK]);
+    assert_eq!(host.order("find").len(), 5, "two keys");
+    assert_eq!(host.sign(&key), KEY_HANDLE_INVALID);
+}
+
+#[test]
+fn a_search_for_a_key_that_the_service_has_asks_it_once() {
+    let fake = written_down();
+    fake.set_entries(vec![p256("www", 1), p256("renewed", 4)]);
+    let mut host = Host::initialized(&fake.home);
+    host.key("www").unwrap();
+    host.identified("key", &p256("renewed", 4));
+    let asked: Vec<_> = fake.asked().iter().map(|asked| asked.operation).collect();
+    assert_eq!(asked, [operation::FIND_BY_LABEL, operation::FIND_BY_ID]);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::token::{Inventory, Token};
 /// The process has one state, so the tests here take turns.
 static TURN: Lock<()> = Lock::new(());
 
-/// A service that lists its keys, and panics at anything else.
+/// A service that lists its keys, of which nothing is written down, and panics at anything else.
 struct Panicking(Memory);
 
 impl Backend for Panicking {
@@ -34,14 +34,14 @@ impl Backend for Panicking {
     fn find_by_label(&self, _: &Label, _: Deadline) -> Result<Vec<Entry>, Unavailable> {
         panic!("find by label")
     }
-    fn chain(&self, _: KeyId, _: Deadline) -> Result<Chain, Unavailable> {
+    fn chain(&self, _: KeyId, _: Deadline) -> Result<Option<Chain>, Unavailable> {
         panic!("chain")
     }
     fn sign(&self, _: SignRequest<'_>, _: Deadline) -> Result<Vec<u8>, SignFailure> {
         panic!("sign")
     }
     fn published(&self) -> Option<Arc<Objects>> {
-        panic!("published")
+        self.0.published()
     }
     fn open_sockets(&self) -> Vec<SocketId> {
         panic!("open sockets")

@@ -42,7 +42,7 @@ impl Backend for Client {
         .map_err(unavailable)
     }
 
-    fn chain(&self, id: KeyId, deadline: Deadline) -> Result<Chain, Unavailable> {
+    fn chain(&self, id: KeyId, deadline: Deadline) -> Result<Option<Chain>, Unavailable> {
         let chain = self.call(deadline, |connection, deadline| {
             let Reply::Chain(chain) = connection.exchange(&Request::Chain(id), deadline)? else {
                 return Err(ExchangeError::Protocol);
@@ -50,8 +50,8 @@ impl Backend for Client {
             Ok(chain)
         });
         match chain {
-            Err(CallError::Answer(SignError::NoSuchKey)) => Ok(Chain::default()),
-            chain => chain.map_err(unavailable),
+            Err(CallError::Answer(SignError::NoSuchKey)) => Ok(None),
+            chain => chain.map(Some).map_err(unavailable),
         }
     }
 

@@ -18,13 +18,13 @@ pub trait Backend: Send + Sync {
     /// The keys of this label that this credential sees.
     fn find_by_label(&self, label: &Label, deadline: Deadline) -> Result<Vec<Entry>, Unavailable>;
 
-    /// A key's certificates, leaf first; none where no chain is installed, or the key is not there.
-    fn chain(&self, id: KeyId, deadline: Deadline) -> Result<Chain, Unavailable>;
+    /// A key's chain, empty where none is installed, if this credential sees the key.
+    fn chain(&self, id: KeyId, deadline: Deadline) -> Result<Option<Chain>, Unavailable>;
 
     /// A signature as long as the key's type says.
     fn sign(&self, request: SignRequest<'_>, deadline: Deadline) -> Result<Vec<u8>, SignFailure>;
 
-    /// What the agent wrote down of the service's keys, for the time when the service cannot be asked. The same value again where
+    /// What the agent wrote down of the service's keys, for when the service cannot be asked or lacks one. The same value again where
     /// nothing new was written; none where nothing ever was.
     fn published(&self) -> Option<Arc<Objects>>;
 

@@ -1,35 +1,27 @@
-//! Finding objects: what is asked of the service, and what is answered while it is away.
-
-use std::collections::BTreeSet;
-use std::sync::Arc;
+//! Finding objects: which of those that a search brings match what the caller looks for.
 
 use cryptoki_sys::CK_OBJECT_HANDLE;
-use enclave_wire::KeyId;
-use enclave_wire::signing::Label;
 
 use super::backend::{Backend, Unavailable};
 use super::deadline::Deadline;
 use super::inventory::Inventory;
 use super::lock::Lock;
 use super::object::Object;
-use super::published::Published;
+use super::search::Search;
 use super::template::{Query, Template};
 
-/// Finds every object that matches, in the service's order.
+/// Finds every object that matches, in the service's order, and then what it does not have.
 ///
-/// While the service is away this process's own knowledge and the public objects file answer, so that a server starts and reloads without
-/// it. Where they are not enough to say more than "nothing", the call fails instead.
+/// A server starts and reloads without the service, or without one certificate's key in it: what is missing there, the public objects file
+/// shows. While the service is away this process's own knowledge answers too, and where both are not enough to say more than "nothing",
+/// the call fails instead.
 pub(super) fn find(
     backend: &dyn Backend,
     inventory: &Lock<Inventory>,
     template: &Template<'_>,
     deadline: Deadline,
 ) -> Result<Vec<CK_OBJECT_HANDLE>, Unavailable> {
-    let search = Search {
-        backend,
-        inventory,
-        deadline,
-    };
+    let search = Search::new(backend, inventory, deadline);
     let mut ids = search.keys(template.query())?;
     let mut objects = Vec::new();
     if template.wants_keys() {
@@ -46,16 +38,9 @@ pub(super) fn find(
     Ok(matching(template, objects, inventory))
 }
 
-/// Learns which keys there are: from the service, or, and then it says why, from what the agent wrote down.
+/// Learns which keys there are: from what the agent wrote down, and from the service, or it says why not.
 pub(super) fn learn(backend: &dyn Backend, inventory: &Lock<Inventory>, deadline: Deadline) -> Result<(), Unavailable> {
-    let search = Search {
-        backend,
-        inventory,
-        deadline,
-    };
-    search.learn_listing().inspect_err(|away| {
-        search.published(*away);
-    })
+    Search::new(backend, inventory, deadline).learn()
 }
 
 /// The handles of those that match, each once: two chains may share an issuer.
@@ -70,110 +55,6 @@ fn matching(template: &Template<'_>, objects: Vec<Object>, inventory: &Lock<Inve
         }
     }
     handles
-}
-
-struct Search<'a> {
-    backend: &'a dyn Backend,
-    inventory: &'a Lock<Inventory>,
-    deadline: Deadline,
-}
-
-impl Search<'_> {
-    fn keys(&self, query: Query) -> Result<Vec<KeyId>, Unavailable> {
-        match query {
-            Query::ById(id) => self.by_id(id),
-            Query::ByLabel(label) => self.by_label(&label),
-            Query::All => self.listing(),
-            Query::Nothing => Ok(Vec::new()),
-        }
-    }
-
-    /// No lock is held while the service is asked: other threads sign meanwhile.
-    fn learn_listing(&self) -> Result<(), Unavailable> {
-        let known = self.inventory.lock().snapshot();
-        let answer = self.backend.list(known, self.deadline);
-        answer.and_then(|listed| self.inventory.lock().learn_listing(listed))
-    }
-
-    fn listing(&self) -> Result<Vec<KeyId>, Unavailable> {
-        let away = match self.learn_listing() {
-            Ok(()) => return self.inventory.lock().listed().ok_or(Unavailable::Protocol),
-            Err(away) => away,
-        };
-        let published = self.published(away);
-        let heard = self.inventory.lock().listed();
-        if heard.is_none() && published.ids().next().is_none() {
-            return Err(away);
-        }
-        // The file names the live generations alone, and what was heard may be old: only both together are all.
-        let mut ids = heard.unwrap_or_default();
-        let heard: BTreeSet<_> = ids.iter().copied().collect();
-        ids.extend(published.ids().filter(|id| !heard.contains(id)));
-        Ok(ids)
-    }
-
-    fn by_id(&self, id: KeyId) -> Result<Vec<KeyId>, Unavailable> {
-        let answer = self.backend.find_by_id(id, self.deadline);
-        let learned = answer.and_then(|entry| self.inventory.lock().learn_keys(entry.into_iter().collect()));
-        learned.or_else(|away| {
-            let published = self.published(away);
-            let is_known = published.key(&id).is_some() || self.inventory.lock().knows(&id);
-            if is_known { Ok(vec![id]) } else { Err(away) }
-        })
-    }
-
-    /// Of a label the file knows more than this process heard: it is written again with each new generation. But a generation that was
-    /// heard to be superseded never lives again.
-    fn by_label(&self, label: &Label) -> Result<Vec<KeyId>, Unavailable> {
-        let answer = self.backend.find_by_label(label, self.deadline);
-        let learned = answer.and_then(|entries| self.inventory.lock().learn_keys(entries));
-        learned.or_else(|away| {
-            let published = self.published(away);
-            let inventory = self.inventory.lock();
-            let current = published.labelled(label).filter(|id| !inventory.contradicts(id, label));
-            let mut known: Vec<_> = current.collect();
-            if known.is_empty() {
-                known = inventory.labelled(label);
-            }
-            if known.is_empty() { Err(away) } else { Ok(known) }
-        })
-    }
-
-    fn certificates(&self, ids: &[KeyId]) -> Result<Vec<Object>, Unavailable> {
-        let mut objects = Vec::new();
-        for id in ids {
-            let answer = self.backend.chain(*id, self.deadline);
-            let learned = answer.and_then(|chain| self.inventory.lock().learn_chain(*id, &chain));
-            if let Err(away) = learned {
-                let published = self.published(away);
-                let is_known = published.chain(id).is_some() || self.inventory.lock().knows_chain(id);
-                if !is_known {
-                    return Err(away);
-                }
-            }
-            objects.extend(self.inventory.lock().certificates(id));
-        }
-        Ok(objects)
-    }
-
-    /// What the agent wrote down, where it counts: while the service could not be asked. Anyone may read the file, so a service that was
-    /// asked and refuses this process, or that is none, must not be overruled by it: no key appears to whom the service shows none.
-    fn published(&self, why: Unavailable) -> Arc<Published> {
-        match why {
-            Unavailable::Protocol | Unavailable::Refused => Arc::default(),
-            Unavailable::Unreachable | Unavailable::Busy | Unavailable::Stalled => {
-                let known = self.inventory.lock().published();
-                match self.backend.published() {
-                    Some(source) if !known.came_from(&source) => {
-                        let published = Arc::new(Published::new(source, &known));
-                        self.inventory.lock().learn_published(published.clone());
-                        published
-                    }
-                    Some(_) | None => known,
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cryptoki_sys::CK_OBJECT_HANDLE;
 use enclave_wire::signing::{Entry, Label};
-use enclave_wire::{Chain, KeyId, Objects};
+use enclave_wire::{Chain, KeyId, Objects, State};
 
 use super::backend::{Listed, Snapshot, Unavailable};
 use super::certificate::Certificate;
@@ -13,8 +13,8 @@ use super::object::Object;
 use super::public_key::Key;
 use super::published::Published;
 
-/// Keys and certificates, as last heard. It answers attributes and `C_SignInit` without a round trip, and finds while the service is
-/// away. A forked child begins with a copy.
+/// Keys and certificates, as last heard. It answers attributes and `C_SignInit` without a round trip, and finds of what the service does
+/// not say. A forked child begins with a copy.
 #[derive(Debug, Clone, Default)]
 pub struct Inventory {
     /// What is listed now, and which state of the listing that is.
@@ -56,33 +56,54 @@ impl Inventory {
         Ok(ids)
     }
 
-    /// Takes in the chain of a key that is known.
-    pub(super) fn learn_chain(&mut self, id: KeyId, chain: &Chain) -> Result<(), Unavailable> {
+    /// Takes in the chain of a key that the service spoke of, and gives its certificates, leaf first.
+    pub(super) fn learn_chain(&mut self, id: KeyId, chain: &Chain) -> Result<Vec<Object>, Unavailable> {
         let Some(key) = self.keys.get(&id) else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let certificates = Certificate::chain(chain, &key.entry.label()).map_err(|_not_der| Unavailable::Protocol)?;
         for certificate in &certificates {
             self.remember(Object::Certificate(certificate.clone()));
         }
+        let objects = certificates.iter().cloned().map(Object::Certificate).collect();
         self.chains.insert(id, certificates);
-        Ok(())
+        Ok(objects)
     }
 
     /// Takes in what the agent wrote down. It changes no object that the service itself spoke of.
     pub(super) fn learn_published(&mut self, published: Arc<Published>) {
         for (key, chain) in published.keys() {
-            if !self.knows(&key.entry.id) {
+            let id = &key.entry.id;
+            if !self.knows(id) {
                 self.remember(Object::PrivateKey(key.clone()));
                 self.remember(Object::PublicKey(key.clone()));
             }
-            if !self.knows_chain(&key.entry.id) {
-                for certificate in chain {
+            for certificate in chain {
+                let heard = self.chains.get(id).map(Vec::as_slice).unwrap_or_default();
+                if heard.iter().all(|known| known.der != certificate.der) {
                     self.remember(Object::Certificate(certificate.clone()));
                 }
             }
         }
         self.published = published;
+    }
+
+    /// The service has no such key, whatever it said of it before: now what the agent wrote down of it counts. But a key that was heard to
+    /// be superseded stays so, and one that another thread has just heard listed is there.
+    pub(super) fn fall_back_to_published(&mut self, id: &KeyId) {
+        let Some(heard) = self.keys.get(id) else {
+            return;
+        };
+        let is_listed = || self.listing.iter().any(|(_, ids)| ids.contains(id));
+        if heard.entry.state == State::Superseded || is_listed() {
+            return;
+        }
+        if let Some(key) = self.published.key(id).cloned() {
+            self.keys.remove(id);
+            self.chains.remove(id);
+            self.remember(Object::PrivateKey(key.clone()));
+            self.remember(Object::PublicKey(key));
+        }
     }
 
     /// What the agent wrote down, as it was last taken in.
@@ -117,29 +138,31 @@ impl Inventory {
         self.keys.contains_key(id)
     }
 
-    /// Whether the service ever gave a key's chain.
-    pub(super) fn knows_chain(&self, id: &KeyId) -> bool {
-        self.chains.contains_key(id)
+    /// The label that a key goes by: the service's word, or else the agent's.
+    pub(super) fn label(&self, id: &KeyId) -> Option<Label> {
+        self.key(id).map(|key| key.entry.label())
     }
 
     /// The private and the public object of a key.
     pub(super) fn key_objects(&self, id: &KeyId) -> Vec<Object> {
-        let key = self.keys.get(id).or_else(|| self.published.key(id));
-        key.map_or_else(Vec::new, |key| {
+        self.key(id).map_or_else(Vec::new, |key| {
             vec![Object::PrivateKey(key.clone()), Object::PublicKey(key.clone())]
         })
     }
 
-    /// The certificates of a key, leaf first.
-    pub(super) fn certificates(&self, id: &KeyId) -> Vec<Object> {
-        let chain = self.chains.get(id).map(Vec::as_slice);
-        let chain = chain.or_else(|| self.published.chain(id)).unwrap_or_default();
-        chain.iter().cloned().map(Object::Certificate).collect()
+    /// The certificates of a key, leaf first, where the service ever gave its chain.
+    pub(super) fn certificates(&self, id: &KeyId) -> Option<Vec<Object>> {
+        let chain = self.chains.get(id)?;
+        Some(chain.iter().cloned().map(Object::Certificate).collect())
     }
 
     /// The object that a handle means.
     pub(super) fn object(&self, handle: CK_OBJECT_HANDLE) -> Option<Object> {
         self.objects.get(&handle).cloned()
+    }
+
+    fn key(&self, id: &KeyId) -> Option<&Arc<Key>> {
+        self.keys.get(id).or_else(|| self.published.key(id))
     }
 
     /// Knows an object by its handle, or better than before. Two objects whose hashes begin alike are not told apart by a handle, so
@@ -154,8 +177,8 @@ impl Inventory {
 
 #[cfg(test)]
 mod tests {
+    use enclave_wire::BootId;
     use enclave_wire::identity::Certificate as CertificateBytes;
-    use enclave_wire::{BootId, State};
 
     use super::super::memory::{certificate, p256};
     use super::*;
@@ -210,10 +233,10 @@ mod tests {
         let der = certificate(&entry.spki, "leaf", "issuer");
         let chain = |der: Vec<u8>| Chain::try_from(vec![CertificateBytes::try_from(der).unwrap()]).unwrap();
         assert_eq!(
-            inventory.learn_chain(entry.id, &chain(der[1..].to_vec())),
-            Err(Unavailable::Protocol)
+            inventory.learn_chain(entry.id, &chain(der[1..].to_vec())).err(),
+            Some(Unavailable::Protocol)
         );
-        inventory.learn_chain(entry.id, &chain(der)).unwrap();
-        assert_eq!(inventory.certificates(&entry.id).len(), 1);
+        assert_eq!(inventory.learn_chain(entry.id, &chain(der)).unwrap().len(), 1);
+        assert_eq!(inventory.certificates(&entry.id).unwrap().len(), 1);
     }
 }

@@ -22,7 +22,9 @@ struct Contents {
     entries: Vec<Entry>,
     chains: Vec<(KeyId, Chain)>,
     published: Option<Arc<Objects>>,
+    looks: usize,
     away: Option<Unavailable>,
+    leaves_after: Option<(usize, Unavailable)>,
     refusal: Option<SignFailure>,
     calls: Vec<String>,
 }
@@ -44,6 +46,10 @@ impl Memory {
         self.0.lock().unwrap().chains.push((id, chain));
     }
 
+    pub(crate) fn forget_chains(&self) {
+        self.0.lock().unwrap().chains.clear();
+    }
+
     pub(crate) fn add(&self, entry: Entry) {
         let mut memory = self.0.lock().unwrap();
         memory.version = memory.version.saturating_add(1);
@@ -56,7 +62,7 @@ impl Memory {
         memory.entries.retain(|entry| entry.id != id);
     }
 
-    /// Writes down what there is now, as the agent does.
+    /// Writes down what is live now, as the agent does.
     pub(crate) fn publish(&self) {
         let mut memory = self.0.lock().unwrap();
         let live = memory.entries.iter().filter(|entry| entry.state == State::Live);
@@ -85,12 +91,22 @@ impl Memory {
         self.0.lock().unwrap().away = Some(why);
     }
 
+    /// Answers so many calls more.
+    pub(crate) fn leave_after(&self, calls: usize, why: Unavailable) {
+        self.0.lock().unwrap().leaves_after = Some((calls, why));
+    }
+
     pub(crate) fn come_back(&self) {
         self.0.lock().unwrap().away = None;
     }
 
     pub(crate) fn refuse(&self, why: SignFailure) {
         self.0.lock().unwrap().refusal = Some(why);
+    }
+
+    /// How often what is written down was looked at.
+    pub(crate) fn looks(&self) -> usize {
+        self.0.lock().unwrap().looks
     }
 
     pub(crate) fn calls(&self) -> Vec<String> {
@@ -103,6 +119,14 @@ impl Memory {
         answer: impl FnOnce(&mut Contents) -> (Option<&'static str>, T),
     ) -> Result<T, Unavailable> {
         let mut memory = self.0.lock().unwrap();
+        match &mut memory.leaves_after {
+            Some((0, why)) => {
+                memory.away = Some(*why);
+                memory.leaves_after = None;
+            }
+            Some((calls, _)) => *calls = calls.saturating_sub(1),
+            None => (),
+        }
         if let Some(away) = memory.away {
             return Err(away);
         }
@@ -124,7 +148,7 @@ impl Backend for Arc<Memory> {
     fn find_by_label(&self, label: &Label, deadline: Deadline) -> Result<Vec<Entry>, Unavailable> {
         (**self).find_by_label(label, deadline)
     }
-    fn chain(&self, id: KeyId, deadline: Deadline) -> Result<Chain, Unavailable> {
+    fn chain(&self, id: KeyId, deadline: Deadline) -> Result<Option<Chain>, Unavailable> {
         (**self).chain(id, deadline)
     }
     fn sign(&self, request: SignRequest<'_>, deadline: Deadline) -> Result<Vec<u8>, SignFailure> {
@@ -166,10 +190,12 @@ impl Backend for Memory {
         })
     }
 
-    fn chain(&self, id: KeyId, _deadline: Deadline) -> Result<Chain, Unavailable> {
+    fn chain(&self, id: KeyId, _deadline: Deadline) -> Result<Option<Chain>, Unavailable> {
         self.note("chain", |memory| {
+            let is_there = memory.entries.iter().any(|entry| entry.id == id);
             let chain = memory.chains.iter().find(|(key, _)| *key == id);
-            (None, chain.map(|(_, chain)| chain.clone()).unwrap_or_default())
+            let chain = chain.map(|(_, chain)| chain.clone()).unwrap_or_default();
+            (None, is_there.then_some(chain))
         })
     }
 
@@ -178,17 +204,22 @@ impl Backend for Memory {
         if let Some(refusal) = self.0.lock().unwrap().refusal {
             return Err(refusal);
         }
-        self.note("sign", |_| {
+        self.note("sign", |memory| {
+            if memory.entries.iter().all(|entry| entry.id != request.key) {
+                return (None, Err(SignFailure::NoSuchKey));
+            }
             let mut signature = vec![request.mechanism.byte()];
             signature.extend_from_slice(&Sha256::digest(request.input));
             signature.resize(request.key_type.signature_len(), 0);
-            (None, signature)
+            (None, Ok(signature))
         })
-        .map_err(SignFailure::Unavailable)
+        .map_err(SignFailure::Unavailable)?
     }
 
     fn published(&self) -> Option<Arc<Objects>> {
-        self.0.lock().unwrap().published.clone()
+        let mut memory = self.0.lock().unwrap();
+        memory.looks = memory.looks.saturating_add(1);
+        memory.published.clone()
     }
 
     fn open_sockets(&self) -> Vec<SocketId> {

@@ -16,6 +16,7 @@ pub(crate) mod memory;
 mod object;
 mod public_key;
 mod published;
+mod search;
 mod session;
 mod sign;
 mod template;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use enclave_wire::objects::Object;
+use enclave_wire::objects::Object as Written;
 use enclave_wire::signing::Label;
 use enclave_wire::{KeyId, Objects};
 
 use super::certificate::Certificate;
 use super::der::NotDer;
+use super::object::Object;
 use super::public_key::Key;
 
 /// The keys of a public objects file, each with its chain. Empty where there is none.
@@ -51,9 +52,10 @@ impl Published {
         self.keys.get(id).map(|(key, _)| key)
     }
 
-    /// The chain of the key of this id.
-    pub(super) fn chain(&self, id: &KeyId) -> Option<&[Arc<Certificate>]> {
-        self.keys.get(id).map(|(_, chain)| chain.as_slice())
+    /// The certificates of the key of this id, leaf first.
+    pub(super) fn certificates(&self, id: &KeyId) -> Option<Vec<Object>> {
+        let (_, chain) = self.keys.get(id)?;
+        Some(chain.iter().cloned().map(Object::Certificate).collect())
     }
 
     /// The ids of all keys.
@@ -68,7 +70,7 @@ impl Published {
     }
 }
 
-fn taken_apart(object: &Object) -> Result<(KeyId, Known), NotDer> {
+fn taken_apart(object: &Written) -> Result<(KeyId, Known), NotDer> {
     let chain = Certificate::chain(&object.chain, &object.entry.label())?;
     let key = Key::new(object.entry.clone())?;
     Ok((key.entry.id, (Arc::new(key), chain)))

@@ -267,3 +267,36 @@ fn threat_57_while_the_service_is_away_an_unknown_handle_is_not_said_to_be_wrong
     let signed = token.sign(session, b"m", Room::Bytes(64));
     assert_eq!(signed, Err(Error::Device(Unavailable::Unreachable)));
 }
+
+#[test]
+fn a_key_that_only_the_file_names_signs_as_soon_as_the_service_has_it() {
+    let fixture = Fixture::new();
+    let entry = p256("ec", 1);
+    fixture.service.publish();
+    fixture.service.remove(entry.id);
+    let key = fixture.object("ec", ck::CKO_PRIVATE_KEY);
+    let sign = || {
+        fixture
+            .token
+            .sign_init(fixture.session, ck::CKM_ECDSA_SHA256, &[], key)
+            .unwrap();
+        let before = fixture.service.calls().len();
+        let signed = fixture.sign(b"m", 64);
+        assert_eq!(fixture.service.calls().len().abs_diff(before), 1, "one round trip");
+        signed
+    };
+    assert_eq!(sign(), Err(Error::KeyHandleInvalid));
+    fixture.service.add(entry);
+    assert_eq!(sign(), Ok(signature(Mechanism::EcdsaSha256, b"m", 64)));
+}
+
+#[test]
+fn a_handle_of_another_process_means_what_the_file_names() {
+    let key = Fixture::new().object("ec", ck::CKO_PRIVATE_KEY);
+    let fixture = Fixture::new();
+    fixture.service.publish();
+    fixture.service.remove(p256("ec", 1).id);
+    let init = |key| fixture.token.sign_init(fixture.session, ck::CKM_ECDSA_SHA256, &[], key);
+    assert_eq!(init(key ^ 4), Err(Error::KeyHandleInvalid));
+    assert_eq!(init(key), Ok(()));
+}

@@ -518,12 +518,11 @@ static void say_attributes(ulong_ session, ulong_ object)
 	}
 }
 
-/* Says the handles of all objects, or of the private keys of a label, behind the code of the search. */
-static void say_found(ulong_ session, const char *label)
+/* Says the handles of what has these attributes, behind the code of the search. */
+static void say_found(ulong_ session, struct attribute *template, ulong_ attributes)
 {
-	ulong_ class = 3, found[64], count = 0;
-	struct attribute template[] = { { 0, &class, sizeof class }, { 3, (void *)label, strlen(label) } };
-	ulong_ rv = module->f[FIND_INIT](session, template, *label ? 2UL : 0UL);
+	ulong_ found[64], count = 0;
+	ulong_ rv = module->f[FIND_INIT](session, template, attributes);
 	printf(" %lx", rv);
 	if (rv != OK)
 		return;
@@ -531,6 +530,24 @@ static void say_found(ulong_ session, const char *label)
 	EXPECT(module->f[FIND_FINAL](session), OK);
 	for (ulong_ i = 0; i < count; i++)
 		printf(" %lu", found[i]);
+}
+
+/* All objects, or the private keys of a label. */
+static void say_labelled(ulong_ session, const char *label)
+{
+	ulong_ class = 3;
+	struct attribute template[] = { { 0, &class, sizeof class }, { 3, (void *)label, strlen(label) } };
+	say_found(session, template, *label ? 2UL : 0UL);
+}
+
+/* The objects of a class and of an id, which is given in hexadecimal. */
+static void say_identified(ulong_ session, ulong_ class, const char *text)
+{
+	unsigned char id[32] = { 0 };
+	for (size_t i = 0; i < sizeof id; i++)
+		sscanf(text + 2 * i, "%2hhx", &id[i]);
+	struct attribute template[] = { { 0, &class, sizeof class }, { 0x102, id, sizeof id } };
+	say_found(session, template, 2UL);
 }
 
 /* Does what is read, a word and an argument a line, and says what came of it. The one scenario that speaks. */
@@ -554,7 +571,11 @@ static void scenario_obey(void)
 			printf(" %lx", module->f[GET_SLOT_LIST](1, NULL, &count));
 			printf(" %lu", count);
 		} else if (strcmp(word, "find") == 0) {
-			say_found(session, argument);
+			say_labelled(session, argument);
+		} else if (strcmp(word, "key") == 0) {
+			say_identified(session, 3, argument);
+		} else if (strcmp(word, "certificate") == 0) {
+			say_identified(session, 1, argument);
 		} else if (strcmp(word, "attributes") == 0) {
 			say_attributes(session, object);
 		} else if (strcmp(word, "sign") == 0) {
