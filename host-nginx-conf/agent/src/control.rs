@@ -21,7 +21,7 @@ use enclave_tls_admin::protocol::Unable;
 /// of the same run, or of one that no longer answers.
 pub(crate) struct Control {
     /// Rung when a service comes or goes.
-    bell: Arc<Bell>,
+    bells: [Arc<Bell>; 2],
     current: Shared<Option<Current>>,
     changed: Condvar,
     door: Shared<Door>,
@@ -51,9 +51,9 @@ struct Door {
 }
 
 impl Control {
-    pub(crate) fn new(bell: Arc<Bell>) -> Self {
+    pub(crate) fn new(bells: [Arc<Bell>; 2]) -> Self {
         Self {
-            bell,
+            bells,
             current: Shared::default(),
             changed: Condvar::new(),
             door: Shared::default(),
@@ -145,7 +145,7 @@ impl Control {
         {
             current.stage = stage;
             self.changed.notify_all();
-            self.bell.ring();
+            self.bells.iter().for_each(|bell| bell.ring());
         }
     }
 
@@ -154,7 +154,7 @@ impl Control {
         let mut current = self.current.lock();
         let left = current.take_if(|current| Arc::ptr_eq(&current.link, link)).is_some();
         self.changed.notify_all();
-        self.bell.ring();
+        self.bells.iter().for_each(|bell| bell.ring());
         left
     }
 }

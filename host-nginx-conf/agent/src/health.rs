@@ -158,7 +158,7 @@ mod tests {
     use crate::clock::Bell;
 
     fn health() -> Health {
-        let control = Arc::new(Control::new(Arc::<Bell>::default()));
+        let control = Arc::new(Control::new([Arc::<Bell>::default(), Arc::<Bell>::default()]));
         Health::new(control, Arc::default(), Arc::default(), Path::new("/nowhere"))
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use enclave_tls_admin::report::{Ask, Configuration, Report, Told};
 use enclave_tls_config::{Config, Needs, changes};
@@ -68,7 +69,8 @@ impl Tasks {
         );
         let parent = Arc::new(parent.with_clock(Arc::clone(&clock)));
         let changed = Arc::new(Bell::default());
-        let control = Arc::new(Control::new(Arc::clone(&changed)));
+        let look = Arc::new(Bell::default());
+        let control = Arc::new(Control::new([Arc::clone(&changed), Arc::clone(&look)]));
         let requests = Arc::new(Requests::new(
             Arc::clone(&control),
             Arc::clone(&parent),
@@ -132,7 +134,7 @@ impl Tasks {
         let its = Arc::clone(&tasks);
         std::thread::spawn(move || its.keep(keeper));
         let its = Arc::clone(&tasks);
-        std::thread::spawn(move || watch.run(&its.known.in_force.config, &Bell::default()));
+        std::thread::spawn(move || watch.run(&its.known.in_force.config, &look));
         let its = Arc::clone(&tasks);
         let front = Arc::new(Admin::new(requests, group, move |ask| its.answer(ask)));
         std::thread::spawn(move || front.accept(&admin));
@@ -200,6 +202,8 @@ impl Tasks {
             let wait = keeper.pass(&config);
             self.keeps.beat();
             self.clock.wait(&self.changed, wait);
+            // An enclave that comes and goes does not keep us busy.
+            self.clock.wait(&Bell::default(), BETWEEN_PASSES);
         }
     }
 
@@ -238,3 +242,6 @@ impl Known {
         }
     }
 }
+
+/// Nobody sees a change that takes a fifth of a second.
+const BETWEEN_PASSES: Duration = Duration::from_millis(200);

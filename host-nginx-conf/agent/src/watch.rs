@@ -60,12 +60,15 @@ impl<C: Cli> Watch<C> {
         }
     }
 
-    /// Looks again and again, for ever.
+    /// Looks again and again, for ever; soon where the bell rings.
     pub(crate) fn run(mut self, config: &Shared<Arc<Config>>, bell: &Bell) {
         loop {
             let now_config = Arc::clone(&config.lock());
             self.look(&now_config);
-            self.clock.wait(bell, EVERY);
+            if self.clock.wait(bell, EVERY) {
+                // `nitro-cli` may learn of an enclave after it has dialled; and one that comes and goes is not looked at each time.
+                self.clock.wait(&Bell::default(), SOON);
+            }
         }
     }
 
@@ -202,6 +205,7 @@ fn named(measurements: &Measurements) -> std::collections::BTreeMap<String, Stri
         .collect()
 }
 
+const SOON: Duration = Duration::from_secs(1);
 const EVERY: Duration = Duration::from_secs(10);
 /// An enclave boots in seconds and dials ten times a second; a machine that is short of CPU may take far longer.
 const STALLED: Duration = Duration::from_secs(60);

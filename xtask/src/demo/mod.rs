@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::build;
-use crate::lab::{self, Description, Enclave, Interrupt, Lab};
+use crate::lab::{self, Ctl, Description, Enclave, Interrupt, Lab};
 use crate::paths::Paths;
 use crate::progress::{Paint, title};
 use crate::setup;
@@ -55,6 +55,11 @@ fn show(lab: &Lab, binaries: &build::Binaries) -> Result<bool> {
     title("Handshakes, each by `openssl s_client`, which verified chain and name; the leaf has the expected key");
     let handshakes = handshakes::all(lab.description())?;
     handshakes.print();
+    title(
+        "What an administrator sees: `enclave-tlsctl certificates`; the agent did the rest, from one configuration file",
+    );
+    let certificates = Ctl::new(lab.place(), binaries).text(&["certificates"])?;
+    println!("{}", indented(&certificates));
     if lab.description().enclave == Enclave::Emulated {
         return show_machine(lab, binaries, &handshakes);
     }
@@ -85,6 +90,10 @@ fn show_machine(lab: &Lab, binaries: &build::Binaries, handshakes: &Table) -> Re
         "SKIPPED the key scan: this machine's memory belongs to QEMU and its vsock device, processes of this host."
     );
     Ok(handshakes.all_hold() && measured.all_hold())
+}
+
+fn indented(text: &str) -> String {
+    text.trim_end().lines().map(|line| format!("  {line}\n")).collect()
 }
 
 fn how_to_look(lab: &Lab) {

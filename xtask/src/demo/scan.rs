@@ -168,14 +168,17 @@ fn places(lab: &Lab) -> Vec<Place> {
         .map(|name| nginx(name, Expects::Nothing))
         .collect();
     places.push(place(
-        "enclave-tls-agent".into(),
-        process("agent").into_iter().collect(),
+        "agent, supervisor, root helper".into(),
+        ["agent", "supervisor", "apply"]
+            .into_iter()
+            .filter_map(process)
+            .collect(),
         Expects::Nothing,
     ));
     places.push(Place {
-        name: "logs, /dev/shm".into(),
+        name: "logs, servers' files, /dev/shm".into(),
         pids: Vec::new(),
-        files: vec![lab.place().logs(), "/dev/shm".into()],
+        files: vec![lab.place().logs(), lab.place().base(), "/dev/shm".into()],
         expects: Expects::Nothing,
     });
     places.push(Place {

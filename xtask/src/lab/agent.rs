@@ -13,6 +13,7 @@ use super::nginx::Server;
 use super::place::{Place, WORKERS};
 use super::plan::{KEYS, KeyPlan, Origin, Via};
 use super::service::{Ctl, Starter, set_mode};
+use super::state::Nginx;
 use crate::build::Binaries;
 use crate::process;
 
@@ -29,13 +30,13 @@ pub(super) fn start(
     starter: &mut Starter<'_>,
     binaries: &Binaries,
     wanted: &Wanted<'_>,
-    servers: &[Server],
-    aws: &Aws,
+    configuration: &str,
+    environment: &[(&str, String)],
 ) -> Result<()> {
     let place = starter.place;
     nitro_cli(place, binaries, wanted)?;
     let file = place.config();
-    fs::write(&file, configuration(place, wanted, servers, aws))?;
+    fs::write(&file, configuration)?;
     set_mode(&file, 0o640)?;
     let text = |path: &std::path::Path| path.display().to_string();
     let config = ["--config".to_owned(), text(&file)];
@@ -43,11 +44,7 @@ pub(super) fn start(
     let socket = ["--socket".to_owned(), text(&place.apply_socket())];
     let words = [&[text(&binaries.apply)][..], &config, &helper, &socket].concat();
     starter.start("apply", words)?;
-    starter.start_with(
-        "agent",
-        [&[text(&binaries.agent)][..], &config].concat(),
-        &aws.instance(),
-    )?;
+    starter.start_with("agent", [&[text(&binaries.agent)][..], &config].concat(), environment)?;
     let supervisor = [&[text(&binaries.agent), "enclave".to_owned()][..], &config].concat();
     starter.start("supervisor", supervisor)?;
     for part in wanted.parts {
@@ -132,7 +129,8 @@ fn run_enclave(place: &Place) -> Vec<String> {
     words.map(str::to_owned).into()
 }
 
-fn configuration(place: &Place, wanted: &Wanted<'_>, servers: &[Server], aws: &Aws) -> String {
+/// The configuration of a whole lab.
+pub(super) fn configuration(place: &Place, wanted: &Wanted<'_>, servers: &[Server], aws: &Aws) -> String {
     let mut allow = String::new();
     let mut resolve = String::new();
     for host in &aws.egress {
@@ -140,7 +138,22 @@ fn configuration(place: &Place, wanted: &Wanted<'_>, servers: &[Server], aws: &A
         allow.push_str(&format!("    \"{name}\",\n"));
         resolve.push_str(&format!("\"{name}\" = \"{address}\"\n"));
     }
-    let mut text = format!(
+    let mut text = configuration_without_aws(place, wanted);
+    text.push_str(&format!(
+        "\n[aws]\n\n[egress]\nallow = [\n{allow}]\n\n[egress.resolve]\n{resolve}"
+    ));
+    for via in SERVERS {
+        text.push_str(&server(via, servers));
+    }
+    for plan in KEYS.iter().filter(|plan| plan.is_in_inventory()) {
+        text.push_str(&certificate(place, plan));
+    }
+    text
+}
+
+/// What every lab's configuration begins with: where the enclave and the agent's sockets are, and the one client.
+pub(super) fn configuration_without_aws(place: &Place, wanted: &Wanted<'_>) -> String {
+    format!(
         r#"# A lab's: sockets in place of vsock, and AWS's names lead to what stands for AWS.
 [enclave]
 image = "{image}"
@@ -160,14 +173,6 @@ apply_socket = "{apply}"
 metrics = "unix:{metrics}"
 log = "text"
 
-[aws]
-
-[egress]
-allow = [
-{allow}]
-
-[egress.resolve]
-{resolve}
 [clients.{WORKERS}]
 group = "{WORKERS}"
 "#,
@@ -181,26 +186,22 @@ group = "{WORKERS}"
         admin = place.ctl_socket().display(),
         apply = place.apply_socket().display(),
         metrics = place.metrics_socket().display(),
-    );
-    for via in SERVERS {
-        text.push_str(&server(via, servers));
-    }
-    for plan in KEYS.iter().filter(|plan| plan.is_in_inventory()) {
-        text.push_str(&certificate(place, plan));
-    }
-    text
+    )
 }
 
 fn server(via: Via, servers: &[Server]) -> String {
-    let Some(server) = servers.iter().find(|server| server.name == via.name()) else {
-        return String::new();
-    };
+    let server = servers.iter().find(|server| server.name == via.name());
+    server.map_or_else(String::new, |server| server_with(via, &server.files))
+}
+
+/// A server's own section.
+pub(super) fn server_with(via: Via, files: &Nginx) -> String {
     let key = if via == Via::Engine { "engine" } else { "provider" };
     format!(
         "\n[servers.{}]\nkind = \"nginx\"\nclient = \"{WORKERS}\"\nkey = \"{key}\"\nconfig = \"{}\"\npid_file = \"{}\"\n",
         via.name(),
-        server.files.conf.display(),
-        server.files.pid_file.display()
+        files.conf.display(),
+        files.pid_file.display()
     )
 }
 

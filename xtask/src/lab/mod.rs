@@ -6,6 +6,7 @@ mod ca;
 mod enclave;
 mod interrupt;
 mod keys;
+mod many;
 mod measure;
 mod nginx;
 mod place;
@@ -34,9 +35,11 @@ use crate::progress;
 
 pub(crate) use self::enclave::Enclave;
 pub(crate) use self::interrupt::Interrupt;
+pub(crate) use self::many::Many;
 pub(crate) use self::place::Place;
+pub(crate) use self::plan::Via;
 pub(crate) use self::service::Ctl;
-pub(crate) use self::state::{Attestation, Description, Endpoint, Key};
+pub(crate) use self::state::{Attestation, Description, Endpoint, Key, Nginx};
 
 /// A lab that runs.
 pub(crate) struct Lab {
@@ -63,21 +66,23 @@ pub(crate) fn must_be_free(dir: &Path) -> Result<()> {
 
 /// Starts a lab in `dir`; if something fails, ends what it had started.
 pub(crate) fn up(paths: &Paths, dir: &Path, enclave: Enclave) -> Result<Lab> {
+    let (place, description) = claim(paths, dir, |place| bring_up(paths, place, enclave))?;
+    Ok(Lab { place, description })
+}
+
+/// Takes a directory and starts what belongs into it; if something fails, ends what was started.
+fn claim<T>(paths: &Paths, dir: &Path, start: impl FnOnce(&Place) -> Result<T>) -> Result<(Place, T)> {
     let place = Place::claim(dir)?;
     state::register(paths, &place)?;
     let _interrupt = Interrupt::ends(paths, dir)?;
-    let started = bring_up(paths, &place, enclave);
-    if let Err(error) = &started {
-        let kept = keep_logs(&place);
-        down(paths, dir).with_context(|| format!("after: {error:#}"))?;
-        return started
-            .map(|description| Lab { place, description })
-            .with_context(|| format!("logs: {}", kept.display()));
+    match start(&place) {
+        Ok(started) => Ok((place, started)),
+        Err(error) => {
+            let kept = keep_logs(&place);
+            down(paths, dir).with_context(|| format!("after: {error:#}"))?;
+            Err(error).with_context(|| format!("logs: {}", kept.display()))
+        }
     }
-    Ok(Lab {
-        description: started?,
-        place,
-    })
 }
 
 /// Ends exactly the processes of the lab in `dir`, and removes what it made.
@@ -158,7 +163,8 @@ fn bring_up(paths: &Paths, place: &Place, enclave: Enclave) -> Result<Descriptio
         parts: &parts,
     };
     progress::step("starting the agent, which starts the service", || {
-        agent::start(&mut starter, &binaries, &wanted, &servers, &aws)
+        let configuration = agent::configuration(place, &wanted, &servers, &aws);
+        agent::start(&mut starter, &binaries, &wanted, &configuration, &aws.instance())
     })?;
     let keys = progress::step("getting certificates", || keys::complete(place, &ctl))?;
     progress::step("waiting for the servers' files", || agent::wait_until_deployed(place))?;

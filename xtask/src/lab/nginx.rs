@@ -114,7 +114,7 @@ impl Configuration<'_> {
         };
         Ok(Server {
             name: via.name(),
-            files: self.write(via.name(), &blocks)?,
+            files: write(self.place, self.snippets, via.name(), &blocks)?,
             endpoints,
             openssl_conf,
         })
@@ -200,7 +200,7 @@ impl Configuration<'_> {
             place.private(UPSTREAM).display(),
             place.ca_certificate().display(),
         );
-        let files = self.write("upstream", &block)?;
+        let files = write(place, self.snippets, "upstream", &block)?;
         Ok((
             Server {
                 name: "upstream",
@@ -212,27 +212,6 @@ impl Configuration<'_> {
         ))
     }
 
-    fn write(&self, instance: &str, blocks: &str) -> Result<Nginx> {
-        let dir = self.place.nginx(instance);
-        fs::create_dir(&dir)?;
-        let files = Nginx {
-            conf: dir.join("nginx.conf"),
-            pid_file: dir.join("nginx.pid"),
-            error_log: self.place.log(&format!("nginx-{instance}")),
-        };
-        let snippet = |name: &str| self.snippets.join("nginx").join(name).display().to_string();
-        let mut template = Template::of(FRAME);
-        template.fill("WORKERS", WORKERS);
-        template.fill("PID", files.pid_file.display());
-        template.fill("ERROR_LOG", files.error_log.display());
-        template.fill("ENV", snippet("env.conf"));
-        template.fill("TLS", snippet("tls.conf"));
-        template.fill("DIRECTORY", dir.display());
-        template.fill("BLOCKS", blocks);
-        fs::write(&files.conf, template.finish()?)?;
-        Ok(files)
-    }
-
     /// The file that says where a key is that was imported by hand, made by the script that users have.
     fn key_file(&self, plan: &KeyPlan) -> Result<PathBuf> {
         let path = self.place.public(plan.name, "uri.pem");
@@ -241,6 +220,28 @@ impl Configuration<'_> {
         fs::write(&path, pem)?;
         Ok(path)
     }
+}
+
+/// Writes the whole configuration of a server with these blocks.
+pub(super) fn write(place: &Place, snippets: &Path, instance: &str, blocks: &str) -> Result<Nginx> {
+    let dir = place.nginx(instance);
+    fs::create_dir(&dir)?;
+    let files = Nginx {
+        conf: dir.join("nginx.conf"),
+        pid_file: dir.join("nginx.pid"),
+        error_log: place.log(&format!("nginx-{instance}")),
+    };
+    let snippet = |name: &str| snippets.join("nginx").join(name).display().to_string();
+    let mut template = Template::of(FRAME);
+    template.fill("WORKERS", WORKERS);
+    template.fill("PID", files.pid_file.display());
+    template.fill("ERROR_LOG", files.error_log.display());
+    template.fill("ENV", snippet("env.conf"));
+    template.fill("TLS", snippet("tls.conf"));
+    template.fill("DIRECTORY", dir.display());
+    template.fill("BLOCKS", blocks);
+    fs::write(&files.conf, template.finish()?)?;
+    Ok(files)
 }
 
 /// An id as RFC 7512 writes bytes: `%xx` each.
@@ -262,7 +263,7 @@ fn version() -> Result<String> {
 
 pub(super) const UPSTREAM: &str = "upstream.lab.test";
 
-const PROGRAM: &str = "/usr/sbin/nginx";
+pub(super) const PROGRAM: &str = "/usr/sbin/nginx";
 
 /// As Debian starts it: a daemon, its master root, its workers another user.
 const FRAME: &str = "\

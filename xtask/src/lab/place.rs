@@ -92,7 +92,7 @@ impl Place {
     }
 
     /// Where the root helper writes what servers read.
-    pub(super) fn base(&self) -> PathBuf {
+    pub(crate) fn base(&self) -> PathBuf {
         self.root.join("servers")
     }
 

@@ -94,6 +94,13 @@ impl Ctl {
         }
     }
 
+    /// Runs one command and returns what it says to people.
+    pub(crate) fn text(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new("timeout");
+        command.arg(PATIENCE).arg(&self.program);
+        process::capture(command.arg("--socket").arg(&self.socket).args(arguments))
+    }
+
     /// Runs one command and returns its JSON.
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<serde_json::Value> {
         self.run_as(arguments, &[])

@@ -15,8 +15,8 @@ use super::read_text;
 pub(super) struct ServerFiles {
     /// Whether there is a main file that can be read.
     pub(super) is_readable: bool,
-    /// The main file alone.
-    pub(super) main: String,
+    /// Variables that NGINX leaves to its workers.
+    pub(super) environment: BTreeSet<String>,
     /// Files of `live/NAME` by name: `nginx.conf`, `chain.pem`, and so on.
     pub(super) named: BTreeMap<String, BTreeSet<String>>,
 }
@@ -35,6 +35,7 @@ impl ServerFiles {
             let Some(text) = read_text(&path) else { continue };
             left = left.saturating_sub(text.len());
             found.mentions(&text);
+            found.environment.extend(text.lines().filter_map(kept_variable));
             if server.kind == Kind::Httpd {
                 around = server_root(&text).unwrap_or(around);
             }
@@ -42,7 +43,6 @@ impl ServerFiles {
             waiting.extend(includes.flat_map(|pattern| matching(&around.join(pattern))));
             if path == server.config {
                 found.is_readable = true;
-                found.main = text;
             }
         }
         found
@@ -64,6 +64,14 @@ impl ServerFiles {
             }
         }
     }
+}
+
+/// `env NAME;` or `env NAME=VALUE;`
+fn kept_variable(line: &str) -> Option<String> {
+    let rest = line.trim().strip_prefix("env")?;
+    let name = rest.strip_prefix(char::is_whitespace)?.trim_start();
+    let end = name.find(|c: char| c == ';' || c == '=' || c.is_whitespace())?;
+    name.get(..end).map(str::to_owned)
 }
 
 fn ends_a_path(c: char) -> bool {

@@ -84,26 +84,20 @@ fn program(name: &Name, server: &Server) -> Finding {
 fn environment(name: &Name, server: &Server, files: &ServerFiles) -> Option<Finding> {
     match server.kind {
         Kind::Httpd | Kind::Haproxy => None,
-        Kind::Nginx => {
-            let names_it = |line: &str| {
-                let rest = line.trim().strip_prefix("env")?.trim_start();
-                rest.starts_with("OPENSSL_CONF").then_some(())
-            };
-            match files.main.lines().find_map(names_it) {
-                Some(()) => None,
-                None => Some(Finding::error(
-                    AREA,
-                    format!(
-                        "{name}: {} has no `env OPENSSL_CONF;`, so its workers lose the variable",
-                        server.config.display()
-                    ),
-                    format!(
-                        "add the line `env OPENSSL_CONF;` at the top of {}, outside of every block",
-                        server.config.display()
-                    ),
-                )),
-            }
-        }
+        Kind::Nginx => match files.environment.contains("OPENSSL_CONF") {
+            true => None,
+            false => Some(Finding::error(
+                AREA,
+                format!(
+                    "{name}: {} has no `env OPENSSL_CONF;`, so its workers lose the variable",
+                    server.config.display()
+                ),
+                format!(
+                    "add the line `env OPENSSL_CONF;` at the top of {}, outside of every block",
+                    server.config.display()
+                ),
+            )),
+        },
     }
 }
 
