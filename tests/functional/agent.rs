@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use e2e::lab::agent;
 use e2e::lab::load::Load;
-use e2e::lab::server::Server;
+use e2e::lab::server::{Server, Tls, get};
 use e2e::lab::suite::Test;
-use e2e::lab::{Endpoint, Lab};
+use e2e::lab::{Endpoint, Lab, process};
 use enclave_tls_admin::report::{Ask, Told};
 
 pub(super) const TESTS: &[Test] = e2e::tests![
@@ -17,6 +17,7 @@ pub(super) const TESTS: &[Test] = e2e::tests![
     a_broken_configuration_leaves_the_one_in_force,
     a_credential_is_rotated_under_load,
     every_certificate_is_served_and_the_report_says_so,
+    metrics_count_signatures_and_the_agent_is_ready,
 ];
 
 /// The agent is in no handshake's way, and its successor adopts what runs.
@@ -114,6 +115,34 @@ fn every_certificate_is_served_and_the_report_says_so(lab: &Lab) -> Result<()> {
             && report.enclave.state == "running"
     })
     .map(drop)
+}
+
+/// The enclave counts, the agent shows: a handshake is one signature more of that key.
+fn metrics_count_signatures_and_the_agent_is_ready(lab: &Lab) -> Result<()> {
+    agent::page(lab, "/healthz")?;
+    agent::page(lab, "/readyz")?;
+    let endpoint = served(lab).next().context("nothing is served")?;
+    let labels = format!("certificate=\"{}\"", endpoint.key);
+    let signed = |page: &str| agent::metric(page, "enclave_tls_signatures_total", &labels).unwrap_or_default();
+    let before = signed(&agent::page(lab, "/metrics")?);
+    for _ in 0..5 {
+        get(lab, endpoint, Tls::V13, &[])?;
+    }
+    process::wait_until(Duration::from_secs(10), "five signatures more", || {
+        agent::page(lab, "/metrics").is_ok_and(|page| signed(&page) >= before + 5.0)
+    })?;
+    let page = agent::page(lab, "/metrics")?;
+    for name in [
+        "enclave_tls_signing_execution_seconds_count",
+        "enclave_tls_certificate_not_after_timestamp_seconds",
+        "enclave_tls_attestation_age_seconds",
+        "enclave_tls_egress_sent_bytes_total",
+        "enclave_tls_log_records_dropped_total",
+        "process_resident_memory_bytes",
+    ] {
+        ensure!(agent::metric(&page, name, "").is_some(), "no {name}: {page}");
+    }
+    Ok(())
 }
 
 /// One endpoint each way, of keys that every lab has.

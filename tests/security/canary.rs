@@ -3,16 +3,19 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use e2e::lab::Lab;
-use e2e::lab::program::run;
+use e2e::lab::agent;
+use e2e::lab::program::{run, succeed};
 use e2e::lab::scratch::Scratch;
 use e2e::lab::suite::Test;
 
 pub(super) const TESTS: &[Test] = e2e::tests![
     threat_48_no_secret_in_the_logs,
     threat_48_no_secret_in_what_the_command_prints,
+    threat_48_no_secret_in_what_is_shown_to_others,
     threat_48_no_secret_in_the_words_or_environment_of_a_process,
     threat_48_control_the_canaries_are_found_where_they_are,
 ];
@@ -27,6 +30,37 @@ fn threat_48_no_secret_in_the_logs(lab: &Lab) -> Result<()> {
         expect_none(&canaries, &text).with_context(|| path.display().to_string())?;
     }
     ensure!(read > 0, "the logs are empty");
+    Ok(())
+}
+
+/// What an administrator gives away, and what a collector reads: a support bundle, metrics, the public objects.
+fn threat_48_no_secret_in_what_is_shown_to_others(lab: &Lab) -> Result<()> {
+    let canaries = Canary::all(lab)?;
+    let scratch = Scratch::new()?;
+    let bundle = scratch.file("bundle.tar.gz");
+    let ran = run(lab
+        .ctl_command()?
+        .args(["support-bundle", "--out"])
+        .arg(&bundle)
+        .arg("--config")
+        .arg(&lab.config))?;
+    ensure!(ran.status.success(), "no bundle: {}", ran.printed());
+    let unpacked = succeed(Command::new("tar").args(["-xzOf"]).arg(&bundle))?;
+    ensure!(unpacked.contains("lab-tls-p256"), "the bundle says nothing");
+    let metrics = agent::page(lab, "/metrics")?;
+    ensure!(
+        metrics.contains("enclave_tls_certificate_served"),
+        "no metrics: {metrics}"
+    );
+    let objects = fs::read(lab.module_config()?.with_file_name("objects"))?;
+    ensure!(!objects.is_empty(), "no public objects");
+    for (what, shown) in [
+        ("support bundle", unpacked.as_bytes()),
+        ("metrics", metrics.as_bytes()),
+        ("objects", &objects),
+    ] {
+        expect_none(&canaries, shown).context(what)?;
+    }
     Ok(())
 }
 

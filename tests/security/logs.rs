@@ -4,6 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use e2e::lab::agent;
 use e2e::lab::keys::WEB_SERVERS;
 use e2e::lab::load::Load;
 use e2e::lab::suite::{Skipped, Test};
@@ -11,6 +12,7 @@ use e2e::lab::{Enclave, Lab};
 
 pub(super) const TESTS: &[Test] = e2e::tests![
     threat_12_a_storm_of_records_is_metered_and_disturbs_no_handshake,
+    threat_12_what_was_dropped_is_a_metric,
     threat_13_to_16_pid_1_says_in_order_what_it_checked,
     the_console_says_nothing,
 ];
@@ -38,6 +40,15 @@ fn threat_12_a_storm_of_records_is_metered_and_disturbs_no_handshake(lab: &Lab) 
     Ok(())
 }
 
+/// After the storm: what `status` counts, a collector sees.
+fn threat_12_what_was_dropped_is_a_metric(lab: &Lab) -> Result<()> {
+    needs_a_log_plane(lab)?;
+    let page = agent::page(lab, "/metrics")?;
+    let dropped = agent::metric(&page, "enclave_tls_log_records_dropped_total", "").context("no such metric")?;
+    ensure!(dropped > 0.0, "{dropped} were dropped");
+    Ok(())
+}
+
 fn refused(lab: &Lab) -> Result<Child> {
     let mut command = Command::new(&lab.ctl);
     command
@@ -56,7 +67,7 @@ fn count(lab: &Lab, what: &str) -> Result<u64> {
 
 fn threat_13_to_16_pid_1_says_in_order_what_it_checked(lab: &Lab) -> Result<()> {
     needs_a_log_plane(lab)?;
-    let log = std::fs::read_to_string(lab.logs.join("ctl.log"))?;
+    let log = std::fs::read_to_string(lab.logs.join("agent.log"))?;
     let said: Vec<&str> = log
         .lines()
         .filter_map(|line| line.split_once(" init: "))

@@ -178,9 +178,6 @@ pub fn unable(why: Unable) -> &'static str {
         Unable::Cut => {
             "the connection to the service ended before its answer; it may have done what was asked: see `enclave-tlsctl list`"
         }
-        Unable::NoDirectory => {
-            "--keep needs a directory to keep the key in, and nothing was imported; start the agent with --replay DIR"
-        }
     }
 }
 

@@ -25,11 +25,11 @@ pub enum ClientError {
     Connect { socket: PathBuf, source: io::Error },
     /// Who listens is neither root, nor the user of this command, nor the agent's.
     Stranger { socket: PathBuf, uid: u32 },
-    /// the agent went away or stalled.
+    /// The agent went away or stalled.
     Socket(ReadError),
-    /// the agent sent what this version does not understand.
+    /// The agent sent what this version does not understand.
     Answer(DecodeError),
-    /// the agent has no answer of the enclave.
+    /// The agent has no answer of the enclave.
     Unable(Unable),
     /// The enclave refused.
     Refused(ControlError),

@@ -12,7 +12,7 @@
 //!
 //! | byte | answer | body |
 //! |---|---|---|
-//! | 0xf0 | outcome | record (0 nothing to record; 1 recorded; 2 no directory; 3 failed, and `text<4096>`: why), `bytes32`: the enclave's frame |
+//! | 0xf0 | outcome | record (0 nothing to record; 1 recorded; 3 failed, and `text<4096>`: why), `bytes32`: the enclave's frame |
 //! | 0xf1 | records | directory `bool`, `list<entry, 24000>`; entry = key id, name, generation u32, usage, origin, kept `bool` |
 //! | 0xf2 | parent | [`Parent`] |
 //! | 0xf3 | agent | `bytes32`: JSON, [`Told`] |
@@ -66,8 +66,6 @@ pub enum Record {
     Nothing,
     /// It is recorded.
     Done,
-    /// the agent runs without a directory.
-    NoDirectory,
     /// It could not be written, so a restart will undo it.
     Failed(Text<4096>),
 }
@@ -110,12 +108,10 @@ pub enum Unable {
     Deadline,
     /// The connection ended before the answer; the enclave may have done what was asked.
     Cut,
-    /// A key was to be kept, and there is no replay directory. Nothing was asked of the enclave.
-    NoDirectory,
 }
 
 impl Unable {
-    const ALL: [(Self, u8); 8] = [
+    const ALL: [(Self, u8); 7] = [
         (Self::Malformed, 1),
         (Self::Away, 2),
         (Self::Replaying, 3),
@@ -123,7 +119,6 @@ impl Unable {
         (Self::Busy, 5),
         (Self::Deadline, 6),
         (Self::Cut, 7),
-        (Self::NoDirectory, 8),
     ];
 }
 
@@ -225,7 +220,6 @@ impl Encode for Record {
         match self {
             Self::Nothing => writer.put(&[0]),
             Self::Done => writer.put(&[1]),
-            Self::NoDirectory => writer.put(&[2]),
             Self::Failed(why) => {
                 writer.put(&[3]);
                 why.encode(writer);
@@ -239,7 +233,6 @@ impl Decode for Record {
         match u8::decode(reader)? {
             0 => Ok(Self::Nothing),
             1 => Ok(Self::Done),
-            2 => Ok(Self::NoDirectory),
             3 => Ok(Self::Failed(Text::decode(reader)?)),
             _ => Err(DecodeError::UnknownTag),
         }
@@ -366,7 +359,6 @@ mod tests {
         let mut answers = vec![
             outcome(Record::Nothing),
             outcome(Record::Done),
-            outcome(Record::NoDirectory),
             outcome(Record::Failed(Text::lossy("no space"))),
             Answer::Records(records),
             Answer::Records(Records::default()),

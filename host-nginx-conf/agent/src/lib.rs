@@ -6,7 +6,7 @@
 //! administrators ([`admin`]).
 //!
 //! Threads, no runtime: few things happen here at a time, and each may block. One request to the enclave is under way at a time. That
-//! the agent is away costs no handshake: web servers speak to the enclave.
+//! The agent is away costs no handshake: web servers speak to the enclave.
 
 #![cfg_attr(
     not(test),

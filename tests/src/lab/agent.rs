@@ -1,11 +1,13 @@
 //! The lab's agent and supervisor, killed and started again by a test, and what the agent says.
 
 use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use enclave_tls_admin::client::Client;
 use enclave_tls_admin::report::{Ask, Report, Told};
 
@@ -84,6 +86,34 @@ pub fn wait_for(lab: &Lab, what: &str, is_so: impl Fn(&Report) -> bool) -> Resul
     })
     .with_context(|| last.clone())?;
     Ok(begun.elapsed())
+}
+
+/// A page of its metrics socket: the body of a good answer.
+pub fn page(lab: &Lab, path: &str) -> Result<String> {
+    let address = lab.configured("metrics")?;
+    let mut socket = UnixStream::connect(address.strip_prefix("unix:").context("not a unix socket")?)?;
+    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(
+        socket,
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
+    ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    Ok(body.to_owned())
+}
+
+/// The sum of a metric over all its labels that contain `labels`.
+pub fn metric(page: &str, name: &str, labels: &str) -> Option<f64> {
+    let values = page.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let (its, value) = rest.rsplit_once(' ')?;
+        (its.is_empty() || its.starts_with('{')).then_some(())?;
+        its.contains(labels).then(|| value.parse::<f64>().ok())?
+    });
+    let values: Vec<_> = values.collect();
+    (!values.is_empty()).then(|| values.iter().sum())
 }
 
 /// Of a certificate in a report.

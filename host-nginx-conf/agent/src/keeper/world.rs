@@ -101,14 +101,9 @@ impl EnclaveError {
     pub(super) fn is_by_request(self) -> bool {
         match self {
             Self::Away(Unable::Deadline | Unable::Cut) | Self::Refused(_) | Self::Unexpected => true,
-            Self::Away(
-                Unable::Malformed
-                | Unable::Away
-                | Unable::Replaying
-                | Unable::PolicyRefused
-                | Unable::Busy
-                | Unable::NoDirectory,
-            ) => false,
+            Self::Away(Unable::Malformed | Unable::Away | Unable::Replaying | Unable::PolicyRefused | Unable::Busy) => {
+                false
+            }
         }
     }
 }

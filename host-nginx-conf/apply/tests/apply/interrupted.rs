@@ -35,7 +35,7 @@ fn what_was_switched_but_not_tested_is_undone() {
 }
 
 #[test]
-fn killed_at_any_moment_it_never_leaves_a_mixed_pair_and_the_next_deployment_finishes() {
+fn threat_53_killed_at_any_moment_the_next_deployment_finishes() {
     let config = WITH_NGINX.to_owned() + &certificate("www", "\"main\"");
     let mut world = World::new(&config);
     let mut client = world.start();

@@ -9,7 +9,7 @@ use crate::table;
 #[derive(Serialize)]
 pub(super) struct EgressJson {
     hosts: Vec<HostJson>,
-    /// Hosts that no --egress-allow names.
+    /// Hosts that the allow-list does not name.
     not_allowed: Vec<StrangerJson>,
     not_allowed_beyond_these: u64,
     malformed: u64,

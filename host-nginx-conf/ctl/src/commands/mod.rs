@@ -232,9 +232,6 @@ impl Session {
 fn warn_unrecorded(record: &Record) {
     match record {
         Record::Nothing | Record::Done => {}
-        Record::NoDirectory => {
-            eprintln!("warning: the agent has no --replay directory, so this is gone when the service restarts")
-        }
         Record::Failed(why) => eprintln!(
             "warning: done, but not recorded in the replay directory, so a restart of the service undoes it: {}",
             why.as_str()
