@@ -12,13 +12,13 @@ use x509_cert::request::CertReq;
 use super::plan::Kind;
 
 /// An intermediate, which issues. The root stays away, as it does in life.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: Certificate,
 }
 
 impl Authority {
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let root_key = KeyPair::generate()?;
         let root = Issuer::new(ca("root"), root_key);
         let (params, key) = (ca("intermediate"), KeyPair::generate()?);
@@ -30,7 +30,7 @@ impl Authority {
     }
 
     /// The chain for a request: leaf and intermediate.
-    pub(super) fn issue(&self, request: &CertificateRequest, kind: Kind, host: &str) -> Result<Chain> {
+    pub(crate) fn issue(&self, request: &CertificateRequest, kind: Kind, host: &str) -> Result<Chain> {
         let request = CertReq::from_der(request.as_bytes())?;
         let key = Requested {
             key: request.info.public_key.subject_public_key.raw_bytes(),

@@ -18,7 +18,7 @@
 pub mod plan;
 
 mod agent;
-mod authority;
+pub(crate) mod authority;
 mod boot;
 mod client;
 mod crowd;

@@ -8,7 +8,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Nanoseconds that the living threads of a process have run.
-pub(super) fn of_process(pid: u32) -> Result<u64, CpuError> {
+pub(crate) fn of_process(pid: u32) -> Result<u64, CpuError> {
     let failed = |error| CpuError { pid, error };
     let mut sum = 0;
     for task in tasks(pid).map_err(failed)? {

@@ -17,14 +17,14 @@ pub mod plan;
 pub mod report;
 
 mod control;
-mod cpu;
+pub(crate) mod cpu;
 mod handshake;
 mod pkcs11;
 mod raw;
 mod rounds;
 mod slice;
 mod socket;
-mod stats;
+pub(crate) mod stats;
 mod subject;
 
 use std::io;

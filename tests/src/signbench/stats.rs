@@ -15,7 +15,7 @@ pub struct Spread {
 
 impl Spread {
     /// Of any number of values but none.
-    pub(super) fn of(mut values: Vec<f64>) -> Option<Self> {
+    pub(crate) fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_unstable_by(f64::total_cmp);
         Some(Self {
             q1: at(&values, 0.25)?,

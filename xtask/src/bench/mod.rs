@@ -1,10 +1,11 @@
-//! `cargo xtask bench`: signatures and handshakes, ours against others, attestation, and the image on an emulated machine, in tables and one
-//! file.
+//! `cargo xtask bench`: signatures and handshakes, ours against others, attestation, the agent, and the image on an emulated machine, in
+//! tables and one file.
 //!
-//! This part makes what is measured (a lab, a SoftHSM2 token, an image), writes plans, and shows what `signbench` and `machinebench` of crate
-//! `e2e` answer. A table of `signbench`'s is a list of *groups*; a group is one plan, whose subjects are measured in turns. A new table is
+//! This part makes what is measured (a lab, a SoftHSM2 token, an image), writes plans, and shows what `signbench`, `agentbench` and
+//! `machinebench` of crate `e2e` answer. A table of `signbench`'s is a list of *groups*; a group is one plan, whose subjects are measured in turns. A new table is
 //! a new file like `signatures` and `handshakes`.
 
+mod agent;
 mod attestation;
 mod enclave;
 mod handshakes;
@@ -21,6 +22,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use self::agent::Agent;
 use self::attestation::Attestation;
 use self::enclave::Enclave;
 use self::machine::Machine;
@@ -51,6 +53,8 @@ enum Part {
     Signatures,
     Handshakes,
     Attestation,
+    /// The parent's agent, and servers with many certificates
+    Agent,
     /// The image, on an emulated machine
     Enclave,
 }
@@ -85,6 +89,7 @@ struct Results {
     load_after: String,
     #[serde(flatten)]
     on_lab: OnLab,
+    agent: Option<Agent>,
     enclave: Option<Enclave>,
 }
 
@@ -114,6 +119,10 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
         true => measure_on_lab(paths, &dir, options)?,
         false => OnLab::default(),
     };
+    let agent = match options.wants(Part::Agent) {
+        true => Some(measure_agent(paths, &dir, options)?),
+        false => None,
+    };
     let enclave = match options.wants(Part::Enclave) {
         true => Some(measure_enclave(paths, &dir, options)?),
         false => None,
@@ -126,6 +135,7 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
         load_before,
         load_after: machine::load()?,
         on_lab,
+        agent,
         enclave,
     };
     results.print(options);
@@ -150,6 +160,17 @@ fn measure_on_lab(paths: &Paths, dir: &Path, options: &Options) -> Result<OnLab>
         println!("  Not all of it could be measured. The lab's logs: {}", kept.display());
     }
     lab::down(paths, dir)?;
+    measured
+}
+
+/// In a directory beside the lab's, which stays where something could not be measured.
+fn measure_agent(paths: &Paths, dir: &Path, options: &Options) -> Result<Agent> {
+    let dir = dir.with_extension("agent");
+    let measured = agent::measure(paths, &dir, options.quick);
+    match measured.as_ref().map_or(true, Agent::lacks_something) {
+        true => println!("  Not all of it could be measured. What was tried: {}", dir.display()),
+        false => std::fs::remove_dir_all(&dir)?,
+    }
     measured
 }
 
@@ -199,6 +220,10 @@ impl Results {
         if let Some(attestation) = &self.on_lab.attestation {
             title(attestation::TITLE);
             attestation::print(attestation);
+        }
+        if let Some(agent) = &self.agent {
+            title(agent::TITLE);
+            agent::print(agent);
         }
         if let Some(enclave) = &self.enclave {
             title(enclave::TITLE);

@@ -35,11 +35,11 @@ use crate::progress;
 
 pub(crate) use self::enclave::Enclave;
 pub(crate) use self::interrupt::Interrupt;
-pub(crate) use self::many::Many;
+pub(crate) use self::many::{Many, Startable};
 pub(crate) use self::place::Place;
 pub(crate) use self::plan::Via;
 pub(crate) use self::service::Ctl;
-pub(crate) use self::state::{Attestation, Description, Endpoint, Key, Nginx};
+pub(crate) use self::state::{Attestation, Description, Endpoint, Key};
 
 /// A lab that runs.
 pub(crate) struct Lab {
