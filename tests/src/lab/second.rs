@@ -201,7 +201,15 @@ fn configuration(lab: &Lab, dir: &Scratch) -> Result<String> {
     ];
     let text = fs::read_to_string(&lab.config)?;
     // Without the inventory, which would have it make what a test wants to be absent.
-    let text = text.split("[clients.").next().unwrap_or_default();
+    let mut in_inventory = false;
+    let kept = text.lines().filter(|line| {
+        if line.starts_with('[') {
+            in_inventory = ["[clients.", "[servers.", "[[certificates]]"]
+                .iter()
+                .any(|table| line.starts_with(table));
+        }
+        !in_inventory
+    });
     let line = |line: &str| {
         let key = line.split(" = ").next().unwrap_or_default();
         match own.iter().find(|(own, _)| *own == key) {
@@ -209,7 +217,7 @@ fn configuration(lab: &Lab, dir: &Scratch) -> Result<String> {
             None => format!("{line}\n"),
         }
     };
-    Ok(text.lines().map(line).collect())
+    Ok(kept.map(line).collect())
 }
 
 fn started(words: &[String], env: &std::collections::BTreeMap<String, String>, log: &Path) -> Result<Child> {

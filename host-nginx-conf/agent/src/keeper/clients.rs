@@ -191,6 +191,8 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             .credential(name.clone(), secret)
             .map_err(|error| error.why)?;
         self.is_placed(name);
+        // So that the report of this pass has it.
+        self.look_at_helper();
         Ok(())
     }
 
