@@ -145,7 +145,7 @@ impl Policy {
         &self.rules.aws_roots
     }
 
-    /// The KMS keys under which state may be sealed: the first seals, any of them opens.
+    /// The KMS keys under which state may be sealed: the first few seal, so that each alone opens it, and any of them opens.
     ///
     /// None if the list was left open and nobody closed it: the ARN comes from a measured policy or from nowhere.
     #[must_use]

@@ -107,6 +107,8 @@ pub struct Limits {
     pub rsa_waiting: u32,
     /// Between the service's pings on the control plane; the third without a reply ends the connection.
     pub heartbeat: Duration,
+    /// How long a KMS key that seals and did not answer is left alone, at first: each failure doubles it, up to sixteen times.
+    pub kms_pause: Duration,
     /// Between two attempts to reach the control peer, and for one attempt.
     pub redial: Duration,
 }
@@ -122,6 +124,7 @@ impl Default for Limits {
             connections_per_credential: 256,
             rsa_waiting: 256,
             heartbeat: Duration::from_secs(1),
+            kms_pause: Duration::from_secs(60),
             redial: Duration::from_millis(100),
         }
     }

@@ -42,14 +42,18 @@ fn threat_47_a_dropped_key_leaves_nothing_behind() {
             key.sign(Usage::Digest, mechanism, &[round; 100]).unwrap();
         }
         let state = state(key);
-        let (opened, data_key, of_data_key) = sealed_and_opened(&state);
-        needles.extend(of_data_key);
+        let (opened, data_keys, of_data_keys) = sealed_and_opened(&state);
+        needles.extend(of_data_keys);
         let held = found(&needles);
         assert!(
-            held.len() > 1 && held.contains(&"data key"),
+            held.len() > 2 && held.contains(&"data key") && held.contains(&"other data key"),
             "{name}: the search finds only {held:?} while the keys are there"
         );
-        drop((state, opened, from_pem, data_key));
+        assert!(
+            !held.contains(&"key-encryption key"),
+            "{name}: it is needed for a moment only"
+        );
+        drop((state, opened, from_pem, data_keys));
         assert_eq!(found(&needles), Vec::<&str>::new(), "{name}");
     }
 }
@@ -74,18 +78,36 @@ fn state(key: SigningKey) -> State {
     }
 }
 
-/// What was sealed and opened again, and under what.
-fn sealed_and_opened(state: &State) -> (State, DataKey, [Needle; 2]) {
-    let arn = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
-    let (group, kms_key) = (state.group.clone(), arn.parse().unwrap());
-    let mut secret = [0; 32];
-    aws_lc_rs::rand::fill(&mut secret).unwrap();
-    let needles = Needle::both_orders("data key", &secret);
-    let data_key = DataKey::new(group, kms_key, vec![0; 184], &secret);
+/// What was sealed and opened again in both versions, and under what.
+fn sealed_and_opened(state: &State) -> ([State; 2], [DataKey; 3], Vec<Needle>) {
+    let arn = |region: u8| {
+        let arn = format!("arn:aws:kms:us-east-{region}:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab");
+        arn.parse().unwrap()
+    };
+    // Where they are made and nowhere else: what is moved leaves a copy behind.
+    let mut secrets = [[0; 32]; 3];
+    for secret in &mut secrets {
+        aws_lc_rs::rand::fill(secret).unwrap();
+    }
+    let [secret, other, kek] = &mut secrets;
+    let mut needles: Vec<Needle> = Needle::both_orders("data key", secret).into();
+    needles.extend(Needle::both_orders("other data key", other));
+    needles.extend(Needle::both_orders("key-encryption key", kek));
+    let group = || state.group.clone();
+    let direct = DataKey::new(group(), arn(1), vec![0; 184], secret);
+    let one = DataKey::under(group(), other, arn(1), kek, vec![0; 184]).unwrap();
+    let wrapped = one.also_under(arn(2), kek, vec![1; 184]).unwrap();
+    drop(one);
     secret.zeroize();
-    let blob = state.seal(&data_key, &[0; 48]).unwrap();
-    let opened = Envelope::parse(&blob).unwrap().open(&data_key).unwrap();
-    (opened, data_key, needles)
+    other.zeroize();
+    let [first, second] = [&direct, &wrapped].map(|data_key| {
+        let blob = state.seal(data_key, &[0; 48]).unwrap();
+        Envelope::parse(&blob).unwrap()
+    });
+    let unwrapped = DataKey::of(second.header(), &arn(2), &*kek).unwrap();
+    kek.zeroize();
+    let opened = [first.open(&direct).unwrap(), second.open(&unwrapped).unwrap()];
+    (opened, [direct, wrapped, unwrapped], needles)
 }
 
 /// In the form that takes most steps to read.

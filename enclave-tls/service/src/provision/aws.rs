@@ -88,11 +88,20 @@ impl Aws {
 
     /// What one request may ask of AWS, while the agent that sent it is there.
     pub(crate) fn calls<'a>(&'a self, agent: &'a Agent) -> Calls<'a> {
+        self.calls_for(REQUEST, agent)
+    }
+
+    /// What may be asked of AWS between two requests: the next one waits for it.
+    pub(crate) fn few_calls<'a>(&'a self, agent: &'a Agent) -> Calls<'a> {
+        self.calls_for(BETWEEN, agent)
+    }
+
+    fn calls_for<'a>(&'a self, time: Duration, agent: &'a Agent) -> Calls<'a> {
         let now = Instant::now();
         Calls {
             aws: self,
             agent,
-            until: now.checked_add(REQUEST).unwrap_or(now),
+            until: now.checked_add(time).unwrap_or(now),
         }
     }
 
@@ -131,21 +140,38 @@ impl Calls<'_> {
         context: &[(String, String)],
     ) -> Result<Zeroizing<Vec<u8>>, ControlError> {
         let plaintext = self.call(async |client, deadline| client.decrypt(key, ciphertext, context, deadline).await);
-        plaintext.map_err(|error| failed("decrypt", error, ControlError::AwsDenied))
+        plaintext.map_err(|error| failed("decrypt", key, error, ControlError::AwsDenied))
     }
 
     /// A new data key for a group of names.
     pub(super) fn generate_data_key(&self, key: &KeyArn, group: &Name) -> Result<DataKey, ControlError> {
         let context = group_context(group);
         let made = self.call(async |client, deadline| client.generate_data_key(key, &context, deadline).await);
-        made.map_err(|error| failed("make a data key", error, ControlError::AwsDenied))
+        made.map_err(|error| failed("make a data key", key, error, ControlError::AwsDenied))
+    }
+
+    /// The same, for the next one of so many KMS keys that may be asked in its place: none takes the time of those after it.
+    pub(super) fn one_of(&self, count: usize) -> Self {
+        let now = Instant::now();
+        let parts = u32::try_from(count.max(1)).unwrap_or(u32::MAX);
+        let left = self.until.saturating_duration_since(now);
+        let share = left.checked_div(parts).unwrap_or(left);
+        Self {
+            until: now.checked_add(share).map_or(self.until, |then| then.min(self.until)),
+            ..*self
+        }
+    }
+
+    /// Whether there is time for another call: one that has too little would say of its KMS key that it does not answer.
+    pub(super) fn have_time(&self) -> bool {
+        self.until.saturating_duration_since(Instant::now()) >= LEAST
     }
 
     /// An object of S3.
     pub(super) fn get_object(&self, region: &Region, object: &S3Object) -> Result<Vec<u8>, ControlError> {
         let (bucket, key) = (object.bucket.as_str(), object.key.as_str());
         let read = self.call(async |client, deadline| client.get_object(region, bucket, key, deadline).await);
-        read.map_err(|error| failed("read an object", error, ControlError::NoSuchObject))
+        read.map_err(|error| failed("read an object", region, error, ControlError::NoSuchObject))
     }
 
     /// Makes a call; where it found no credentials or old ones, once more with those that the agent then brings.
@@ -221,14 +247,14 @@ enum Failed {
     Kms(KmsError),
 }
 
-/// Says why in the log; the agent gets the rule's code. `absent`: what was asked for is not there.
-fn failed(what: &'static str, failed: Failed, absent: ControlError) -> ControlError {
+/// Says in the log why, and where; the agent gets the rule's code. `absent`: what was asked for is not there.
+fn failed(what: &'static str, place: &impl std::fmt::Display, failed: Failed, absent: ControlError) -> ControlError {
     let error = match failed {
         Failed::Never(error) => return error,
         Failed::Gone => return ControlError::AwsUnavailable,
         Failed::Kms(error) => error,
     };
-    tracing::warn!(%error, "AWS did not {what}");
+    tracing::warn!(%place, %error, "AWS did not {what}");
     match error {
         KmsError::CredentialsMissing | KmsError::CredentialsExpired => ControlError::CredentialsMissing,
         KmsError::EgressRefused => ControlError::EgressRefused,
@@ -260,6 +286,10 @@ fn credentials(install: &InstallAws) -> Result<Credentials, ControlError> {
 const CALL: Duration = Duration::from_secs(8);
 /// For all calls of a request: what it makes is stored after that, before the agent gives the request up.
 const REQUEST: Duration = Duration::from_secs(20);
+/// For one call that is worth beginning, where it can wait.
+const LEAST: Duration = Duration::from_secs(2);
+/// For all calls between two requests.
+const BETWEEN: Duration = Duration::from_secs(4);
 /// For credentials that the agent was asked for.
 const WAIT: Duration = Duration::from_secs(5);
 /// How long before their end new credentials are asked for, in seconds: as the SDK does, which brings them.

@@ -10,8 +10,10 @@
 )]
 
 mod aws;
+mod behind;
 mod bundle;
 mod data_keys;
+mod kms_keys;
 mod restore;
 mod sealing;
 mod source;

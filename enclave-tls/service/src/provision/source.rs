@@ -79,7 +79,7 @@ impl Provisioner<'_> {
         })?;
         self.policy.bundle_key(&kms_key)?;
         if request.sealed.is_some() {
-            self.sealing_key()?;
+            self.sealing_keys()?;
         }
         Ok(kms_key)
     }

@@ -1,32 +1,27 @@
-//! HKDF-SHA-256 and AES-256-GCM: a key and a nonce for one blob.
+//! HKDF-SHA-256 and AES-256-GCM: a key and a nonce for one blob, or for one wrap of a data key.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use aws_lc_rs::rand;
-use enclave_wire::Name;
 use zeroize::Zeroizing;
 
-use super::{DataKey, SealedError};
+use super::SealedError;
 
-/// What one blob is sealed or opened with. Key and nonce come from its salt, so no two blobs have the same.
+/// What one blob or wrap is sealed or opened with. Key and nonce come from its salt, so no two have the same.
 pub(super) struct Cipher {
     key: LessSafeKey,
     pub(super) nonce: [u8; NONCE],
 }
 
 impl Cipher {
-    pub(super) fn new(data_key: &DataKey, name: &Name, salt: &[u8; 32]) -> Result<Self, SealedError> {
+    /// From a secret, for one purpose: what the three texts say. No text has a zero byte, so what is joined can be taken apart in one
+    /// way only.
+    pub(super) fn new(secret: &[u8; 32], salt: &[u8; 32], purpose: [&str; 3]) -> Result<Self, SealedError> {
         let mut derived = Zeroizing::new([0; KEY + NONCE]);
-        // Names have no zero byte: what is joined can be taken apart in one way only.
-        let info: [&[u8]; 5] = [
-            LABEL,
-            &[0],
-            data_key.group.as_str().as_bytes(),
-            &[0],
-            name.as_str().as_bytes(),
-        ];
+        let [label, group, what] = purpose.map(str::as_bytes);
+        let info: [&[u8]; 5] = [label, &[0], group, &[0], what];
         Salt::new(HKDF_SHA256, salt)
-            .extract(data_key.secret.as_slice())
+            .extract(secret)
             .expand(&info, Derived)
             .and_then(|output| output.fill(&mut derived[..]))
             .map_err(|_| SealedError::Library)?;
@@ -38,7 +33,7 @@ impl Cipher {
         })
     }
 
-    /// Makes ciphertext of the plaintext where it lies, once: a cipher is of one blob.
+    /// Makes ciphertext of the plaintext where it lies, once: a cipher is of one blob or wrap.
     pub(super) fn seal(self, associated: &[u8], plaintext: &mut [u8]) -> Result<[u8; TAG], SealedError> {
         let nonce = Nonce::assume_unique_for_key(self.nonce);
         let tag = self
@@ -58,7 +53,7 @@ impl Cipher {
     }
 }
 
-/// A salt that no other blob has.
+/// A salt that nothing else has.
 pub(super) fn salt() -> Result<[u8; 32], SealedError> {
     let mut salt = [0; 32];
     rand::fill(&mut salt).map_err(|_| SealedError::Library)?;
@@ -73,7 +68,6 @@ impl KeyType for Derived {
     }
 }
 
-const LABEL: &[u8] = b"enclave-tls sealed v1";
 const KEY: usize = 32;
 const NONCE: usize = 12;
 pub(super) const TAG: usize = 16;

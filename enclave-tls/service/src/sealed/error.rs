@@ -16,6 +16,8 @@ pub enum SealedError {
     NotAuthentic,
     /// Authentic, yet its parts do not belong together: the service that sealed it was at fault.
     Inconsistent,
+    /// What KMS opened has not the length of a key.
+    NoDataKey,
     /// More bytes than a state may have: fewer generations, or shorter chains, fit.
     TooLarge,
     /// More generations than a state may have.
@@ -32,6 +34,7 @@ impl std::fmt::Display for SealedError {
             Self::OtherDataKey => "the state was sealed under another data key",
             Self::NotAuthentic => "the state was changed, or sealed under another data key",
             Self::Inconsistent => "the parts of the state do not belong together",
+            Self::NoDataKey => "what KMS opened is no data key",
             Self::TooLarge => "the state has more than 120,000 bytes",
             Self::TooManyGenerations => "the state has more than 64 generations",
             Self::Library => "the cryptographic library failed",
@@ -47,6 +50,7 @@ impl std::error::Error for SealedError {
             | Self::OtherDataKey
             | Self::NotAuthentic
             | Self::Inconsistent
+            | Self::NoDataKey
             | Self::TooLarge
             | Self::TooManyGenerations
             | Self::Library => None,
@@ -67,7 +71,8 @@ impl From<SealedError> for ControlError {
             | SealedError::Version
             | SealedError::OtherDataKey
             | SealedError::NotAuthentic
-            | SealedError::Inconsistent => Self::StateInvalid,
+            | SealedError::Inconsistent
+            | SealedError::NoDataKey => Self::StateInvalid,
             SealedError::TooLarge | SealedError::TooManyGenerations => Self::LimitReached,
             SealedError::Library => Self::Failed,
         }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use enclave_policy::aws::KeyArn;
 use enclave_wire::control::Origin;
 use enclave_wire::{Decode, DecodeError, Encode, KeyId, Name, Reader, State as Standing, Usage, Writer};
 
-use super::{DataKey, Generation, MAX_GENERATIONS, SealedError, State};
+use super::wraps::Wraps;
+use super::{DataKey, Generation, MAX_GENERATIONS, SealedError, State, Wrapping};
 
 /// What stands in the clear: enough to ask KMS for the data key, and for people to see what is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,10 +19,8 @@ pub struct Header {
     pub last_generation: u32,
     /// The group whose data key opens it.
     pub group: Name,
-    /// The KMS key that opens the data key.
-    pub kms_key: KeyArn,
-    /// The data key, as KMS encrypted it.
-    pub wrapped: Vec<u8>,
+    /// The KMS keys that open the data key, and what they are to decrypt.
+    pub wrapping: Wrapping,
     /// The policy that was in force where it was sealed.
     pub policy_sha384: [u8; 48],
     /// The generations, in the order of their numbers.
@@ -57,13 +55,12 @@ impl Header {
             number: state.number,
             last_generation: state.last_generation,
             group: data_key.group.clone(),
-            kms_key: data_key.kms_key.clone(),
-            wrapped: data_key.wrapped.clone(),
+            wrapping: data_key.wrapping.clone(),
             policy_sha384: *policy_sha384,
             generations: state.generations.iter().map(Summary::from).collect(),
         };
         // Nothing is sealed that would not be opened.
-        if header.is_ordered() && header.wrapped.len() <= MAX_WRAPPED {
+        if header.is_ordered() && header.wrapping.fits() {
             Ok(header)
         } else {
             Err(SealedError::Inconsistent)
@@ -74,16 +71,17 @@ impl Header {
         if reader.take(MAGIC.len())? != MAGIC {
             return Err(DecodeError::Invalid.into());
         }
-        if u8::decode(reader)? != VERSION {
-            return Err(SealedError::Version);
-        }
+        let wrapping = match u8::decode(reader)? {
+            DIRECT => direct,
+            EACH => each,
+            _ => return Err(SealedError::Version),
+        };
         let header = Self {
             name: Name::decode(reader)?,
             number: u64::decode(reader)?,
             last_generation: u32::decode(reader)?,
             group: Name::decode(reader)?,
-            kms_key: reader.text(MAX_ARN)?.parse().map_err(|_| DecodeError::Invalid)?,
-            wrapped: reader.bytes16(MAX_WRAPPED)?.to_vec(),
+            wrapping: wrapping(reader)?,
             policy_sha384: reader.array()?,
             generations: reader.list(MAX_GENERATIONS)?,
         };
@@ -108,16 +106,36 @@ impl Header {
 impl Encode for Header {
     fn encode(&self, writer: &mut Writer) {
         writer.put(MAGIC);
-        VERSION.encode(writer);
+        match &self.wrapping {
+            Wrapping::Direct { .. } => DIRECT,
+            Wrapping::Each(_) => EACH,
+        }
+        .encode(writer);
         self.name.encode(writer);
         self.number.encode(writer);
         self.last_generation.encode(writer);
         self.group.encode(writer);
-        writer.bytes16(self.kms_key.to_string().as_bytes());
-        writer.bytes16(&self.wrapped);
+        match &self.wrapping {
+            Wrapping::Direct { kms_key, ciphertext } => {
+                writer.bytes16(kms_key.to_string().as_bytes());
+                writer.bytes16(ciphertext);
+            }
+            Wrapping::Each(wraps) => wraps.encode(writer),
+        }
         self.policy_sha384.encode(writer);
         writer.list(&self.generations);
     }
+}
+
+fn direct(reader: &mut Reader<'_>) -> Result<Wrapping, DecodeError> {
+    Ok(Wrapping::Direct {
+        kms_key: reader.text(MAX_ARN)?.parse().map_err(|_| DecodeError::Invalid)?,
+        ciphertext: reader.bytes16(MAX_WRAPPED)?.to_vec(),
+    })
+}
+
+fn each(reader: &mut Reader<'_>) -> Result<Wrapping, DecodeError> {
+    Wraps::decode(reader).map(Wrapping::Each)
 }
 
 impl From<&Generation> for Summary {
@@ -156,10 +174,13 @@ impl Encode for Summary {
 
 /// What no other file begins with.
 const MAGIC: &[u8] = b"enclave-tls-sealed";
-const VERSION: u8 = 1;
+/// Version 1: one KMS key opens the data key.
+const DIRECT: u8 = 1;
+/// Version 2: each of several KMS keys does.
+const EACH: u8 = 2;
 /// The longest ARN of a KMS key has some 90 bytes; as long as control messages carry.
-const MAX_ARN: usize = 256;
+pub(super) const MAX_ARN: usize = 256;
 /// The longest ciphertext that KMS makes or opens. A data key's has some 190 bytes.
-const MAX_WRAPPED: usize = 6_144;
+pub(super) const MAX_WRAPPED: usize = 6_144;
 /// What a header, a salt and a tag take for a name with a few generations.
 pub(super) const TYPICAL: usize = 1_024;

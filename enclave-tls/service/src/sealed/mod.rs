@@ -1,7 +1,8 @@
 //! The state of a name, sealed for the parent to keep: what a restart brings back without an operator.
 //!
-//! One blob holds all generations of a name. Its key and nonce come from a group's data key, which only KMS opens, and a salt of its
-//! own; its header stands in the clear and is authenticated. `SEALED.md` beside this crate owns the bytes. Nothing here does I/O.
+//! One blob holds all generations of a name. Its key and nonce come from a group's data key, which only KMS opens, with one key or with any
+//! of several, and a salt of its own; its header stands in the clear and is authenticated. `SEALED.md` beside this crate owns the bytes.
+//! Nothing here does I/O.
 //!
 //! The parent cannot read a blob nor change it unnoticed, but it can keep an older one: the store refuses that within a run.
 
@@ -14,12 +15,13 @@
 
 mod cipher;
 mod contents;
+mod data_key;
 mod error;
 mod header;
+mod wraps;
 
 use std::sync::Arc;
 
-use enclave_policy::aws::KeyArn;
 use enclave_wire::control::{Listed, Origin};
 use enclave_wire::{Chain, DnsName, Encode as _, Name, Reader, State as Standing, Usage, Writer};
 use zeroize::Zeroizing;
@@ -27,56 +29,11 @@ use zeroize::Zeroizing;
 use crate::keystore::SigningKey;
 use cipher::Cipher;
 
+pub use data_key::{DataKey, Wrapping};
 pub use error::SealedError;
 pub use header::{Header, Summary};
-
-/// The data key of a group of names. Its secret can be neither printed nor copied, and is wiped on drop.
-pub struct DataKey {
-    group: Name,
-    kms_key: KeyArn,
-    wrapped: Vec<u8>,
-    /// In one place, since what is moved leaves a copy behind.
-    secret: Box<Zeroizing<[u8; 32]>>,
-}
-
-impl DataKey {
-    /// What KMS gave: the secret, which the caller wipes, and the ciphertext of it that only this KMS key opens.
-    #[must_use]
-    pub fn new(group: Name, kms_key: KeyArn, wrapped: Vec<u8>, secret: &[u8; 32]) -> Self {
-        let mut kept = Box::new(Zeroizing::new([0; 32]));
-        kept.copy_from_slice(secret);
-        Self {
-            group,
-            kms_key,
-            wrapped,
-            secret: kept,
-        }
-    }
-
-    /// The group: one data key, one encryption context.
-    #[must_use]
-    pub fn group(&self) -> &Name {
-        &self.group
-    }
-
-    /// The KMS key that opens it.
-    #[must_use]
-    pub fn kms_key(&self) -> &KeyArn {
-        &self.kms_key
-    }
-
-    /// The data key as KMS encrypted it.
-    #[must_use]
-    pub fn wrapped(&self) -> &[u8] {
-        &self.wrapped
-    }
-
-    /// Whether a blob with this header was sealed under it.
-    #[must_use]
-    pub fn is_of(&self, header: &Header) -> bool {
-        (&self.group, &self.kms_key, self.wrapped.as_slice()) == (&header.group, &header.kms_key, &header.wrapped)
-    }
-}
+pub(crate) use wraps::MAX_WRAPS;
+pub use wraps::{Wrap, Wraps};
 
 /// All generations of a name that may still sign.
 pub struct State {
@@ -135,7 +92,7 @@ fn seal(header: &Header, mut plaintext: Zeroizing<Vec<u8>>, data_key: &DataKey) 
         return Err(SealedError::TooLarge);
     }
     let mut blob = blob.into_bytes();
-    let tag = Cipher::new(data_key, &header.name, &salt)?.seal(&blob, &mut plaintext)?;
+    let tag = cipher_of(data_key, &header.name, &salt)?.seal(&blob, &mut plaintext)?;
     blob.extend_from_slice(&plaintext);
     blob.extend_from_slice(&tag);
     Ok(blob)
@@ -182,7 +139,7 @@ impl Envelope {
             return Err(SealedError::OtherDataKey);
         }
         let mut buffer = Zeroizing::new(self.ciphertext.clone());
-        let cipher = Cipher::new(data_key, &self.header.name, &self.salt)?;
+        let cipher = cipher_of(data_key, &self.header.name, &self.salt)?;
         let plaintext = cipher.open(&self.associated, &mut buffer)?;
         Ok(State {
             generations: contents::read(plaintext, &self.header.generations)?,
@@ -194,6 +151,18 @@ impl Envelope {
     }
 }
 
+/// What a blob of this name is sealed or opened with.
+fn cipher_of(data_key: &DataKey, name: &Name, salt: &[u8; 32]) -> Result<Cipher, SealedError> {
+    let label = match data_key.wrapping {
+        Wrapping::Direct { .. } => DIRECT,
+        Wrapping::Each(_) => EACH,
+    };
+    Cipher::new(&data_key.secret, salt, [label, data_key.group.as_str(), name.as_str()])
+}
+
+/// Each version derives keys of its own.
+const DIRECT: &str = "enclave-tls sealed v1";
+const EACH: &str = "enclave-tls sealed v2";
 /// What the control plane carries ([`enclave_wire::control::SealedState`]).
 const MAX_SEALED: usize = 120_000;
 /// More generations than anyone keeps: a name has two, or three during a rotation.

@@ -79,6 +79,11 @@ impl State {
         self.in_force().is_some_and(wants)
     }
 
+    /// Whether states wait to be sealed under more KMS keys, and it is time to try.
+    pub(super) fn is_behind(&self) -> bool {
+        self.in_force().is_some_and(|force| force.data_keys.are_due())
+    }
+
     fn put_in_force(&self, policy: Policy) -> Force {
         let attestor = policy
             .attestation()
@@ -93,7 +98,7 @@ impl State {
             .map(Arc::new);
         Force {
             aws: Aws::new(self.aws_client(&policy, attestor.as_ref())),
-            data_keys: DataKeys::default(),
+            data_keys: DataKeys::new(self.platform.limits.kms_pause),
             attestor,
             policy,
         }

@@ -21,6 +21,7 @@ mod listing;
 mod machine;
 mod program;
 mod provision;
+mod regions;
 mod sealed;
 mod signing;
 mod statistics;

@@ -98,8 +98,10 @@ fn a_state_is_sealed_in_its_own_group_only() {
 #[test]
 fn another_version_is_said_so() {
     let mut blob = state("web", Vec::new()).seal(&data_key("lab", 1), &POLICY).unwrap();
-    blob[18] = 2;
-    assert_eq!(refusal(&blob, 1), Some(SealedError::Version));
+    for version in [0, 3, 255] {
+        blob[18] = version;
+        assert_eq!(refusal(&blob, 1), Some(SealedError::Version));
+    }
     blob[0] = b'E';
     assert_eq!(refusal(&blob, 1), Some(SealedError::Form(DecodeError::Invalid)));
 }

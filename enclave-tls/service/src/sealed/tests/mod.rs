@@ -4,6 +4,7 @@ mod bounds;
 mod measured;
 mod tampered;
 mod vectors;
+mod wrapped;
 
 use enclave_wire::KeyId;
 
@@ -38,12 +39,11 @@ fn data_key(group: &str, secret: u8) -> DataKey {
 
 /// What somebody has who knows the secret and believes what the header says of it.
 fn believing(header: &Header, secret: u8) -> DataKey {
-    DataKey::new(
-        header.group.clone(),
-        header.kms_key.clone(),
-        header.wrapped.clone(),
-        &[secret; 32],
-    )
+    DataKey {
+        group: header.group.clone(),
+        wrapping: header.wrapping.clone(),
+        secret: data_key::kept(&[secret; 32]),
+    }
 }
 
 fn generation(number: u32, key: &Arc<SigningKey>) -> Generation {
@@ -85,8 +85,8 @@ fn what_was_sealed_is_opened() {
     let envelope = Envelope::parse(&blob).unwrap();
     let header = envelope.header();
     assert_eq!(
-        (header.policy_sha384, header.kms_key.to_string().as_str()),
-        (POLICY, ARN)
+        (header.policy_sha384, header.wrapping.kms_keys()),
+        (POLICY, vec![&ARN.parse().unwrap()])
     );
     assert_eq!(
         (&header.name, header.number, header.generations.len()),

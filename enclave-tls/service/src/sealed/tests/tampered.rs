@@ -29,7 +29,7 @@ fn threat_58_no_two_blobs_have_the_same_salt_or_nonce() {
     let mut nonces = HashSet::new();
     for round in 0..10_000 {
         let envelope = Envelope::parse(&sealed.seal(&data_key, &POLICY).unwrap()).unwrap();
-        let cipher = Cipher::new(&data_key, &sealed.name, &envelope.salt).unwrap();
+        let cipher = cipher_of(&data_key, &sealed.name, &envelope.salt).unwrap();
         assert!(
             salts.insert(envelope.salt) && nonces.insert(cipher.nonce),
             "round {round}"
@@ -49,7 +49,7 @@ fn threat_58_name_and_group_and_data_key_give_each_its_own_cipher() {
         (1, "a", "a"),
         (1, "a.b", "a"),
     ] {
-        let cipher = Cipher::new(&data_key(group, secret), &name(label), &[9; 32]).unwrap();
+        let cipher = cipher_of(&data_key(group, secret), &name(label), &[9; 32]).unwrap();
         let nonce = cipher.nonce;
         let mut zeros = [0; 32];
         cipher.seal(&[], &mut zeros).unwrap();
@@ -75,15 +75,19 @@ fn threat_58_a_data_key_of_another_group_or_another_blob_is_refused() {
     let blob = blob("web");
     let open = |data_key: &DataKey| Envelope::parse(&blob).unwrap().open(data_key).err();
     assert_eq!(open(&data_key("other", 1)), Some(SealedError::OtherDataKey));
-    let mut wrapped = data_key("lab", 1);
-    wrapped.wrapped = vec![8; 184];
-    assert_eq!(open(&wrapped), Some(SealedError::OtherDataKey));
-    let mut arn = data_key("lab", 1);
-    arn.kms_key = ARN.replace("us-east-1", "us-east-2").parse().unwrap();
-    assert_eq!(open(&arn), Some(SealedError::OtherDataKey));
+    let direct = |arn: &str, ciphertext: u8| DataKey {
+        wrapping: Wrapping::Direct {
+            kms_key: arn.parse().unwrap(),
+            ciphertext: vec![ciphertext; 184],
+        },
+        ..data_key("lab", 1)
+    };
+    let elsewhere = ARN.replace("us-east-1", "us-east-2");
+    assert_eq!(open(&direct(ARN, 8)), Some(SealedError::OtherDataKey));
+    assert_eq!(open(&direct(&elsewhere, 7)), Some(SealedError::OtherDataKey));
     assert_eq!(open(&data_key("lab", 2)), Some(SealedError::NotAuthentic));
     // The blob says that it is another's: the secret alone does not make it so.
-    let moved = with_header(&blob, |header| header.wrapped = vec![8; 184]);
+    let moved = with_header(&blob, |header| header.wrapping = direct(ARN, 8).wrapping);
     assert_eq!(refusal(&moved, 1), Some(SealedError::NotAuthentic));
     let regrouped = with_header(&blob, |header| header.group = name("other"));
     assert_eq!(refusal(&regrouped, 1), Some(SealedError::NotAuthentic));
@@ -98,7 +102,10 @@ fn threat_58_every_field_of_the_header_is_authenticated() {
         ("number", |header| header.number += 1),
         ("last generation", |header| header.last_generation += 1),
         ("ARN", |header| {
-            header.kms_key = ARN.replace("1111", "2222").parse().unwrap()
+            header.wrapping = Wrapping::Direct {
+                kms_key: ARN.replace("1111", "2222").parse().unwrap(),
+                ciphertext: vec![7; 184],
+            }
         }),
         ("policy", |header| header.policy_sha384[47] ^= 1),
         ("generation", |header| header.generations[0].generation = 1),

@@ -2,11 +2,19 @@
 
 use std::process::Command;
 
+use aws_lc_rs::digest;
+use enclave_policy::aws::KeyArn;
+
 use super::*;
 
 const GOLDEN: &[u8] = include_bytes!(concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/tests/vectors/sealed/lab-web.sealed"
+));
+/// The same state under KMS keys of two regions: version 2.
+const TWO_REGIONS: &[u8] = include_bytes!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/vectors/sealed/two-regions.sealed"
 ));
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/sealed/sealed.py");
 
@@ -50,6 +58,44 @@ fn what_python_sealed_is_opened() {
     assert_eq!(new.chain.certificates().len(), 2);
 }
 
+/// What the KMS keys of the two regions give.
+fn golden_keks() -> [(KeyArn, [u8; 32]); 2] {
+    ["eu-central-1", "us-east-1"].map(|region| {
+        let kek = digest::digest(&digest::SHA256, region.as_bytes());
+        let arn = ARN.replace("us-east-1", region).parse().unwrap();
+        (arn, kek.as_ref().try_into().unwrap())
+    })
+}
+
+#[test]
+fn what_python_sealed_under_two_keys_is_opened_by_each() {
+    let one = Envelope::parse(GOLDEN).unwrap().open(&golden_key()).unwrap();
+    for (arn, kek) in golden_keks() {
+        let envelope = Envelope::parse(TWO_REGIONS).unwrap();
+        let data_key = DataKey::of(envelope.header(), &arn, &kek).unwrap();
+        assert_eq!(data_key.secret.as_slice(), golden_key().secret.as_slice());
+        let two = envelope.open(&data_key).unwrap();
+        assert_eq!((&two.name, two.number), (&one.name, one.number));
+        let ids = |state: &State| state.generations.iter().map(|its| its.key.id()).collect::<Vec<_>>();
+        assert_eq!(ids(&two), ids(&one));
+    }
+}
+
+/// The first version's bytes are what they were: the same salt gives the same blob.
+#[test]
+fn version_1_is_written_as_ever() {
+    let envelope = Envelope::parse(GOLDEN).unwrap();
+    let state = envelope.open(&golden_key()).unwrap();
+    let header = Header::new(&state, &golden_key(), &envelope.header.policy_sha384).unwrap();
+    let mut again = header.to_bytes();
+    again.extend_from_slice(&envelope.salt);
+    let mut contents = contents::write(&state.generations).unwrap();
+    again.extend_from_slice(&u32::try_from(contents.len() + cipher::TAG).unwrap().to_be_bytes());
+    let cipher = cipher_of(&golden_key(), &header.name, &envelope.salt).unwrap();
+    let tag = cipher.seal(&again, &mut contents).unwrap();
+    assert_eq!([again.as_slice(), &contents, &tag].concat(), GOLDEN);
+}
+
 #[test]
 fn what_is_sealed_is_opened_by_python() {
     let Some(python) = std::env::var_os("ENCLAVE_TLS_PYTHON") else {
@@ -61,26 +107,34 @@ fn what_is_sealed_is_opened_by_python() {
         eprintln!("SKIPPED what_is_sealed_is_opened_by_python: it has no `cryptography`");
         return;
     }
-    let golden = Envelope::parse(GOLDEN).unwrap().open(&golden_key()).unwrap();
-    let again = golden
-        .seal(&golden_key(), &Envelope::parse(GOLDEN).unwrap().header.policy_sha384)
-        .unwrap();
-    assert_ne!(again, GOLDEN, "a salt of its own");
-    let opened = [GOLDEN, &again].map(|blob| {
+    let open = |blob: &[u8], secret: &[u8], arn: Option<&KeyArn>| {
         let path = std::env::temp_dir().join(format!("enclave-tls-sealed-{}", std::process::id()));
         std::fs::write(&path, blob).unwrap();
         let mut command = Command::new(&python);
-        let output = command
-            .args([SCRIPT, "open"])
-            .arg(&path)
-            .arg(hex::encode(golden_key().secret.as_slice()))
-            .output();
+        command.args([SCRIPT, "open"]).arg(&path).arg(hex::encode(secret));
+        let output = command.args(arn.map(ToString::to_string)).output();
         std::fs::remove_file(&path).unwrap();
         let output = output.unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        output.stdout
-    });
-    let [golden, again] = opened.map(|json| String::from_utf8(json).unwrap());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let state = Envelope::parse(GOLDEN).unwrap().open(&golden_key()).unwrap();
+    let policy = Envelope::parse(GOLDEN).unwrap().header.policy_sha384;
+    let again = state.seal(&golden_key(), &policy).unwrap();
+    assert_ne!(again, GOLDEN, "a salt of its own");
+    let [golden, again] = [GOLDEN, &again].map(|blob| open(blob, golden_key().secret.as_slice(), None));
     assert!(golden.contains(r#""name": "lab-web""#), "{golden}");
     assert_eq!(golden, again, "with every byte of the keys");
+
+    let [(one, kek), (two, other_kek)] = golden_keks();
+    let wrapped = |region: &str| region.repeat(12).into_bytes();
+    let secret = golden_key().secret;
+    let data_key = DataKey::under(name("lab"), &secret, two.clone(), &other_kek, wrapped("us-east-1")).unwrap();
+    let data_key = data_key.also_under(one.clone(), &kek, wrapped("eu-central-1")).unwrap();
+    let ours = state.seal(&data_key, &policy).unwrap();
+    assert_eq!(ours.len(), TWO_REGIONS.len());
+    let golden = open(TWO_REGIONS, &kek, Some(&one));
+    for (arn, kek) in [(&one, &kek), (&two, &other_kek)] {
+        assert_eq!(open(&ours, kek, Some(arn)), golden, "{arn}");
+    }
 }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::Signing;
 use super::agent::{Agent, Ask};
 use super::requests::{Requests, unexpected};
-use super::work::Work;
+use super::work::{Upkeep, Work};
 use crate::serve::State;
 use crate::serve::link::{End, Link, Patience};
 use crate::transport::Stream;
@@ -29,6 +29,7 @@ pub(super) struct Conversation<'a> {
     asked: mpsc::Receiver<Ask>,
     /// The agent's request that is being worked on. Only one is in flight.
     work: Option<Work>,
+    upkeep: Upkeep,
 }
 
 /// What may happen next.
@@ -58,6 +59,7 @@ impl<'a> Conversation<'a> {
             agent,
             asked,
             work: None,
+            upkeep: Upkeep::new(),
         }
     }
 
@@ -116,6 +118,9 @@ impl<'a> Conversation<'a> {
     }
 
     async fn beat(&mut self) -> Result<(), End> {
+        if self.work.is_none() {
+            self.upkeep.go_on(self.state, &self.agent);
+        }
         if !self.requests.is_free() {
             return self.requests.wait();
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use enclave_wire::control::{ControlError, Reply, Request};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::agent::Agent;
 use super::operations;
@@ -39,5 +40,40 @@ impl Work {
         let reply = self.task.join_next().await;
         let reply = reply.and_then(Result::ok).unwrap_or(Reply::Error(ControlError::Failed));
         (self.request_id, reply)
+    }
+}
+
+/// Work of the service's own, between requests: a request that comes meanwhile waits for its turn.
+pub(super) struct Upkeep {
+    task: JoinSet<()>,
+    begun: Instant,
+}
+
+impl Upkeep {
+    pub(super) fn new() -> Self {
+        Self {
+            task: JoinSet::new(),
+            begun: Instant::now(),
+        }
+    }
+
+    /// Begins, where there is something to do and nothing is being done. Not on a new connection: its agent may be giving back all states
+    /// that it has, and one that became newer meanwhile would make what it read an older one.
+    pub(super) fn go_on(&mut self, state: &Arc<State>, agent: &Agent) {
+        while self.task.try_join_next().is_some() {}
+        let new = self.begun.elapsed() < state.platform.limits.kms_pause;
+        if new || !self.task.is_empty() || !state.is_behind() {
+            return;
+        }
+        let (state, agent) = (Arc::clone(state), agent.clone());
+        self.task.spawn(async move {
+            let turn = Arc::clone(&state.turn).lock_owned().await;
+            let work = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                operations::catch_up(&state, &agent);
+            });
+            // If it panicked, the hook of `boot` has logged where.
+            let _ = work.await;
+        });
     }
 }

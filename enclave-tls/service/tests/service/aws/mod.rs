@@ -28,6 +28,8 @@ use s3::S3;
 /// KMS, S3, and the way there.
 pub(crate) struct Aws {
     pub(crate) kms: Emulator,
+    /// Another region's.
+    pub(crate) west: Emulator,
     /// The same keys, for whoever seals outside: without TLS, since it is the test that speaks to it.
     outside: Emulator,
     pub(crate) s3: S3,
@@ -54,17 +56,25 @@ impl Aws {
     pub(crate) fn for_pairs(ca: Ca, pairs: &[Pair]) -> Self {
         let mut config = config(pairs);
         let outside = Emulator::start(&config).unwrap();
-        let server = ca.certify(&[KMS_HOST, S3_HOST]);
+        let server = ca.certify(&[KMS_HOST, WEST_HOST, S3_HOST]);
         config.tls = Some(emulator_kms::Tls {
             certificates: server.chain_pem(),
             key: server.key_pem(),
         });
         let kms = Emulator::start(&config).unwrap();
+        config.region = "us-west-2".to_owned();
+        config.keys = vec![key(pairs, WEST, 5)];
+        let west = Emulator::start(&config).unwrap();
         let s3 = S3::start(&server);
-        let hosts = BTreeMap::from([(KMS_HOST, kms.address()), (S3_HOST, s3.address)]);
+        let hosts = BTreeMap::from([
+            (KMS_HOST, kms.address()),
+            (WEST_HOST, west.address()),
+            (S3_HOST, s3.address),
+        ]);
         Self {
             passage: Passage::start(&unique("egress"), hosts),
             kms,
+            west,
             outside,
             s3,
             ca,
@@ -79,7 +89,7 @@ impl Aws {
     /// `head` without what AWS needs, and the keys that seal.
     pub(crate) fn policy_of(&self, head: &str, sealing: &[&str]) -> String {
         format!(
-            "{head}\n[attestation]\nroot_sha256 = \"{}\"\n[aws]\nregions = [\"us-east-1\"]\nroots = [\"\"\"\n{}\"\"\"]\n\
+            "{head}\n[attestation]\nroot_sha256 = \"{}\"\n[aws]\nregions = [\"us-east-1\", \"us-west-2\"]\nroots = [\"\"\"\n{}\"\"\"]\n\
              [sealing]\nkeys = {sealing:?}\n[bundles]\nkeys = [\"{BUNDLES}\"]\nforeign = true\n",
             hex::encode(attestation_root()),
             pem("CERTIFICATE", self.ca.der()),
@@ -205,16 +215,20 @@ fn config(pairs: &[Pair]) -> Config {
         principal("ASIAPARENT", "parent-secret", Some("parent-token"), role, None),
         principal("AKIAADMIN", "admin-secret", None, admin, Some(everything)),
     ];
-    let key = |arn: &str, material: u8| Key {
+    let ours = [(SEALING, 1), (OLD_SEALING, 2), (BUNDLES, 3), (OTHER, 4)];
+    config.keys = ours.map(|(arn, material)| key(pairs, arn, material)).into();
+    config.attestation_root_sha256 = Some(hex::encode(attestation_root()));
+    config.now_offset_seconds = NOW - machine_time();
+    config
+}
+
+fn key(pairs: &[Pair], arn: &str, material: u8) -> Key {
+    Key {
         arn: Some(arn.to_owned()),
         policy: Some(key_policy(pairs)),
         material: Some(hex::encode([material; 32])),
         ..Key::default()
-    };
-    config.keys = vec![key(SEALING, 1), key(OLD_SEALING, 2), key(BUNDLES, 3), key(OTHER, 4)];
-    config.attestation_root_sha256 = Some(hex::encode(attestation_root()));
-    config.now_offset_seconds = NOW - machine_time();
-    config
+    }
 }
 
 /// The account's administrators do as they may; the parent's role only in an image under a policy that is paired with it.
@@ -281,5 +295,8 @@ pub(crate) const OLD_SEALING: &str = "arn:aws:kms:us-east-1:111122223333:key/000
 pub(crate) const BUNDLES: &str = "arn:aws:kms:us-east-1:111122223333:key/00000000-0000-4000-8000-000000000003";
 /// In no policy of an enclave.
 pub(crate) const OTHER: &str = "arn:aws:kms:us-east-1:111122223333:key/00000000-0000-4000-8000-000000000004";
+/// Of another region.
+pub(crate) const WEST: &str = "arn:aws:kms:us-west-2:111122223333:key/00000000-0000-4000-8000-000000000005";
+pub(crate) const WEST_HOST: &str = "kms.us-west-2.amazonaws.com";
 pub(crate) const KMS_HOST: &str = "kms.us-east-1.amazonaws.com";
 pub(crate) const S3_HOST: &str = "s3.us-east-1.amazonaws.com";

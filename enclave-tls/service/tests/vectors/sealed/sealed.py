@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Sealed state as SEALED.md words it, with Python's `cryptography` and no code of the service.
 
-    sealed.py make                   writes this directory's blob, which the service must open
-    sealed.py open BLOB KEY_HEX      opens a blob, which the service may have sealed, and prints what it holds as JSON
+    sealed.py make                       writes this directory's blobs, which the service must open
+    sealed.py open BLOB KEY_HEX [ARN]    opens a blob, which the service may have sealed, and prints what it holds as JSON;
+                                         of version 2 with what the KMS key of this ARN gives, for the data key
 """
 
 import hashlib
@@ -18,10 +19,18 @@ HERE = pathlib.Path(__file__).parent
 MAGIC = b"enclave-tls-sealed"
 
 
-def cipher(data_key, salt, group, name):
-    info = b"enclave-tls sealed v1\0" + group.encode() + b"\0" + name.encode()
-    okm = HKDF(hashes.SHA256(), 44, salt, info).derive(data_key)
+def cipher(secret, salt, label, group, what):
+    info = b"\0".join(text.encode() for text in (label, group, what))
+    okm = HKDF(hashes.SHA256(), 44, salt, info).derive(secret)
     return AESGCM(okm[:32]), okm[32:]
+
+
+def blob_cipher(version, data_key, salt, group, name):
+    return cipher(data_key, salt, f"enclave-tls sealed v{version}", group, name)
+
+
+def wrap_cipher(kek, salt, group, arn):
+    return cipher(kek, salt, "enclave-tls sealed v2 data key", group, arn)
 
 
 def key_id(pkcs8):
@@ -49,18 +58,36 @@ class Reader:
         return [read() for _ in range(self.integer(2))]
 
 
-def open_blob(blob, data_key):
+def unwrapped(reader, state, kek, arn):
+    """The data key of version 2, from its wraps, by what one KMS key opens."""
+    wraps = reader.many(
+        lambda: (reader.text(), reader.take(reader.integer(2)).hex(), reader.take(32), reader.take(48))
+    )
+    arns = [wrap[0] for wrap in wraps]
+    assert 1 <= len(wraps) <= 4 and arns == sorted(set(arns)), "order"
+    state["wraps"] = [[wrap[0], wrap[1]] for wrap in wraps]
+    _, _, salt, sealed = wraps[arns.index(arn)]
+    aead, nonce = wrap_cipher(kek, salt, state["group"], arn)
+    return aead.decrypt(nonce, sealed, b"")
+
+
+def open_blob(blob, secret, arn=None):
     reader = Reader(blob)
-    assert reader.take(len(MAGIC)) == MAGIC and reader.integer(1) == 1
+    assert reader.take(len(MAGIC)) == MAGIC
+    version = reader.integer(1)
+    assert version in (1, 2)
     state = {
         "name": reader.text(),
         "number": reader.integer(8),
         "last_generation": reader.integer(4),
         "group": reader.text(),
-        "kms_key": reader.text(),
-        "wrapped": reader.take(reader.integer(2)).hex(),
-        "policy": reader.take(48).hex(),
     }
+    if version == 1:
+        state |= {"kms_key": reader.text(), "wrapped": reader.take(reader.integer(2)).hex()}
+        data_key = secret
+    else:
+        data_key = unwrapped(reader, state, secret, arn)
+    state["policy"] = reader.take(48).hex()
     summaries = reader.many(
         lambda: {
             "generation": reader.integer(4),
@@ -72,7 +99,7 @@ def open_blob(blob, data_key):
     )
     salt = reader.take(32)
     count = reader.integer(4)
-    aead, nonce = cipher(data_key, salt, state["group"], state["name"])
+    aead, nonce = blob_cipher(version, data_key, salt, state["group"], state["name"])
     inner = Reader(aead.decrypt(nonce, reader.take(count), blob[: reader.at - count]))
     assert reader.at == len(blob), "trailing"
     contents = inner.many(
@@ -98,6 +125,12 @@ def many(items):
     return len(items).to_bytes(2, "big") + b"".join(items)
 
 
+def wrap(state, data_key, kms_key, salt):
+    aead, nonce = wrap_cipher(kms_key["kek"], salt, state["group"], kms_key["arn"])
+    sealed = aead.encrypt(nonce, data_key, b"")
+    return count16(kms_key["arn"].encode()) + count16(kms_key["wrapped"]) + salt + sealed
+
+
 def seal_blob(state, data_key, salt):
     generations = state["generations"]
     summaries = [
@@ -112,21 +145,27 @@ def seal_blob(state, data_key, salt):
         for g in generations
     ]
     plaintext = many(contents)
+    if "kms_keys" in state:
+        version = 2
+        salts = (hashlib.sha256(key["arn"].encode()).digest() for key in state["kms_keys"])
+        wrapping = many([wrap(state, data_key, key, its) for key, its in zip(state["kms_keys"], salts)])
+    else:
+        version = 1
+        wrapping = count16(state["kms_key"].encode()) + count16(state["wrapped"])
     header = (
         MAGIC
-        + b"\1"
+        + bytes([version])
         + count16(state["name"].encode())
         + state["number"].to_bytes(8, "big")
         + state["last_generation"].to_bytes(4, "big")
         + count16(state["group"].encode())
-        + count16(state["kms_key"].encode())
-        + count16(state["wrapped"])
+        + wrapping
         + state["policy"]
         + many(summaries)
         + salt
         + (len(plaintext) + 16).to_bytes(4, "big")
     )
-    aead, nonce = cipher(data_key, salt, state["group"], state["name"])
+    aead, nonce = blob_cipher(version, data_key, salt, state["group"], state["name"])
     return header + aead.encrypt(nonce, plaintext, header)
 
 
@@ -167,11 +206,19 @@ def make():
     }
     blob = seal_blob(state, bytes(range(32)), hashlib.sha256(b"salt").digest())
     (HERE / "lab-web.sealed").write_bytes(blob)
+    key_of = lambda region: state["kms_key"].replace("us-east-1", region)
+    regions = {region: key_of(region) for region in ("eu-central-1", "us-east-1")}
+    state["kms_keys"] = [
+        {"arn": arn, "kek": hashlib.sha256(region.encode()).digest(), "wrapped": region.encode() * 12}
+        for region, arn in regions.items()
+    ]
+    blob = seal_blob(state, bytes(range(32)), hashlib.sha256(b"another salt").digest())
+    (HERE / "two-regions.sealed").write_bytes(blob)
 
 
 if sys.argv[1:] == ["make"]:
     make()
 else:
-    _, command, blob, data_key = sys.argv
+    _, command, blob, secret, *arn = sys.argv
     assert command == "open"
-    print(json.dumps(open_blob(pathlib.Path(blob).read_bytes(), bytes.fromhex(data_key))))
+    print(json.dumps(open_blob(pathlib.Path(blob).read_bytes(), bytes.fromhex(secret), *arn)))

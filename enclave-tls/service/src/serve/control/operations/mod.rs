@@ -7,7 +7,7 @@ use enclave_wire::DecodeError;
 use enclave_wire::control::{ControlError, InstallCredential, Listed, Reply, Request, RevokeCredential};
 
 use super::agent::Agent;
-use crate::provision::Provisioner;
+use crate::provision::{Calls, Provisioner};
 use crate::serve::State;
 use crate::serve::force::Force;
 
@@ -15,11 +15,20 @@ use crate::serve::force::Force;
 pub(super) fn answer(state: &State, agent: &Agent, request: Request) -> Reply {
     let name = request.name();
     let answered = state.in_force().ok_or(ControlError::PolicyFirst);
-    let answered = answered.and_then(|force| Administrator::new(state, force, agent).answer(request));
+    let answered =
+        answered.and_then(|force| Administrator::new(state, force, agent, force.aws.calls(agent)).answer(request));
     answered.unwrap_or_else(|error| {
         tracing::warn!(request = name, ?error, "a control request was refused");
         Reply::Error(error)
     })
+}
+
+/// Does what waits for other KMS keys to answer, a part of it.
+pub(super) fn catch_up(state: &State, agent: &Agent) {
+    if let Some(force) = state.in_force() {
+        let calls = force.aws.few_calls(agent);
+        Administrator::new(state, force, agent, calls).provisioner.catch_up();
+    }
 }
 
 struct Administrator<'a> {
@@ -29,11 +38,11 @@ struct Administrator<'a> {
 }
 
 impl<'a> Administrator<'a> {
-    fn new(state: &'a State, force: &'a Force, agent: &'a Agent) -> Self {
+    fn new(state: &'a State, force: &'a Force, agent: &'a Agent, aws: Calls<'a>) -> Self {
         let provisioner = Provisioner {
             policy: &force.policy,
             keys: &state.keys,
-            aws: force.aws.calls(agent),
+            aws,
             data_keys: &force.data_keys,
             agent,
             clock: &*state.platform.clock,
