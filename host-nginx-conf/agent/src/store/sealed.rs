@@ -48,7 +48,9 @@ impl Store {
 /// The name that stands in the clear at the beginning of a state (`SEALED.md`); none in what is no state, which the service refuses.
 fn name_in(state: &[u8]) -> Option<Name> {
     let mut reader = Reader::new(state);
-    reader.take(HEAD.len()).ok().filter(|head| *head == HEAD)?;
+    reader.take(MAGIC.len()).ok().filter(|magic| *magic == MAGIC)?;
+    let [version] = *reader.take(1).ok()? else { return None };
+    VERSIONS.contains(&version).then_some(())?;
     Name::decode(&mut reader).ok()
 }
 
@@ -57,6 +59,7 @@ fn file(name: &Name) -> String {
 }
 
 pub(crate) const SEALED: &str = "sealed";
-/// The magic and the version of a sealed state.
-const HEAD: &[u8] = b"enclave-tls-sealed\x01";
+const MAGIC: &[u8] = b"enclave-tls-sealed";
+/// Under one KMS key, and under several.
+const VERSIONS: [u8; 2] = [1, 2];
 const EXTENSION: &str = ".sealed";
