@@ -58,7 +58,7 @@ fn sealed_in(context: &Context<'_>, sealed: &[&str]) -> Finding {
             format!(
                 "while KMS is out, a restart of the enclave leaves {whose} unserved until it answers again; nothing is lost"
             ),
-            "add a KMS key of a second region to [sealing] keys in the policy, and its host to [egress] allow; what is sealed after that opens by either",
+            "add a KMS key of a second region to [sealing] keys in the policy, and its host to [egress] allow; restart the enclave once, and its states open by either",
         ),
         count => Finding::ok(
             AREA,
