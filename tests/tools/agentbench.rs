@@ -23,7 +23,7 @@ fn a_command_runs_as_often_as_asked_and_may_have_something_to_say() {
     let directory = Directory::new();
     let log = directory.file("log").display().to_string();
     let script = format!("echo run >> '{log}'; exit 1");
-    let report = directory.report("command", &json!({ "words": ["sh", "-c", script], "times": 3 }));
+    let report = directory.report("run", &json!({ "words": ["sh", "-c", script], "times": 3 }));
     assert_eq!(report["statuses"], json!([1, 1, 1]));
     assert_eq!(fs::read_to_string(log).unwrap().lines().count(), 3);
 }

@@ -27,7 +27,7 @@ pub(super) struct Usage {
 pub struct Spent {
     /// Of the process itself.
     pub own_ms: f64,
-    /// Of the children that it has waited for.
+    /// Of the children that it has waited for, in steps of 10.
     pub children_ms: f64,
 }
 

@@ -33,7 +33,7 @@ enum Command {
         plan: PathBuf,
     },
     /// A command, again and again
-    Command {
+    Run {
         /// Its words, JSON
         plan: PathBuf,
     },
@@ -62,7 +62,7 @@ fn run(command: Command) -> Result<String> {
         Command::Rest { plan } => serde_json::to_string_pretty(&agentbench::rest(&read(&plan)?)?)?,
         Command::Fill { plan } => serde_json::to_string_pretty(&agentbench::fill(&read(&plan)?)?)?,
         Command::Files { plan } => serde_json::to_string_pretty(&agentbench::files(&read(&plan)?)?)?,
-        Command::Command { plan } => serde_json::to_string_pretty(&agentbench::commands(&read(&plan)?)?)?,
+        Command::Run { plan } => serde_json::to_string_pretty(&agentbench::commands(&read(&plan)?)?)?,
         Command::Starts { plan } => serde_json::to_string_pretty(&agentbench::starts(&read(&plan)?)?)?,
     })
 }

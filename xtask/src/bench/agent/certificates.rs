@@ -86,7 +86,7 @@ pub(super) fn fill(workshop: &Workshop<'_>, many: &Many) -> Result<Filled> {
 
 fn command(workshop: &Workshop<'_>, name: &str, words: &[&str]) -> Result<Command> {
     progress::step(&format!("running {name}"), || {
-        workshop.measure("command", &json!({ "words": words, "times": TIMES }))
+        workshop.measure("run", &json!({ "words": words, "times": TIMES }))
     })
 }
 
