@@ -28,9 +28,16 @@ pub enum Reply {
 #[serde(deny_unknown_fields)]
 pub struct Deployed {
     /// The certificates that are not live as asked, with what is live of them: a server refused its configuration with the new
-    /// ones, so all that had a live generation before have it again. Empty: all is as asked. One that had none before stays,
-    /// since it can break nothing: then the server's refusal stands among `servers` alone.
+    /// ones, so all that had a live generation before have it again.
     pub put_back: Vec<LiveCertificate>,
+    /// The certificates that had nothing live before and have nothing live now: a server that works without them refused its
+    /// configuration with them, and each would stop every later renewal of that server and its next start. Where a server
+    /// refuses without them as well, its configuration names files that are not there yet: then they stay, so that whoever sets
+    /// up one after the other gets there, and the refusal stands among `servers` alone.
+    ///
+    /// Both lists empty: all is as asked.
+    #[serde(with = "json::texts")]
+    pub withdrawn: Vec<Name>,
     /// Every server that uses one of them, and every other that did not yet have what is live.
     pub servers: Vec<ServerOutcome>,
 }
@@ -222,6 +229,7 @@ mod tests {
             Reply::Done {},
             Reply::Deployed(Deployed {
                 put_back: vec![live.clone()],
+                withdrawn: vec!["new".parse().unwrap()],
                 servers: servers.to_vec(),
             }),
             Reply::State(State {

@@ -83,6 +83,7 @@ impl Deploying<'_> {
         }
         Ok(Deployed {
             put_back,
+            withdrawn: Vec::new(),
             servers: outcomes,
         })
     }
