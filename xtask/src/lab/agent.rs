@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
-use serde_json::json;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
 
 use super::aws::{Aws, BUCKET, BUNDLE_KEY, REGION};
 use super::enclave::{CPUS, Enclave, MEBIBYTES, Part};
@@ -76,6 +77,25 @@ pub(super) fn wait_until_deployed(place: &Place) -> Result<()> {
             place.log("agent").display()
         );
     }
+    Ok(())
+}
+
+/// Has the agent look again, and waits until every server has been reloaded once: it has servers that were started meanwhile read their
+/// files again, and a test that counts workers must not meet that.
+pub(super) fn wait_until_served(starter: &Starter<'_>, ctl: &Ctl) -> Result<()> {
+    let agent = starter.processes.started.get("agent").context("no agent")?;
+    process::run(Command::new("kill").args(["-HUP", &agent.pid.to_string()]))?;
+    let mut seen = String::new();
+    let is_served = process::wait_until(Duration::from_secs(60), || {
+        // It exits 3 where something needs attention, as a lab's clock source does.
+        let Ok(told) = ctl.told(&["status"]) else { return false };
+        let servers = told.pointer("/agent/servers").and_then(Value::as_array);
+        seen = format!("{servers:?}");
+        servers.is_some_and(|servers| {
+            servers.len() == SERVERS.len() && servers.iter().all(|server| server["reloaded"].is_i64())
+        })
+    });
+    ensure!(is_served, "not every server was reloaded: {seen}");
     Ok(())
 }
 

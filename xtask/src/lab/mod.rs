@@ -168,7 +168,10 @@ fn bring_up(paths: &Paths, place: &Place, enclave: Enclave) -> Result<Descriptio
     })?;
     let keys = progress::step("getting certificates", || keys::complete(place, &ctl))?;
     progress::step("waiting for the servers' files", || agent::wait_until_deployed(place))?;
-    progress::step("starting NGINX", || start_servers(&mut starter, &servers))?;
+    progress::step("starting NGINX", || {
+        start_servers(&mut starter, &servers)?;
+        agent::wait_until_served(&starter, &ctl)
+    })?;
     let processes = &starter.processes;
     let description = Description {
         version: 1,

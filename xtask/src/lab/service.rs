@@ -101,6 +101,13 @@ impl Ctl {
         process::capture(command.arg("--socket").arg(&self.socket).args(arguments))
     }
 
+    /// Runs one command and returns its JSON, whatever its exit status.
+    pub(super) fn told(&self, arguments: &[&str]) -> Result<serde_json::Value> {
+        let mut command = Command::new(&self.program);
+        let output = process::output(command.arg("--socket").arg(&self.socket).arg("--json").args(arguments))?;
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
     /// Runs one command and returns its JSON.
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<serde_json::Value> {
         self.run_as(arguments, &[])

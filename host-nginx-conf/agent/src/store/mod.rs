@@ -32,6 +32,7 @@ mod format;
 mod sealed;
 mod volatile;
 
+use std::cell::RefCell;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -59,6 +60,8 @@ pub(crate) use volatile::VolatileKey;
 pub(crate) struct Store {
     root: PathBuf,
     _lock: File,
+    /// What `volatile/` holds, once it was read.
+    noted: RefCell<Option<volatile::Noted>>,
 }
 
 /// A credential as the service holds it. It has no `Debug`.
@@ -100,6 +103,7 @@ impl Store {
         Ok(Self {
             root: root.to_owned(),
             _lock: lock,
+            noted: RefCell::default(),
         })
     }
 
@@ -294,7 +298,10 @@ impl Store {
         ];
         let mut found = false;
         for (part, extension) in parts {
-            found |= self.remove(&format!("{part}/{id}.{extension}"))?;
+            found |= match part {
+                VOLATILE => self.forget_noted(id),
+                _ => self.remove(&format!("{part}/{id}.{extension}")),
+            }?;
         }
         Ok(found)
     }

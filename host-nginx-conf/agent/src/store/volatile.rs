@@ -1,6 +1,6 @@
 //! Keys that a restart loses: noted, so that it can be said which these were.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use enclave_wire::control::{KeyInfo, Origin};
 use enclave_wire::{BootId, KeyId, Name, Usage};
@@ -45,16 +45,16 @@ impl Store {
 
     /// Notes a key that a restart will lose. What an earlier boot lost under its name has found its successor.
     pub(crate) fn note_volatile(&self, key: &KeyInfo, boot: BootId) -> Result<(), ItemError> {
-        for lost in self
-            .volatile()
-            .into_iter()
-            .flatten()
-            .filter(|old| old.name == key.name && old.boot != boot)
-        {
-            self.remove(&format!("{VOLATILE}/{}.toml", lost.id))?;
+        let lost = self.noted(&key.name).into_iter().filter(|(_, of)| *of != boot);
+        for (id, _) in lost {
+            self.forget_noted(id)?;
         }
         let file = format!("{VOLATILE}/{}.toml", key.id);
-        self.write(&file, format::volatile_text(key, boot).as_bytes())
+        self.write(&file, format::volatile_text(key, boot).as_bytes())?;
+        if let Some(index) = &mut *self.noted.borrow_mut() {
+            index.insert(key.id, (key.name.clone(), boot));
+        }
+        Ok(())
     }
 
     pub(crate) fn is_volatile(&self, id: KeyId) -> bool {
@@ -63,11 +63,32 @@ impl Store {
 
     /// Forgets what was noted of a name that a restart no longer loses.
     pub(crate) fn forget_volatile(&self, name: &Name) -> Result<(), ItemError> {
-        let noted = self.volatile().into_iter().flatten();
-        noted
-            .filter(|old| old.name == *name)
-            .try_for_each(|old| self.remove(&format!("{VOLATILE}/{}.toml", old.id)).map(|_| ()))
+        let mut noted = self.noted(name).into_iter();
+        noted.try_for_each(|(id, _)| self.forget_noted(id).map(|_| ()))
+    }
+
+    /// Removes what was noted of a key. Whether there was anything.
+    pub(super) fn forget_noted(&self, id: KeyId) -> Result<bool, ItemError> {
+        if let Some(index) = &mut *self.noted.borrow_mut() {
+            index.remove(&id);
+        }
+        self.remove(&format!("{VOLATILE}/{id}.toml"))
+    }
+
+    /// What was noted under a name. The files are read once: a thousand keys that are born one after the other would have each read
+    /// all of them.
+    fn noted(&self, name: &Name) -> Vec<(KeyId, BootId)> {
+        let mut index = self.noted.borrow_mut();
+        let index = index.get_or_insert_with(|| {
+            let noted = self.volatile().into_iter().flatten();
+            noted.map(|key| (key.id, (key.name, key.boot))).collect()
+        });
+        let its = index.iter().filter(|(_, (its, _))| its == name);
+        its.map(|(id, (_, boot))| (*id, *boot)).collect()
     }
 }
+
+/// The keys that are noted: name and boot by id.
+pub(super) type Noted = BTreeMap<KeyId, (Name, BootId)>;
 
 pub(crate) const VOLATILE: &str = "volatile";
