@@ -2,6 +2,7 @@
 
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use enclave_tls_admin::protocol::{Answer, LIMIT, Question, Records, Unable};
@@ -20,6 +21,7 @@ pub(crate) struct Admin {
     group: String,
     /// Answers what is not for the enclave.
     agent: Box<dyn Fn(Ask) -> Told + Send + Sync>,
+    connections: AtomicUsize,
 }
 
 impl Admin {
@@ -32,6 +34,7 @@ impl Admin {
             requests,
             group,
             agent: Box::new(agent),
+            connections: AtomicUsize::new(0),
         }
     }
 
@@ -39,10 +42,7 @@ impl Admin {
     pub(crate) fn accept(self: Arc<Self>, listener: &UnixListener) {
         loop {
             match listener.accept() {
-                Ok((socket, _)) => {
-                    let admin = Arc::clone(&self);
-                    std::thread::spawn(move || admin.serve(socket));
-                }
+                Ok((socket, _)) => self.begin(socket),
                 Err(error) => {
                     Event::AdminFailed.say(format_args!("a command could not connect: {error}"));
                     std::thread::sleep(AFTER_FAILURE);
@@ -51,8 +51,21 @@ impl Admin {
         }
     }
 
-    fn serve(&self, mut socket: UnixStream) {
+    /// Serves one connection in a thread of its own, if there are not too many.
+    fn begin(self: &Arc<Self>, socket: UnixStream) {
         let Ok(uid) = peer::uid(&socket) else { return };
+        let place = Place::take(Arc::clone(self));
+        // The agent looks at its own socket, to know that it lives.
+        if place.before >= MAX_CONNECTIONS && !peer::is_root_or_self(uid) {
+            return; // Whoever opened so many learns by the end of this one.
+        }
+        let serving = std::thread::Builder::new().spawn(move || place.admin.serve(socket, uid));
+        if let Err(error) = serving {
+            Event::AdminFailed.say(format_args!("a command could not be served: {error}"));
+        }
+    }
+
+    fn serve(&self, mut socket: UnixStream, uid: u32) {
         if !peer::is_root_or_self(uid) && !peer::is_member(uid, &self.group) {
             return Event::AdminRefused.about().user(uid).say(format_args!(
                 "user {uid}, who is not of the group {}, connected to the admin socket and was sent away",
@@ -100,6 +113,26 @@ impl Admin {
     }
 }
 
+/// One of the connections that there are; free again when it is dropped.
+struct Place {
+    admin: Arc<Admin>,
+    /// How many there were before.
+    before: usize,
+}
+
+impl Place {
+    fn take(admin: Arc<Admin>) -> Self {
+        let before = admin.connections.fetch_add(1, Ordering::SeqCst);
+        Self { admin, before }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.admin.connections.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// What the agent says by itself is not for commands to say.
 fn is_for_the_agent_alone(request: &Request) -> bool {
     matches!(
@@ -123,6 +156,8 @@ fn is_change(request: &Request) -> bool {
     )
 }
 
+/// Of commands; each has a thread. Root is not counted among those who could be too many.
+const MAX_CONNECTIONS: usize = 64;
 /// A command sends its question as soon as it is connected.
 const QUESTION_WITHIN: Duration = Duration::from_secs(5);
 /// So that a lack of file descriptors does not become a lack of CPU.

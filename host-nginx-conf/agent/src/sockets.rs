@@ -6,11 +6,12 @@ use std::net::Shutdown;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use enclave_wire::address::Address;
 use vsock::{VsockListener, VsockStream};
 
+use crate::Shared;
 use crate::log::Event;
 use enclave_tls_admin::frames::Socket;
 use enclave_tls_admin::{files, peer};
@@ -20,6 +21,7 @@ use enclave_tls_config::Group;
 pub(crate) struct EnclaveListener {
     plane: Plane,
     socket: Listener,
+    strangers: Shared<Strangers>,
 }
 
 enum Listener {
@@ -114,7 +116,11 @@ impl EnclaveListener {
                 )
             }
         };
-        Ok(Self { plane, socket })
+        Ok(Self {
+            plane,
+            socket,
+            strangers: Shared::default(),
+        })
     }
 
     /// The next connection of somebody who may be the enclave.
@@ -126,24 +132,40 @@ impl EnclaveListener {
                     if peer::is_root_or_self(peer::uid(&stream)?) {
                         return Ok(Stream::Unix(stream));
                     }
-                    Event::PlaneStranger.say(format_args!(
-                        "a stranger dialled the {} socket and was sent away",
-                        self.plane
-                    ));
+                    self.turn_away("a stranger dialled its socket");
                 }
                 Listener::Vsock(listener, own) => {
                     let (stream, peer) = listener.accept()?;
                     if is_foreign(peer.cid(), *own) {
                         return Ok(Stream::Vsock(stream));
                     }
-                    let plane = self.plane;
-                    Event::PlaneStranger.say(format_args!(
-                        "a process of this machine dialled the {plane} port and was sent away"
-                    ));
+                    self.turn_away("a process of this machine dialled its port");
                 }
             }
         }
     }
+
+    /// Says so at most once a minute, and how many there were: any local user can dial without end.
+    fn turn_away(&self, what: &str) {
+        let mut strangers = self.strangers.lock();
+        strangers.count = strangers.count.saturating_add(1);
+        if strangers.said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
+            Event::PlaneStranger.say(format_args!(
+                "{} plane: {what} and was sent away ({} since the agent's start)",
+                self.plane, strangers.count
+            ));
+            strangers.said = Some(Instant::now());
+        }
+        drop(strangers);
+        std::thread::sleep(AFTER_STRANGER);
+    }
+}
+
+/// Who was sent away.
+#[derive(Default)]
+struct Strangers {
+    count: u64,
+    said: Option<Instant>,
 }
 
 /// The admin socket: for the agent's user and one group. Where there is no such group, or this user is not of it, for the user alone.
@@ -271,6 +293,10 @@ impl Socket for Stream {
     }
 }
 
+/// How often it is said that strangers dial.
+const SAID_EVERY: Duration = Duration::from_secs(60);
+/// Whoever dials without end costs little CPU; the enclave dials again within a tenth of a second.
+const AFTER_STRANGER: Duration = Duration::from_millis(5);
 /// The most that is written to a vsock at a time.
 const VSOCK_WRITE: usize = 16_384;
 

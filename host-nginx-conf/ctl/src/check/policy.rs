@@ -73,11 +73,12 @@ pub(super) fn look(context: &Context<'_>) -> Vec<Finding> {
         return vec![Finding::ok(AREA, format!("it allows all {count} certificates"))];
     }
     let finding = |(why, whose): (&&str, &Vec<&str>)| {
-        let todo = match context.config.enclave.policy.as_deref() {
-            Some(path) => format!("edit {}, or the certificates in config.toml", path.display()),
-            None => "set policy under [enclave] to a policy of your own (start from the image's), or edit the certificates in config.toml"
-                .to_owned(),
-        };
+        let own = context.config.enclave.policy.as_deref();
+        let own = own.map_or("a policy under [enclave]".to_owned(), |path| path.display().to_string());
+        let todo = format!(
+            "edit the certificates in config.toml; or allow it in {own}, as far as the image's policy does, which only another image \
+             changes (cargo xtask image --policy FILE)"
+        );
         Finding::error(AREA, format!("{}: {why}", names(whose.iter().copied())), todo)
     };
     refused.iter().map(finding).collect()

@@ -40,7 +40,7 @@ fn of_server(context: &Context<'_>, name: &Name, server: &Server) -> Finding {
                 ),
                 format!(
                     "mkdir -p /etc/systemd/system/{unit}.d && printf '[Service]\\nEnvironment=OPENSSL_CONF=%s\\n' {wanted} \
-                     > /etc/systemd/system/{unit}.d/enclave-tls.conf && systemctl daemon-reload && systemctl restart {unit}"
+                     > /etc/systemd/system/{unit}.d/enclave-tls.conf && systemctl daemon-reload; restart {unit} once its certificates are live"
                 ),
             )
         }

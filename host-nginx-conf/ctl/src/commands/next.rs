@@ -48,9 +48,9 @@ pub(super) fn next(certificate: &Certificate, now: i64) -> Option<String> {
     };
     match certificate.state.as_str() {
         "served" => renewal(),
-        "waiting-for-certificate" => Some(format!(
-            "have a CA sign its request (`enclave-tlsctl csr {key} --out {name}.csr`), then `enclave-tlsctl install {key} CHAIN.pem`",
-            key = pending(certificate).map_or(name.as_str(), |generation| generation.id.as_str()),
+        "waiting-for-certificate" => Some(sign(
+            pending(certificate).map_or(name.as_str(), |generation| generation.id.as_str()),
+            name,
         )),
         "waiting-for-enclave" => Some(
             "servers keep what they have; see why the enclave is away: `systemctl status enclave-tls-enclave`, `enclave-tlsctl logs`"
@@ -63,7 +63,7 @@ pub(super) fn next(certificate: &Certificate, now: i64) -> Option<String> {
         ),
         "being-deployed" | "being-made" => Some("wait a minute, then look again; if it stays: `enclave-tlsctl logs`".to_owned()),
         "failed" | "served-with-a-problem" => Some(
-            renewal().unwrap_or_else(|| "correct what the note says; the agent tries again by itself (`enclave-tlsctl logs`)".to_owned()),
+            awaited(certificate).map(|next| sign(&next.id, name)).or_else(renewal).unwrap_or_else(|| "correct what the note says; the agent tries again by itself (`enclave-tlsctl logs`)".to_owned()),
         ),
         _ => Some("look at `enclave-tlsctl logs`".to_owned()),
     }
@@ -72,7 +72,14 @@ pub(super) fn next(certificate: &Certificate, now: i64) -> Option<String> {
 /// The last error. What the agent notes of a certificate that is waited for is the next step, which is said as such.
 pub(super) fn note(certificate: &Certificate) -> Option<&str> {
     let note = certificate.note.as_deref();
-    note.filter(|_| certificate.state != "waiting-for-certificate")
+    let is_next = certificate.state == "waiting-for-certificate" || awaited(certificate).is_some();
+    note.filter(|_| !is_next)
+}
+
+/// The generation that is to follow the one that servers have, where nothing else is wrong: the agent's note is of it.
+fn awaited(certificate: &Certificate) -> Option<&Generation> {
+    let note = certificate.note.as_deref()?;
+    pending(certificate).filter(|next| note.contains(&next.id))
 }
 
 /// The newest generation that has no certificate.
@@ -82,6 +89,12 @@ fn pending(certificate: &Certificate) -> Option<&Generation> {
         .iter()
         .filter(|generation| generation.state == "pending");
     pending.max_by_key(|generation| generation.generation)
+}
+
+fn sign(key: &str, name: &str) -> String {
+    format!(
+        "have a CA sign its request (`enclave-tlsctl csr {key} --out {name}.csr`), then `enclave-tlsctl install {key} CHAIN.pem`"
+    )
 }
 
 fn renew(certificate: &Certificate) -> String {
@@ -147,6 +160,28 @@ pub(super) mod tests {
                 .unwrap()
                 .contains("a bundle with a newer certificate")
         );
+    }
+
+    #[test]
+    fn what_is_served_while_its_next_key_waits_says_how_that_gets_its_certificate() {
+        let (mut waits, next_key) = (certificate("served-with-a-problem", i64::MAX), "cd".repeat(32));
+        waits.generations.push(Generation {
+            generation: 2,
+            id: next_key.clone(),
+            state: "pending".to_owned(),
+            ..Generation::default()
+        });
+        waits.note = Some(format!("have a CA sign its request (`enclave-tlsctl csr {next_key}`)"));
+        let said = next(&waits, 0).unwrap();
+        assert!(
+            said.contains(&format!("enclave-tlsctl csr {next_key} --out www.csr"))
+                && said.contains(&format!("enclave-tlsctl install {next_key} ")),
+            "{said}"
+        );
+        assert_eq!(note(&waits), None, "once is enough");
+        waits.note = Some("main: nginx: [emerg]".to_owned());
+        assert!(next(&waits, 0).unwrap().starts_with("correct what the note says"));
+        assert_eq!(note(&waits), Some("main: nginx: [emerg]"));
     }
 
     #[test]

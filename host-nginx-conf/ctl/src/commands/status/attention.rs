@@ -19,6 +19,12 @@ pub(crate) struct Attention {
 pub(super) fn look(status: &StatusJson) -> Vec<Attention> {
     let mut found = Vec::new();
     configuration(&status.agent, &mut found);
+    found.extend(status.agent.problems.iter().map(|what| Attention {
+        of: "agent".to_owned(),
+        what: what.clone(),
+        next: "see that the disk of its directory (`state` under [agent]) has room; it tries again by itself (`enclave-tlsctl logs`)"
+            .to_owned(),
+    }));
     enclave(status, &mut found);
     service(status, &mut found);
     for certificate in &status.agent.certificates {
@@ -189,6 +195,7 @@ pub(super) mod tests {
             }],
             ..Report::default()
         };
+        report.problems = vec!["keeper.json: no space left on device".to_owned()];
         report.configuration.refused = Some("config.toml:3: write".to_owned());
         report.enclave.image_matches = Some(false);
         report.enclave.problem = Some("E26".to_owned());
@@ -202,6 +209,7 @@ pub(super) mod tests {
             of,
             [
                 "configuration",
+                "agent",
                 "enclave",
                 "enclave",
                 "enclave",
