@@ -64,9 +64,14 @@ impl fmt::Display for DiskError {
 }
 
 impl Folder {
-    /// Opens a directory, and makes it where there is none. Its parents are the administrator's.
+    /// Opens a directory, and makes it where there is none. Its parents are the administrator's, and so is its mode where it is there.
     pub(crate) fn open(path: &Path) -> Result<Self, DiskError> {
-        Self::make(CWD, path, path.to_owned(), PUBLIC)
+        match Self::existing_at(CWD, path, path.to_owned()) {
+            Err(DiskError::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Self::make(CWD, path, path.to_owned(), PUBLIC)
+            }
+            outcome => outcome,
+        }
     }
 
     /// A directory in this one that everybody can read, made where there is none.
@@ -88,18 +93,21 @@ impl Folder {
     }
 
     fn make(at: impl rustix::fd::AsFd, name: &Path, path: PathBuf, mode: u32) -> Result<Self, DiskError> {
-        let made = match mkdirat(&at, name, Mode::from_raw_mode(mode)) {
-            Ok(()) => true,
-            Err(Errno::EXIST) => false,
-            Err(error) => return Err(system("make", &path, error)),
-        };
-        let folder = Self::existing_at(at, name, path)?;
-        if made {
-            // Whatever the umask says.
+        let folder = Self::make_if_absent(at, name, path, mode)?;
+        let stat = fstat(&folder.descriptor).map_err(|error| folder.failed("look at", error))?;
+        // Whatever the umask said when it was made, and whoever was killed before the mode was set.
+        if stat.st_mode & MODE != mode {
             let outcome = fchmod(&folder.descriptor, Mode::from_raw_mode(mode));
             outcome.map_err(|error| folder.failed("set the mode of", error))?;
         }
         Ok(folder)
+    }
+
+    fn make_if_absent(at: impl rustix::fd::AsFd, name: &Path, path: PathBuf, mode: u32) -> Result<Self, DiskError> {
+        match mkdirat(&at, name, Mode::from_raw_mode(mode)) {
+            Ok(()) | Err(Errno::EXIST) => Self::existing_at(at, name, path),
+            Err(error) => Err(system("make", &path, error)),
+        }
     }
 
     fn existing_at(at: impl rustix::fd::AsFd, name: &Path, path: PathBuf) -> Result<Self, DiskError> {
@@ -294,6 +302,7 @@ fn temporary(name: &str) -> String {
 
 const PUBLIC: u32 = 0o755;
 const PRIVATE: u32 = 0o700;
+const MODE: u32 = 0o7777;
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 #[cfg(test)]
@@ -324,6 +333,22 @@ mod tests {
         assert!(folder.read("none", 1).unwrap().is_none());
         assert!(matches!(folder.read("all", 0), Err(DiskError::TooLong(_))));
         assert_eq!(folder.names().unwrap(), ["all", "group", "owner"]);
+    }
+
+    #[test]
+    fn a_directory_whose_maker_was_killed_before_its_mode_was_set_gets_it() {
+        let scratch = Scratch::new();
+        let path = scratch.path.join("base");
+        for (name, mode) in [("", 0o750), ("live", 0o700), ("private", 0o755)] {
+            std::fs::create_dir(path.join(name)).unwrap();
+            std::fs::set_permissions(path.join(name), PermissionsExt::from_mode(mode)).unwrap();
+        }
+        let folder = Folder::open(&path).unwrap();
+        folder.enter("live").unwrap();
+        folder.enter_private("private").unwrap();
+        let modes = ["", "live", "private"].map(|name| mode(&path.join(name)));
+        // The first is the administrator's.
+        assert_eq!(modes, [0o750, 0o755, 0o700]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use enclave_tls_apply::{Fault, Refusal, bounded};
+use enclave_tls_apply::{Fault, MAX_KEEP, Refusal, bounded};
 use enclave_tls_config::ConfigError;
 use enclave_wire::Name;
 
@@ -41,6 +41,8 @@ pub(crate) enum Failure {
     Busy,
     /// What says how an interrupted deployment is undone cannot be read.
     Undo(PathBuf),
+    /// A certificate has as many generations on disk as may be kept.
+    Full(PathBuf),
 }
 
 impl Failure {
@@ -48,7 +50,7 @@ impl Failure {
     pub(crate) fn refusal(&self) -> Refusal {
         let fault = match self {
             Self::Stranger { .. } => Fault::Stranger,
-            Self::Arrival(_) | Self::Form(_) | Self::Twice(_) | Self::Render(_) => Fault::Request,
+            Self::Arrival(_) | Self::Form(_) | Self::Twice(_) | Self::Render(_) | Self::Full(_) => Fault::Request,
             Self::Config(_) | Self::Unknown { .. } | Self::Signing | Self::Group { .. } => Fault::Configuration,
             Self::Disk(_) | Self::Busy | Self::Undo(_) => Fault::Machine,
         };
@@ -92,6 +94,11 @@ impl fmt::Display for Failure {
             Self::Undo(path) => write!(
                 f,
                 "{} says how an interrupted deployment is undone, and cannot be read; see that live/ points at what you want, and remove it",
+                path.display()
+            ),
+            Self::Full(path) => write!(
+                f,
+                "{} has {MAX_KEEP} generations, and another one is not written; see why they are so many, wait until the agent prunes those that servers no longer use, or remove old ones that live/ does not point at",
                 path.display()
             ),
         }

@@ -60,10 +60,16 @@ impl Helper {
         let _held = lock(&records)?;
         let live = Live::open(&base)?;
         // First of all: what a killed deployment had switched to, and no server had passed yet, is not live.
-        for put_back in undo::recover(&records, &live)? {
+        let undone = undo::recover(&records, &live)?;
+        for put_back in undone.put_back {
             log(&format_args!(
                 "an interrupted deployment is undone: {} is {} again",
                 put_back.name, put_back.directory
+            ));
+        }
+        for name in undone.withdrawn {
+            log(&format_args!(
+                "an interrupted deployment is undone: {name} is not live, as before"
             ));
         }
         // Read anew for each request: there is no reload to forget.

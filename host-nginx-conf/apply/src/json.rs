@@ -46,7 +46,10 @@ pub(crate) mod texts {
         D: Deserializer<'de>,
     {
         let texts = Vec::<std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+        texts
+            .iter()
+            .map(|text| text.parse().map_err(D::Error::custom))
+            .collect()
     }
 }
 

@@ -40,6 +40,14 @@ impl Live {
         self.0.link(name.as_str(), &format!("{}{directory}", folder(name)))
     }
 
+    /// Nothing of this certificate is live any more. What is no link of ours is left alone.
+    pub(crate) fn take_away(&self, name: &Name) -> Result<(), DiskError> {
+        match self.get(name)? {
+            Some(_) => self.0.remove(name.as_str()),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn sync(&self) -> Result<(), DiskError> {
         self.0.sync()
     }

@@ -3,29 +3,30 @@
 //! | killed | what is there | the next request |
 //! |---|---|---|
 //! | while rendering | directories under temporary names | writes them again |
-//! | after the undo record was written | some links switched, no server told | puts the links back ([`undo::recover`]) |
+//! | after the undo record was written | some links switched or switched back, no server told | has all links as before ([`undo::recover`]) |
 //! | after the tests, the undo record removed | all links switched, some servers told | a deployment tells the others ([`reloaded`]) |
 
 mod live;
+mod reload;
 pub(crate) mod reloaded;
+mod trial;
 pub(crate) mod undo;
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use enclave_tls_apply::{Deployed, Deployment, LiveCertificate, Outcome, ServerOutcome, Step, bounded};
-use enclave_tls_config::Server;
+use enclave_tls_apply::{Deployed, Deployment, LiveCertificate, MAX_KEEP, ServerOutcome};
 use enclave_wire::Name;
 
 use self::reloaded::{Reloaded, Served};
+use self::trial::{Tested, Time};
 use self::undo::Undo;
 use crate::clients::Clients;
 use crate::disk::{DiskError, Folder, Readers};
 use crate::failure::Failure;
 use crate::places::Plain;
 use crate::render;
-use crate::servers::{self, Master, MasterError};
+use crate::servers;
 
 pub(crate) use self::live::Live;
 
@@ -60,20 +61,14 @@ impl Deploying<'_> {
                 return Err(error.into());
             }
         };
-        // A certificate that had no live generation before cannot be what a running server needs, so it is not put back:
-        // whoever sets up several of them one after the other gets there.
-        let put_back = if servers
-            .iter()
-            .any(|server| server.refused() && server.uses(|name| undo.has(name)))
-        {
-            for server in servers.iter_mut().filter(|server| server.uses(|name| undo.has(name))) {
-                server.undo();
+        let (put_back, withdrawn) = match self.take_back(&mut servers, &undo, &reloaded) {
+            Ok(taken_back) => taken_back,
+            Err(error) => {
+                undo.roll_back()?;
+                return Err(error.into());
             }
-            undo.roll_back()?
-        } else {
-            undo.settle()?;
-            Vec::new()
         };
+        undo.settle()?;
         let mut outcomes = Vec::new();
         for server in servers {
             outcomes.push(ServerOutcome {
@@ -83,7 +78,7 @@ impl Deploying<'_> {
         }
         Ok(Deployed {
             put_back,
-            withdrawn: Vec::new(),
+            withdrawn,
             servers: outcomes,
         })
     }
@@ -103,6 +98,11 @@ impl Deploying<'_> {
                     there.write_if_other(file, text.as_bytes(), Readers::All)?;
                 }
                 continue;
+            }
+            if folder.names()?.len() >= MAX_KEEP {
+                return Err(Failure::Full(
+                    self.base.path_of("generations").join(deployment.name().as_str()),
+                ));
             }
             let temporary = format!(".{name}.new");
             folder.remove_folder(&temporary)?;
@@ -130,11 +130,14 @@ impl Deploying<'_> {
             .iter()
             .filter(|one| before.get(&one.name) != Some(&one.directory));
         let switched: Vec<_> = switched.collect();
-        let had: Served = before
-            .into_iter()
-            .filter(|(name, _)| switched.iter().any(|one| one.name == *name))
-            .collect();
-        let undo = Undo::prepare(self.records, self.live, reloaded::list(&had))?;
+        let (mut had, mut firsts) = (Served::new(), Served::new());
+        for one in &switched {
+            match before.get(&one.name) {
+                Some(directory) => had.insert(one.name.clone(), *directory),
+                None => firsts.insert(one.name.clone(), one.directory),
+            };
+        }
+        let undo = Undo::prepare(self.records, self.live, had, firsts)?;
         let outcome = switched.into_iter().try_for_each(|one| self.live.point(one));
         match outcome.and_then(|()| self.live.sync()) {
             Ok(()) => Ok((undo, names)),
@@ -145,126 +148,77 @@ impl Deploying<'_> {
         }
     }
 
-    /// Tests the servers that do not have what is live; names the others that use a certificate of the deployment.
     fn test(&self, reloaded: &Reloaded, wanted: &BTreeSet<Name>) -> Result<Vec<Tested<'_>>, DiskError> {
-        let config = self.clients.config;
         let live = self.live.all()?;
-        let until = Instant::now().checked_add(ALL_TESTS);
-        let mut tested = Vec::new();
-        for (name, server) in &config.servers {
-            let certificates = config
-                .certificates_of(name)
-                .filter_map(|certificate| live.get_key_value(&certificate.name));
-            let serves: Served = certificates
+        let config = self.clients.config;
+        let time = Time::new(ALL_TESTS);
+        Ok(trial::test(config, self.place, &live, reloaded, wanted, &time))
+    }
+
+    /// Undoes of the switch what servers refuse.
+    fn take_back(
+        &self,
+        tested: &mut [Tested<'_>],
+        undo: &Undo<'_>,
+        reloaded: &Reloaded,
+    ) -> Result<(Vec<LiveCertificate>, Vec<Name>), DiskError> {
+        let is_to_blame = |server: &Tested<'_>| server.refused() && server.uses(|name| undo.has(name));
+        let put_back = if tested.iter().any(is_to_blame) {
+            undo.put_back()?
+        } else {
+            Vec::new()
+        };
+        let is_back = |name: &Name| !put_back.is_empty() && undo.has(name);
+        let withdrawn = self.withdraw(tested, undo, reloaded, is_back)?;
+        for server in tested {
+            if server.uses(|name| is_back(name) || withdrawn.contains(name)) {
+                server.undo();
+            }
+        }
+        Ok((put_back, withdrawn.into_iter().collect()))
+    }
+
+    /// Takes away first generations with which a server refuses its configuration, unless it refuses without them as well: then it
+    /// names files that are not there yet, and whoever sets up one after the other gets there.
+    fn withdraw(
+        &self,
+        tested: &[Tested<'_>],
+        undo: &Undo<'_>,
+        reloaded: &Reloaded,
+        is_back: impl Fn(&Name) -> bool,
+    ) -> Result<BTreeSet<Name>, DiskError> {
+        let is_first = |name: &Name| undo.firsts().contains_key(name);
+        let is_suspect = |server: &&Tested<'_>| server.refused() && server.uses(is_first);
+        // Two tests each at most.
+        let mut tests = tested.iter().filter(is_suspect).count().saturating_mul(2);
+        let time = Time::new(TESTS_AGAIN);
+        let mut passes = |server: &Tested<'_>| {
+            let share = time.at_least(tests);
+            tests = tests.saturating_sub(1);
+            servers::test(server.server, self.place, share).is_ok()
+        };
+        let mut withdrawn = BTreeSet::new();
+        for server in tested.iter().filter(is_suspect) {
+            let has_other_links = server.uses(|name| is_back(name) || withdrawn.contains(name));
+            if has_other_links && passes(server) {
+                continue;
+            }
+            let firsts = undo.firsts().iter();
+            let firsts: Served = firsts
+                .filter(|(name, _)| server.serves.contains_key(*name) && !withdrawn.contains(*name))
                 .map(|(name, directory)| (name.clone(), *directory))
                 .collect();
-            let verdict = if reloaded.get(name) == Some(&serves) || serves.is_empty() {
-                if !serves.keys().any(|certificate| wanted.contains(certificate)) {
-                    continue;
-                }
-                Verdict::Unchanged
+            firsts.keys().try_for_each(|name| self.live.take_away(name))?;
+            // One that runs with what was live had all that it needs.
+            let was_in_line = reloaded.get(server.name) == Some(&undo.before(&server.serves));
+            if was_in_line || passes(server) {
+                withdrawn.extend(firsts.into_keys());
             } else {
-                match servers::test(server, self.place, until) {
-                    Ok(()) => Verdict::Passed,
-                    Err(error) => Verdict::Refused(error.to_string()),
-                }
-            };
-            tested.push(Tested {
-                name,
-                server,
-                serves,
-                verdict,
-            });
+                let firsts = reloaded::list(&firsts);
+                firsts.iter().try_for_each(|first| self.live.point(first))?;
+            }
         }
-        Ok(tested)
-    }
-
-    fn reload(&self, tested: Tested<'_>, reloaded: &mut Reloaded) -> Outcome {
-        let failed = |step, message: &str| Outcome::Failed {
-            step,
-            message: bounded(message).to_owned(),
-        };
-        match &tested.verdict {
-            Verdict::Unchanged => Outcome::Unchanged {},
-            Verdict::Undone => Outcome::Undone {},
-            Verdict::Refused(message) => failed(Step::Test, message),
-            Verdict::Passed => self
-                .tell(&tested, reloaded)
-                .unwrap_or_else(|error| failed(Step::Reload, &error.to_string())),
-        }
-    }
-
-    fn tell(&self, tested: &Tested<'_>, reloaded: &mut Reloaded) -> Result<Outcome, ReloadError> {
-        let Some(master) = Master::find(tested.server)? else {
-            reloaded.set(self.records, tested.name, None)?;
-            return Ok(Outcome::NotRunning {});
-        };
-        master.reload(tested.server.kind)?;
-        reloaded.set(self.records, tested.name, Some(&tested.serves))?;
-        Ok(Outcome::Reloaded { pid: master.pid() })
-    }
-}
-
-/// Why a server does not count as reloaded. The generations are live, and the next deployment tells it again.
-enum ReloadError {
-    Master(MasterError),
-    Record(DiskError),
-}
-
-impl fmt::Display for ReloadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Master(error) => error.fmt(f),
-            Self::Record(error) => write!(
-                f,
-                "what it was reloaded with is not written down, so it will be reloaded once more: {error}"
-            ),
-        }
-    }
-}
-
-impl From<MasterError> for ReloadError {
-    fn from(error: MasterError) -> Self {
-        Self::Master(error)
-    }
-}
-
-impl From<DiskError> for ReloadError {
-    fn from(error: DiskError) -> Self {
-        Self::Record(error)
-    }
-}
-
-/// A server, what it serves once it has reloaded, and what its test said.
-struct Tested<'a> {
-    name: &'a Name,
-    server: &'a Server,
-    serves: Served,
-    verdict: Verdict,
-}
-
-enum Verdict {
-    Unchanged,
-    Passed,
-    Refused(String),
-    Undone,
-}
-
-impl Tested<'_> {
-    fn refused(&self) -> bool {
-        matches!(self.verdict, Verdict::Refused(_))
-    }
-
-    fn uses(&self, is_meant: impl Fn(&Name) -> bool) -> bool {
-        self.serves.keys().any(is_meant)
-    }
-
-    /// The links it was tested with are put back: another server refused them.
-    fn undo(&mut self) {
-        match self.verdict {
-            Verdict::Passed | Verdict::Unchanged => self.verdict = Verdict::Undone,
-            Verdict::Refused(_) | Verdict::Undone => {}
-        }
+        Ok(withdrawn)
     }
 }
 
@@ -275,5 +229,7 @@ fn live_certificate(deployment: &Deployment) -> LiveCertificate {
     }
 }
 
-/// For the tests of all servers together: less than the asker waits.
-const ALL_TESTS: Duration = Duration::from_secs(60);
+/// For the tests of all servers together. With [`TESTS_AGAIN`] it is less than the asker waits.
+const ALL_TESTS: Duration = Duration::from_secs(45);
+/// For those that show who is to blame.
+const TESTS_AGAIN: Duration = Duration::from_secs(15);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use enclave_tls_apply::{ClientError, Fault, MAX_REQUEST};
+use enclave_tls_apply::{ClientError, Fault, MAX_KEEP, MAX_REQUEST};
 use enclave_wire::credential::Secret;
 
 use crate::fake::{World, certificate, deployment};
@@ -121,4 +121,29 @@ fn an_undo_record_that_cannot_be_read_stops_everything_and_says_what_to_do() {
         panic!("{refused:?}")
     };
     assert!(refusal.message.contains("remove it"), "{refusal}");
+}
+
+#[test]
+fn an_agent_that_others_took_over_cannot_fill_the_disk_with_generations() {
+    let mut world = World::with_script(&certificate("www", "\"main\""));
+    let client = world.start();
+    let first = deployment("www", 1, 0, 0);
+    client.deploy(vec![first.clone()]).unwrap();
+    for at in 1..MAX_KEEP {
+        fs::create_dir(world.at(&format!("base/generations/www/{:04}-0011223344556677-00112233", at + 1))).unwrap();
+    }
+    let refused = client.deploy(vec![deployment("www", 1_000, 0, 0)]);
+    let Err(ClientError::Refused(refusal)) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(refusal.fault, Fault::Request);
+    assert!(refusal.message.contains("remove old ones"), "{refusal}");
+    assert_eq!(
+        fs::read_dir(world.at("base/generations/www")).unwrap().count(),
+        MAX_KEEP
+    );
+    // What is there can be gone back to, and pruning makes room.
+    client.deploy(vec![first]).unwrap();
+    client.prune("www".parse().unwrap(), Vec::new()).unwrap();
+    client.deploy(vec![deployment("www", 1_000, 0, 0)]).unwrap();
 }

@@ -35,6 +35,48 @@ fn what_was_switched_but_not_tested_is_undone() {
 }
 
 #[test]
+fn a_first_generation_that_no_server_had_passed_is_undone_too() {
+    let mut world = World::with_script(&(certificate("www", "\"main\"") + &certificate("new", "\"main\"")));
+    let mut client = world.start();
+    let [first, second, new] = [
+        deployment("www", 1, 0, 0),
+        deployment("www", 2, 0, 1),
+        deployment("new", 1, 0, 0),
+    ];
+    client.deploy(vec![first.clone()]).unwrap();
+    // Killed in the test of all, in the one with the first generation alone, and in the one without.
+    for (refuses, is_live) in [
+        ("", true),
+        ("if [ ! -e @DIR@/tested ]; then touch @DIR@/tested; exit 1; fi", true),
+        ("if [ -e @DIR@/base/live/new ]; then exit 1; fi", false),
+    ] {
+        world.script(&format!("{refuses}\ntouch @DIR@/hangs; sleep 60"));
+        let asked = vec![second.clone(), new.clone()];
+        let asking = thread::spawn(move || client.deploy(asked));
+        assert!(until(|| world.at("hangs").exists()));
+        assert_eq!(world.live("new").is_some(), is_live, "{refuses}");
+        world.kill();
+        assert!(asking.join().unwrap().is_err());
+        client = world.start();
+        let live = client.state().unwrap().live;
+        let [www] = live.as_slice() else {
+            panic!("{refuses}: {live:?}")
+        };
+        assert_eq!(www.directory, first.directory());
+        assert_eq!(
+            (world.live("new"), world.at("base/.apply/undo.json").exists()),
+            (None, false)
+        );
+        fs::remove_file(world.at("hangs")).unwrap();
+    }
+    assert!(world.read("log").contains("new is not live, as before"));
+    world.script("exit 0");
+    let deployed = client.deploy(vec![second, new]).unwrap();
+    assert_eq!(outcomes(&deployed), [("main", &Outcome::NotRunning {})]);
+    assert!(world.live("new").is_some());
+}
+
+#[test]
 fn threat_53_killed_at_any_moment_the_next_deployment_finishes() {
     let config = WITH_NGINX.to_owned() + &certificate("www", "\"main\"");
     let mut world = World::new(&config);

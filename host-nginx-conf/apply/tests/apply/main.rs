@@ -9,3 +9,4 @@ mod installing;
 mod interrupted;
 mod reloading;
 mod socket;
+mod withdrawing;
