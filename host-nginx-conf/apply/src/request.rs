@@ -34,7 +34,7 @@ pub enum Request {
         objects: ObjectsFile,
     },
     /// Make these generations live, test the servers that use them and reload those that run. Where a test fails, all of them
-    /// are put back: to find the one that is at fault, deploy one by one.
+    /// are put back or withdrawn (see [`Deployed`](crate::Deployed)): to find the one that is at fault, deploy one by one.
     Deploy {
         /// At most [`MAX_CERTIFICATES`], each name once. None at all brings servers into line with what is live.
         #[serde(deserialize_with = "json::at_most::<_, _, MAX_CERTIFICATES>")]
