@@ -30,10 +30,10 @@ pub struct Deployed {
     /// The certificates that are not live as asked, with what is live of them: a server refused its configuration with the new
     /// ones, so all that had a live generation before have it again.
     pub put_back: Vec<LiveCertificate>,
-    /// The certificates that had nothing live before and have nothing live now: a server that works without them refused its
-    /// configuration with them, and each would stop every later renewal of that server and its next start. Where a server
-    /// refuses without them as well, its configuration names files that are not there yet: then they stay, so that whoever sets
-    /// up one after the other gets there, and the refusal stands among `servers` alone.
+    /// The certificates that had nothing live before and have nothing live now: a server refused its configuration with them,
+    /// and it passes without them, or ran with what was live before; each would stop every later renewal of that server and its
+    /// next start. Where a server that is not in line refuses without them as well, its configuration names files that are not there yet:
+    /// then they stay, so that whoever sets up one after the other gets there, and the refusal stands among `servers` alone.
     ///
     /// Both lists empty: all is as asked.
     #[serde(with = "json::texts")]

@@ -92,7 +92,7 @@ fn a_generation_that_a_server_refuses_is_put_back_with_all_of_its_deployment() {
     assert_eq!(outcomes(&deployed), [("main", &failed), ("other", &Outcome::Undone {})]);
     assert_eq!(world.live("www"), Some(first[0].directory().to_string()));
     assert_eq!(world.live("shop"), Some(first[1].directory().to_string()));
-    // It had none before, so it can break nothing; whoever sets up one after the other gets there.
+    // It had none before, and the server refuses without it as well: whoever sets up one after the other gets there.
     assert!(world.live("new").is_some());
 
     fs::remove_file(world.at("refuse")).unwrap();
