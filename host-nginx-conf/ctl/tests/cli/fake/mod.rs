@@ -121,7 +121,7 @@ impl Fake {
     }
 
     pub(crate) fn wait_until(&self, what: &str, is_true: impl Fn(&World) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(40);
         while !is_true(&self.world()) {
             assert!(Instant::now() < deadline, "{what} did not come about");
             thread::sleep(Duration::from_millis(5));
