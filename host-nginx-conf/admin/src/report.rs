@@ -43,6 +43,9 @@ pub struct Report {
     pub certificates: Vec<Certificate>,
     pub clients: Vec<Client>,
     pub servers: Vec<Server>,
+    /// What is wrong with the agent itself, and so with no certificate, client or server alone.
+    #[serde(default)]
+    pub problems: Vec<String>,
     /// What an outage of KMS together with a restart of the enclave would mean now; empty: nothing.
     pub outage: Vec<String>,
 }

@@ -238,6 +238,7 @@ impl Known {
             certificates: found.certificates.clone(),
             clients: found.clients.clone(),
             servers: found.servers.clone(),
+            problems: found.problems.clone(),
             outage: found.outage.clone(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use enclave_tls_apply::{Deployment, Generation};
+use enclave_tls_apply::{Deployment, Directory, Generation};
 use enclave_wire::control::{KeyInfo, Reply, Request, Validity};
 use enclave_wire::{KeyId, Usage};
 
@@ -12,8 +12,11 @@ use super::world::{Enclave, EnclaveError};
 /// By key. A thousand chains of 4 KB are 4 MB; without them each pass would ask for all.
 #[derive(Default)]
 pub(super) struct Chains {
-    known: BTreeMap<KeyId, (Look, Result<Deployment, String>)>,
+    known: BTreeMap<KeyId, (Look, Result<Ready, String>)>,
 }
+
+/// What can be deployed, and where it will lie, which is a hash of the whole chain.
+type Ready = (Deployment, Directory);
 
 /// What a deployment is made of beside the chain, and what of the chain shows that it is another.
 type Look = (u32, Usage, Option<Validity>);
@@ -37,21 +40,29 @@ impl Chains {
     ) -> Result<Result<&Deployment, &str>, EnclaveError> {
         let wanted = look(key);
         // What cannot be deployed is asked for again: whoever asks waits between.
-        let is_known = |(known, outcome): &(Look, Result<Deployment, String>)| {
-            *known == wanted && outcome.as_ref().is_ok_and(|deployment| *deployment.name() == key.name)
-        };
-        if !self.known.get(&key.id).is_some_and(is_known) {
+        if self.known(key).is_none() {
             let asked = match super::its_own(ask(enclave, key))? {
                 Ok(outcome) => outcome,
                 Err(why) => Err(why),
             };
-            self.known.insert(key.id, (wanted, asked));
+            let ready = asked.map(|deployment| {
+                let directory = deployment.directory();
+                (deployment, directory)
+            });
+            self.known.insert(key.id, (wanted, ready));
         }
         let known = self
             .known
             .get(&key.id)
-            .map(|(_, known)| known.as_ref().map_err(String::as_str));
+            .map(|(_, known)| known.as_ref().map(|(deployment, _)| deployment).map_err(String::as_str));
         Ok(known.unwrap_or(Err(GONE)))
+    }
+
+    /// Where what [`Self::deployment`] came to will lie, if the key has not become another since.
+    pub(super) fn known(&self, key: &KeyInfo) -> Option<&Directory> {
+        let (of, outcome) = self.known.get(&key.id)?;
+        let (deployment, directory) = outcome.as_ref().ok()?;
+        (*of == look(key) && *deployment.name() == key.name).then_some(directory)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Clients' credentials: made, put where the client's group can read them, rotated with an overlap.
 //!
-//! The order is what matters. The enclave takes a new credential before the file holds it, and the older one is taken away only once
+//! The order is what matters. The enclave takes a new credential, and its verifier is on disk, before the file holds it: otherwise the
+//! next restart of the enclave would leave every server without one that it takes. The older one is taken away only once
 //! nobody uses it or its grace time has ended. The enclave holds two of a client: a third would take the place of the one in use, so
 //! none is made while there are two.
 
@@ -35,6 +36,8 @@ pub(super) struct Pending {
 /// Wiped on drop.
 struct Drawn {
     id: CredentialId,
+    /// Whether the enclave took it and its verifier is on disk, as far as is known.
+    is_recorded: bool,
     random: Zeroizing<[u8; 32]>,
 }
 
@@ -90,13 +93,14 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             return Ok(Err(UNKNOWN.to_owned()));
         };
         let in_use = known.iter().position(|one| Some(one.id) == on_disk);
-        if let Some(drawn) = self.pending.drawn.get(name).map(|drawn| drawn.id) {
+        if let Some((drawn, is_recorded)) = self.pending.drawn.get(name).map(|drawn| (drawn.id, drawn.is_recorded)) {
+            let is_known = known.iter().any(|one| one.id == drawn);
             if on_disk == Some(drawn) && in_use.is_some() {
                 // It was written, and only the answer was lost.
                 self.is_placed(name);
-            } else if known.iter().any(|one| one.id == drawn) {
+            } else if is_known && is_recorded {
                 return Ok(self.place(name).map(|()| false));
-            } else if known.len() < 2 {
+            } else if is_known || known.len() < 2 {
                 return self.install(name);
             } else {
                 // Somebody else made two meanwhile.
@@ -158,12 +162,17 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             return Ok(Err(error.to_string()));
         }
         let (id, _) = derive(&Secret::from_random(*random));
-        self.pending.drawn.insert(name.clone(), Drawn { id, random });
+        let drawn = Drawn {
+            id,
+            is_recorded: false,
+            random,
+        };
+        self.pending.drawn.insert(name.clone(), drawn);
         self.install(name)
     }
 
-    /// Has the enclave take what was drawn; then the file. If its answer is lost, the same is installed again: another would be one
-    /// too many.
+    /// Has the enclave take what was drawn; then the file. If its answer is lost, or its verifier is not on disk, the same is installed
+    /// again: another would be one too many.
     fn install(&mut self, name: &Name) -> Outcome<bool> {
         let Some(drawn) = self.pending.drawn.get(name) else {
             return Ok(Ok(false));
@@ -175,7 +184,12 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             verifier,
         };
         match its_own(self.enclave.ask(&Request::InstallCredential(install)))? {
-            Ok(Reply::CredentialInstalled) => Ok(self.place(name).map(|()| false)),
+            Ok(Reply::CredentialInstalled) => {
+                if let Some(drawn) = self.pending.drawn.get_mut(name) {
+                    drawn.is_recorded = true;
+                }
+                Ok(self.place(name).map(|()| false))
+            }
             Ok(_) => Ok(Err(EnclaveError::Unexpected.to_string())),
             Err(why) => Ok(Err(why)),
         }

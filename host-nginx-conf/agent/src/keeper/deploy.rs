@@ -39,9 +39,19 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         if !wanted.is_empty() {
             self.isolate(wanted, budget, &mut round);
         } else if config.servers.keys().any(|server| self.lags_behind(config, server)) {
-            // It was not reloaded when it should have been, or was started meanwhile.
+            // It was not reloaded when it should have been, refused its configuration, or was started meanwhile.
             match self.try_deploy(&[], &mut round) {
-                Ok(()) => self.troubles.well(&What::Deployments),
+                Ok(()) => {
+                    self.troubles.well(&What::Deployments);
+                    // The helper leaves out those that have what is live.
+                    for server in config
+                        .servers
+                        .keys()
+                        .filter(|server| !round.servers.contains_key(server))
+                    {
+                        self.troubles.well(&What::Server(server.clone()));
+                    }
+                }
                 Err(Refused::All(why) | Refused::These(why)) => self.troubles.failed(What::Deployments, &why),
             }
         }
@@ -50,6 +60,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             self.look_at_helper();
             self.leave_lost_files(&lost, &round);
         }
+        self.say_used(config);
         if !self.troubles.has_refused() {
             self.troubles.well(&What::Refused);
         }
@@ -121,7 +132,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         round.attempts = round.attempts.saturating_add(1);
         match self.helper.deploy(part.to_vec()) {
             Ok(deployed) => {
-                let is_back = !deployed.put_back.is_empty();
+                let is_back = !deployed.put_back.is_empty() || !deployed.withdrawn.is_empty();
                 let why = refusal(&deployed);
                 for server in deployed.servers {
                     round.note(server.server, server.outcome, is_back);
@@ -136,18 +147,35 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     fn deployed(&mut self, part: &[Deployment], round: &mut Round) {
         for deployment in part {
             self.troubles.well(&What::Deploy(deployment.name().clone()));
-            let generation = deployment.generation();
-            let event = Event::CertificateDeployed.about().certificate(deployment.name());
+            self.given.insert(deployment.name().clone(), deployment.generation());
+            round.deployed.push(deployment.name().clone());
+        }
+    }
+
+    /// Says of what was made live that servers use it, once they do: one that refuses its configuration or is not reloaded may do so
+    /// much later.
+    fn say_used(&mut self, config: &Config) {
+        if self.given.is_empty() {
+            return;
+        }
+        for (name, generation) in std::mem::take(&mut self.given) {
+            let is_live = self.machine.gives_generation(&name, &generation);
+            let Some(certificate) = config.certificates.get(&name).filter(|_| is_live) else {
+                continue;
+            };
+            if !self.is_served(certificate) {
+                self.given.insert(name, generation);
+                continue;
+            }
+            let event = Event::CertificateDeployed.about().certificate(&name);
             event
                 .generation(generation.generation)
                 .key(generation.id)
                 .say(format_args!(
-                    "{} generation {} is what servers use from now on",
-                    deployment.name(),
+                    "{name} generation {} is what servers use from now on",
                     generation.generation
                 ));
-            self.memory.did_deploy(deployment.name());
-            round.deployed.push(deployment.name().clone());
+            self.memory.did_deploy(&name);
         }
     }
 
@@ -179,8 +207,10 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     }
 
     fn lags_behind(&self, config: &Config, server: &Name) -> bool {
-        let is_early = self.troubles.is_early(&What::Server(server.clone()));
-        !is_early && self.machine.lags_behind(server, config.certificates_of(server))
+        let what = What::Server(server.clone());
+        let lags =
+            self.machine.lags_behind(server, config.certificates_of(server)) || self.troubles.own(&what).is_some();
+        lags && !self.troubles.is_early(&what)
     }
 }
 

@@ -79,13 +79,22 @@ impl Machine {
         self.live.contains_key(name) && !keys.iter().any(|key| self.gives(key))
     }
 
-    /// Whether each of its servers that runs was reloaded with what is live of a certificate.
-    pub(super) fn is_served(&self, certificate: &Certificate) -> bool {
-        let live = self.live.get(&certificate.name);
-        certificate.servers.iter().all(|name| {
-            let server = self.servers.get(name);
-            server.is_some_and(|server| !server.runs || (live.is_some() && server.with.get(&certificate.name) == live))
-        })
+    /// What a server that runs has of a certificate, and what one that does not run will start with.
+    pub(super) fn with(&self, server: &Name, certificate: &Name) -> Option<&Directory> {
+        let serving = self.servers.get(server)?;
+        match serving.runs {
+            true => serving.with.get(certificate),
+            false => self.live.get(certificate),
+        }
+    }
+
+    pub(super) fn runs(&self, server: &Name) -> bool {
+        self.servers.get(server).is_some_and(|serving| serving.runs)
+    }
+
+    /// What is live of a certificate.
+    pub(super) fn live(&self, certificate: &Name) -> Option<&Directory> {
+        self.live.get(certificate)
     }
 
     /// Whether a server that runs has not been given what is live of these.

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use enclave_tls_admin::files::{self, Pending};
+use enclave_tls_apply::Directory;
 use enclave_tls_config::Config;
+use enclave_wire::control::Validity;
 use enclave_wire::{KeyId, Name};
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +47,9 @@ struct Facts {
     reloaded: BTreeMap<String, i64>,
     /// By the certificate's name, when servers were last given another generation; for people.
     deployed: BTreeMap<String, i64>,
+    /// By the certificate's name, what was live last and how long its certificate is valid.
+    #[serde(default)]
+    live: BTreeMap<String, Live>,
     /// Certificates with files of generations that are gone.
     unpruned: BTreeSet<String>,
 }
@@ -55,6 +60,15 @@ struct Facts {
 struct Made {
     counted: u64,
     at: i64,
+}
+
+/// What is live of a certificate. Servers may have an older chain than the enclave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Live {
+    directory: String,
+    not_before: i64,
+    not_after: i64,
 }
 
 /// Since when something is so, as counted.
@@ -158,6 +172,29 @@ impl Memory {
         self.is_saved = false;
     }
 
+    /// How long the certificate in this directory is valid, if it is the one that was live last.
+    pub(super) fn validity(&self, certificate: &Name, directory: &Directory) -> Option<Validity> {
+        let live = self.facts.live.get(certificate.as_str())?;
+        (live.directory == directory.to_string()).then_some(Validity {
+            not_before: live.not_before,
+            not_after: live.not_after,
+        })
+    }
+
+    /// The certificate in this directory is live.
+    pub(super) fn is_live(&mut self, certificate: &Name, directory: &Directory, validity: Validity) {
+        if self.validity(certificate, directory) == Some(validity) {
+            return;
+        }
+        let live = Live {
+            directory: directory.to_string(),
+            not_before: validity.not_before,
+            not_after: validity.not_after,
+        };
+        self.facts.live.insert(certificate.to_string(), live);
+        self.is_saved = false;
+    }
+
     /// Files of a generation that is gone are to be removed, or were.
     pub(super) fn leave_files(&mut self, name: &Name, are_left: bool) {
         self.is_saved &= if are_left {
@@ -183,6 +220,7 @@ impl Memory {
             bundles,
             reloaded,
             deployed,
+            live,
             ..
         } = &mut self.facts;
         if !superseded.is_empty() {
@@ -193,6 +231,7 @@ impl Memory {
         credentials.retain(|name, _| is_of(name).is_ok_and(|name| config.clients.contains_key(&name)));
         bundles.retain(|name, _| is_of(name).is_ok_and(|name| config.certificates.contains_key(&name)));
         deployed.retain(|name, _| is_of(name).is_ok_and(|name| config.certificates.contains_key(&name)));
+        live.retain(|name, _| is_of(name).is_ok_and(|name| config.certificates.contains_key(&name)));
         reloaded.retain(|name, _| is_of(name).is_ok_and(|name| config.servers.contains_key(&name)));
     }
 

@@ -28,6 +28,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use enclave_tls_apply::Generation;
 use enclave_tls_config::{Certificate, Config};
 use enclave_wire::Name;
 
@@ -56,6 +57,8 @@ pub(crate) struct Keeper<E, H> {
     bundles: Bundles,
     pending: clients::Pending,
     objects: objects::Written,
+    /// What was made live and is not known to be used yet.
+    given: BTreeMap<Name, Generation>,
     /// What the helper found on this machine.
     machine: Machine,
     /// Stored, and not in the enclave: as of this pass.
@@ -76,6 +79,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             bundles: Bundles::default(),
             pending: clients::Pending::default(),
             objects: objects::Written::new(directory),
+            given: BTreeMap::new(),
             machine: Machine::default(),
             not_open: BTreeMap::new(),
             found: Arc::default(),
@@ -101,11 +105,14 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             Err(error) => (Err(error), false),
         };
         let is_away = keys.is_err();
-        self.publish(config, keys.as_ref().map(|(keys, _)| keys).map_err(|error| *error));
+        if let Ok((keys, _)) = &keys {
+            self.remember_live(config, keys);
+        }
         match self.memory.save() {
             Ok(()) => self.troubles.well(&What::Memory),
             Err(error) => self.troubles.failed(What::Memory, &error.to_string()),
         }
+        self.publish(config, keys.as_ref().map(|(keys, _)| keys).map_err(|error| *error));
         match (is_away, did_all) {
             // The bell rings when it comes.
             (true, _) => NOW_AND_THEN,
@@ -140,6 +147,22 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             Err(error) => {
                 self.troubles.failed(What::Helper, &error.why);
                 self.machine.lost();
+            }
+        }
+    }
+
+    /// Remembers how long what is live is valid: once the enclave has a newer chain for the key, it says that only of the newer one.
+    fn remember_live(&mut self, config: &Config, keys: &Keys) {
+        for certificate in config.certificates.values() {
+            let Some(live) = self.plan(config, certificate, keys, false).live else {
+                continue;
+            };
+            let has = self
+                .chains
+                .known(live)
+                .filter(|directory| self.machine.live(&live.name) == Some(*directory));
+            if let (Some(directory), Some(validity)) = (has, live.validity) {
+                self.memory.is_live(&live.name, directory, validity);
             }
         }
     }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use enclave_tls_admin::{hex, promise, report};
+use enclave_tls_apply::{Directory, Generation};
 use enclave_tls_config::{Certificate, Config, Source};
 use enclave_wire::control::{KeyInfo, Origin};
 use enclave_wire::{Name, State};
 
 use super::Keeper;
 use super::keys::Keys;
-use super::plan::Note;
+use super::plan::{Note, Plan};
 use super::troubles::What;
 use super::world::{Enclave, EnclaveError, Helper};
 
@@ -20,6 +21,7 @@ pub(crate) struct Found {
     pub(crate) certificates: Vec<report::Certificate>,
     pub(crate) clients: Vec<report::Client>,
     pub(crate) servers: Vec<report::Server>,
+    pub(crate) problems: Vec<String>,
     pub(crate) outage: Vec<String>,
     /// When servers were last given another generation of a certificate, by its name, UTC.
     pub(crate) deployed: BTreeMap<String, i64>,
@@ -48,6 +50,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             certificates,
             clients: self.report_clients(config),
             servers: self.report_servers(config),
+            problems: self.problems(),
             outage: outage(config),
             deployed: self.memory.deployed().clone(),
             passed: Some(self.clock.monotonic()),
@@ -57,22 +60,25 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
 
     fn report(&self, config: &Config, certificate: &Certificate, keys: &Keys) -> report::Certificate {
         let plan = self.plan(config, certificate, keys, false);
-        let is_given = |key: &KeyInfo| self.machine.gives(key);
-        let trouble = self.trouble_of(certificate);
-        let its = keys.of(&certificate.name).iter();
-        let is_any_given = its.clone().any(is_given);
-        let state = match (&trouble, plan.live.map(is_given), &plan.note) {
+        let trouble = self.trouble_of(certificate, &plan);
+        let its = keys.of(&certificate.name);
+        // Key and chain, and in use.
+        let is_as_planned = |key: &KeyInfo| {
+            let directory = self.chains.known(key);
+            directory.is_some() && self.machine.live(&key.name) == directory && self.is_served(certificate)
+        };
+        let state = match (&trouble, plan.live.map(is_as_planned), &plan.note) {
             (None, Some(true), None) => "served",
             (_, Some(true), _) => "served-with-a-problem",
             (None, Some(false), _) => "being-deployed",
             // Servers keep what they have.
-            (Some(_), _, _) if is_any_given => "served-with-a-problem",
+            (Some(_), _, _) if self.has_some(certificate, its) => "served-with-a-problem",
             (None, None, Some(Note::NeedsChain(_))) => "waiting-for-certificate",
             (None, None, Some(Note::NotOpen(_))) => "waiting-for-kms",
             (None, None, _) => "being-made",
             (Some(_), _, _) => "failed",
         };
-        let mut generations: Vec<_> = its.map(|key| generation(key, is_given(key))).collect();
+        let mut generations: Vec<_> = its.iter().map(|key| self.generation(key)).collect();
         generations.sort_by_key(|generation| generation.generation);
         let (origin, is_sealed) = match (plan.live, &certificate.source) {
             (Some(key), _) => (key.origin, key.sealed.is_some()),
@@ -88,22 +94,89 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         }
     }
 
+    /// Whether each of its servers has what is live of a certificate, or will start with it.
+    pub(super) fn is_served(&self, certificate: &Certificate) -> bool {
+        let live = self.machine.live(&certificate.name);
+        live.is_some()
+            && certificate
+                .servers
+                .iter()
+                .all(|server| self.with(server, certificate) == live)
+    }
+
+    /// Whether each of its servers has some generation of a certificate whose key is there.
+    fn has_some(&self, certificate: &Certificate, its: &[KeyInfo]) -> bool {
+        let is_there = |directory: &Directory| {
+            its.iter().any(|key| {
+                directory.is_of(&Generation {
+                    generation: key.generation,
+                    id: key.id,
+                })
+            })
+        };
+        let mut servers = certificate.servers.iter();
+        servers.all(|server| self.with(server, certificate).is_some_and(is_there))
+    }
+
+    /// What a server has of a certificate. One that does not run has nothing where it would not start with what is live.
+    fn with(&self, server: &Name, certificate: &Certificate) -> Option<&Directory> {
+        let would_start = || self.troubles.own(&What::Server(server.clone())).is_none();
+        let with = self.machine.with(server, &certificate.name)?;
+        (self.machine.runs(server) || would_start()).then_some(with)
+    }
+
     /// The first trouble of a certificate: by what comes first on the way to servers.
-    fn trouble_of(&self, certificate: &Certificate) -> Option<String> {
+    fn trouble_of(&self, certificate: &Certificate, plan: &Plan<'_>) -> Option<String> {
         let name = &certificate.name;
         let its = [What::Make, What::Deploy, What::Retire].map(|what| what(name.clone()));
-        // A server that serves it all the same is in trouble for another.
-        let is_served = self.machine.is_served(certificate);
+        // A server that serves it all the same is in trouble for another, and one that there is nothing for yet does not hold it up.
+        let is_held_up = !self.is_served(certificate)
+            && match plan.note {
+                Some(Note::NeedsChain(_) | Note::NotOpen(_)) => plan.live.is_some(),
+                Some(Note::LacksClients(_) | Note::Expired | Note::SealedOtherwise) | None => true,
+            };
         let of_servers = certificate
             .servers
             .iter()
-            .filter(|_| !is_served)
+            .filter(|_| is_held_up)
             .map(|server| What::Server(server.clone()));
         let own = its.iter().find_map(|what| self.troubles.why(what)).map(str::to_owned);
         own.or_else(|| {
             let mut said = of_servers.filter_map(|what| Some(format!("{what}: {}", self.troubles.why(&what)?)));
             said.next()
         })
+    }
+
+    fn generation(&self, key: &KeyInfo) -> report::Generation {
+        let its = Generation {
+            generation: key.generation,
+            id: key.id,
+        };
+        let live = self.machine.live(&key.name).filter(|live| live.is_of(&its));
+        // What servers have may be of an older chain than the enclave's.
+        let validity = live
+            .and_then(|live| self.memory.validity(&key.name, live))
+            .or(key.validity);
+        report::Generation {
+            generation: key.generation,
+            id: key.id.to_string(),
+            state: match (key.state, key.validity) {
+                (State::Superseded, _) => "superseded",
+                (State::Live, None) => "pending",
+                (State::Live, Some(_)) => "live",
+            }
+            .to_owned(),
+            not_before: validity.map(|validity| validity.not_before),
+            not_after: validity.map(|validity| validity.not_after),
+            is_live: live.is_some(),
+        }
+    }
+
+    /// What is nobody's in particular.
+    fn problems(&self) -> Vec<String> {
+        let all = [What::Memory, What::Credentials].into_iter();
+        all.filter_map(|what| Some(format!("{what}: {}", self.troubles.why(&what)?)))
+            .collect()
     }
 
     fn report_clients(&self, config: &Config) -> Vec<report::Client> {
@@ -137,22 +210,6 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
 
     fn problem(&self, what: &What) -> Option<String> {
         self.troubles.why(what).map(str::to_owned)
-    }
-}
-
-fn generation(key: &KeyInfo, is_live: bool) -> report::Generation {
-    report::Generation {
-        generation: key.generation,
-        id: key.id.to_string(),
-        state: match (key.state, key.validity) {
-            (State::Superseded, _) => "superseded",
-            (State::Live, None) => "pending",
-            (State::Live, Some(_)) => "live",
-        }
-        .to_owned(),
-        not_before: key.validity.map(|validity| validity.not_before),
-        not_after: key.validity.map(|validity| validity.not_after),
-        is_live,
     }
 }
 

@@ -47,7 +47,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         let Some(live) = self.plan(config, certificate, keys, false).live else {
             return Vec::new();
         };
-        if !self.machine.gives(live) || !self.machine.is_served(certificate) {
+        if !self.machine.gives(live) || !self.is_served(certificate) {
             return Vec::new();
         }
         // A key without a certificate may be one that an administrator is about to use.

@@ -125,6 +125,12 @@ impl Troubles {
         self.all.get(what).map(|trouble| &*trouble.why)
     }
 
+    /// Why it fails, unless another line says that, as of [`Self::note`].
+    pub(super) fn own(&self, what: &What) -> Option<&str> {
+        let own = self.all.get(what).filter(|trouble| trouble.not_before.is_some());
+        own.map(|trouble| &*trouble.why)
+    }
+
     pub(super) fn has_refused(&self) -> bool {
         self.all.keys().any(|what| matches!(what, What::Deploy(_)))
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use enclave_tls_admin::advice;
-use enclave_tls_admin::protocol::Unable;
+use enclave_tls_admin::protocol::{Record, Unable};
 use enclave_tls_apply::{Client, ClientError, Deployed, Deployment, Fault, Generation, ObjectsFile, State};
 use enclave_wire::control::{ControlError, KeyInfo, Reply, Request};
 use enclave_wire::credential::Secret;
@@ -57,6 +57,8 @@ pub(crate) enum EnclaveError {
     Refused(ControlError),
     /// It answered something else.
     Unexpected,
+    /// It did it, and that is not on disk, so that a restart of it would undo it.
+    Unrecorded,
 }
 
 impl std::fmt::Display for EnclaveError {
@@ -67,16 +69,18 @@ impl std::fmt::Display for EnclaveError {
             Self::Unexpected => {
                 "the service's answer fits no such request; install agent and image from the same release"
             }
+            Self::Unrecorded => {
+                "the enclave did it, and it cannot be written to the agent's directory (`state` under [agent]), so a restart of the \
+                 enclave would undo it; see that the disk has room and the agent may write there"
+            }
         })
     }
 }
 
 impl Enclave for Requests {
     fn ask(&self, request: &Request) -> Result<Reply, EnclaveError> {
-        match Self::ask(self, false, request).map_err(EnclaveError::Away)? {
-            (_, Reply::Error(error)) => Err(EnclaveError::Refused(error)),
-            (_, reply) => Ok(reply),
-        }
+        let (record, reply) = Self::ask(self, false, request).map_err(EnclaveError::Away)?;
+        outcome(&record, reply)
     }
 
     fn not_open(&self) -> BTreeMap<Name, String> {
@@ -88,19 +92,27 @@ impl Enclave for Requests {
     }
 }
 
+fn outcome(record: &Record, reply: Reply) -> Result<Reply, EnclaveError> {
+    match (record, reply) {
+        (_, Reply::Error(error)) => Err(EnclaveError::Refused(error)),
+        (Record::Failed(_), _) => Err(EnclaveError::Unrecorded),
+        (Record::Nothing | Record::Done, reply) => Ok(reply),
+    }
+}
+
 impl EnclaveError {
     /// Whether nothing can be asked of it now. What was asked may be done all the same.
     pub(super) fn is_away(self) -> bool {
         match self {
             Self::Away(_) => true,
-            Self::Refused(_) | Self::Unexpected => false,
+            Self::Refused(_) | Self::Unexpected | Self::Unrecorded => false,
         }
     }
 
     /// Whether it may have been this very request that it did not answer.
     pub(super) fn is_by_request(self) -> bool {
         match self {
-            Self::Away(Unable::Deadline | Unable::Cut) | Self::Refused(_) | Self::Unexpected => true,
+            Self::Away(Unable::Deadline | Unable::Cut) | Self::Refused(_) | Self::Unexpected | Self::Unrecorded => true,
             Self::Away(Unable::Malformed | Unable::Away | Unable::Replaying | Unable::PolicyRefused | Unable::Busy) => {
                 false
             }
@@ -170,3 +182,22 @@ impl Helper for Client {
 
 /// More than an enclave holds.
 const MAX_KEYS: usize = 65_536;
+
+#[cfg(test)]
+mod tests {
+    use enclave_wire::log::Text;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_on_disk_is_not_taken_for_done() {
+        let failed = Record::Failed(Text::lossy("no space left on device"));
+        let unrecorded = outcome(&failed, Reply::CredentialInstalled);
+        assert_eq!(unrecorded.err(), Some(EnclaveError::Unrecorded));
+        let refused = outcome(&failed, Reply::Error(ControlError::NoSuchKey));
+        assert_eq!(refused.err(), Some(EnclaveError::Refused(ControlError::NoSuchKey)));
+        for record in [Record::Nothing, Record::Done] {
+            assert!(outcome(&record, Reply::CredentialInstalled).is_ok());
+        }
+    }
+}

@@ -235,6 +235,10 @@ fn clients_and_servers(page: &mut Page, report: &Report) {
             u8::from(one.problem.is_some()),
         );
     }
+    family.sample(
+        &[("kind", "agent"), ("name", "enclave-tls-agent")],
+        u8::from(!report.problems.is_empty()),
+    );
     let enclave = &report.enclave;
     family.sample(
         &[("kind", "enclave"), ("name", &enclave.name)],

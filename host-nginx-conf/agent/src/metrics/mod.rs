@@ -154,6 +154,7 @@ mod tests {
                 problem: Some("no".to_owned()),
                 ..Server::default()
             }],
+            problems: vec!["keeper.json: no space left on device".to_owned()],
             ..Report::default()
         }
     }
@@ -247,6 +248,7 @@ mod tests {
             "enclave_tls_signing_duration_seconds_count{mechanism=\"ed25519\"} 2",
             "enclave_tls_egress_refused_total{host=\"else.example:1\",reason=\"not-allowed\"} 9",
             "enclave_tls_replay_waiting{standing=\"later\"} 1",
+            "enclave_tls_problem{kind=\"agent\",name=\"enclave-tls-agent\"} 1",
             "enclave_tls_attestation_age_seconds 60",
             "enclave_tls_aws_credentials_expiry_timestamp_seconds 7",
             "enclave_tls_certificate_deployed_timestamp_seconds{certificate=\"www\"} 9",

@@ -180,3 +180,38 @@ fn a_file_that_never_holds_what_was_written_makes_no_storm() {
     assert!(world.said() < 10, "{}", world.said());
     assert!(world.keeper.found.lock().clients[0].problem.is_some());
 }
+
+#[test]
+fn a_credential_whose_verifier_is_not_on_disk_is_not_placed_and_never_a_third_is_made() {
+    for loses_answer in [false, true] {
+        let mut world = with_one();
+        let old = on_disk(&world);
+        {
+            let mut state = world.enclave.state();
+            match loses_answer {
+                true => state.cut_off = Some("InstallCredential"),
+                false => state.unrecorded = Some("InstallCredential"),
+            }
+        }
+        world.keeper.rotate("nginx".parse().unwrap());
+        world.run(DAY);
+        assert_eq!((on_disk(&world), world.helped("credential")), (old, 0));
+        assert!(world.asked("InstallCredential") < 24 * 150);
+        {
+            let found = world.keeper.found.lock();
+            let problem = found.clients[0].problem.clone().unwrap_or_default();
+            assert!(loses_answer || problem.contains("cannot be written"), "{problem}");
+        }
+        {
+            let mut state = world.enclave.state();
+            (state.cut_off, state.unrecorded) = (None, None);
+        }
+        world.run(MINUTE * 2);
+        assert_ne!(on_disk(&world), old);
+        assert_eq!(on_disk(&world), world.enclave.ids().last().copied());
+        let state = world.enclave.state();
+        assert_eq!((state.installed.len(), state.most_credentials), (2, 2));
+        drop(state);
+        assert_eq!(world.keeper.found.lock().clients[0].problem, None);
+    }
+}

@@ -187,3 +187,128 @@ fn a_bundle_is_given_once_and_again_when_its_file_is_another() {
     world.run(HOUR);
     assert_eq!(world.asked("Provision"), 2);
 }
+
+#[test]
+fn a_first_generation_that_a_server_refuses_is_found_and_nobody_says_that_it_is_used() {
+    let mut world = World::new(certificates(8));
+    world.pass();
+    world.enclave.install_all(world.clock.now());
+    world.helper.state().bad = ["c0003".parse().unwrap()].into();
+    world.pass();
+    let (state, note) = world.state_of("c0003");
+    assert_eq!(state, "failed");
+    assert!(note.contains("cannot load c0003"), "{note}");
+    assert_eq!((world.live("c0003"), world.live("c0004")), (None, Some(1)));
+    assert_eq!(world.state_of("c0004").0, "served");
+    let deployed = world.deployed();
+    assert!(
+        deployed.len() == 7 && !deployed.contains(&"c0003".to_owned()),
+        "{deployed:?}"
+    );
+    world.helper.state().bad.clear();
+    world.run(MINUTE * 2);
+    assert_eq!(world.state_of("c0003").0, "served");
+    assert_eq!(world.deployed().len(), 8);
+}
+
+#[test]
+fn what_is_live_with_a_server_that_refuses_its_configuration_is_not_served() {
+    for runs in [false, true] {
+        let mut world = World::new(certificates(2));
+        if !runs {
+            world.helper.state().runs.clear();
+        }
+        world.pass();
+        world.enclave.install_all(world.clock.now());
+        world.helper.state().broken = true;
+        world.run(MINUTE);
+        assert_eq!(world.live("c0000"), Some(1));
+        let (state, note) = world.state_of("c0000");
+        assert_eq!(state, "failed", "{runs}");
+        assert!(note.contains("unknown directive"), "{note}");
+        assert_eq!(world.deployed(), [""; 0]);
+        world.run(HOUR * 10);
+        let attempts = world.helper.state().deployments.len();
+        assert!(attempts < 10 * 130, "{attempts} attempts");
+        world.helper.state().broken = false;
+        world.run(MINUTE * 2);
+        assert_eq!(world.state_of("c0000"), ("served".to_owned(), String::new()));
+        assert_eq!(world.deployed(), ["c0000", "c0001"]);
+    }
+}
+
+#[test]
+fn ends_are_those_of_what_servers_have_and_not_of_what_they_refuse() {
+    let mut world = World::serving(1);
+    let ends = world.ends("c0000");
+    let key = world.key("c0000", 1).unwrap();
+    world.helper.state().bad = ["c0000".parse().unwrap()].into();
+    world.enclave.install(&key, world.clock.now() + 30 * 86_400, 2);
+    world.run(MINUTE);
+    assert_eq!(world.state_of("c0000").0, "served-with-a-problem");
+    assert_eq!(world.ends("c0000"), ends);
+    world.restart_agent();
+    world.run(MINUTE);
+    assert_eq!(world.ends("c0000"), ends);
+    // A newer generation does not hide it either.
+    world.enclave.create_next("c0000", world.clock.now() + 60 * 86_400);
+    world.run(MINUTE);
+    assert_eq!((world.live("c0000"), world.ends("c0000")), (Some(1), ends));
+    world.helper.state().bad.clear();
+    world.run(MINUTE * 2);
+    assert_eq!(world.live("c0000"), Some(2));
+    assert!(world.ends("c0000") >= ends + 60 * 86_400);
+    // What was forgotten is as the enclave says.
+    std::fs::remove_file(world.directory.path().join("keeper.json")).unwrap();
+    world.restart_agent();
+    world.pass();
+    assert!(world.ends("c0000") >= ends + 60 * 86_400);
+}
+
+#[test]
+fn another_chain_that_cannot_be_given_is_not_served() {
+    let mut world = World::serving(1);
+    let (ends, key) = (world.ends("c0000"), world.key("c0000", 1).unwrap());
+    world.helper.state().full = true;
+    world.enclave.install(&key, world.clock.now() + 30 * 86_400, 2);
+    world.run(MINUTE);
+    assert_eq!(
+        (world.state_of("c0000").0.as_str(), world.ends("c0000")),
+        ("being-deployed", ends)
+    );
+}
+
+#[test]
+fn what_waits_for_its_certificate_says_so_whatever_its_server_is_in_trouble_with() {
+    let mut world = World::new(certificates(2));
+    world.pass();
+    let other = world.key("c0001", 1).unwrap();
+    world.enclave.install(&other, world.clock.now(), 1);
+    world.helper.state().broken = true;
+    world.run(MINUTE);
+    let waits = world.key("c0000", 1).unwrap();
+    let (state, note) = world.state_of("c0000");
+    assert_eq!(state, "waiting-for-certificate");
+    assert!(note.contains(&format!("enclave-tlsctl csr {}", waits.id)), "{note}");
+    assert_eq!(world.state_of("c0001").0, "failed");
+}
+
+#[test]
+fn what_is_wrong_with_the_agent_itself_is_in_the_report() {
+    let mut world = World::serving(1);
+    assert_eq!(world.keeper.found.lock().problems, [""; 0]);
+    let file = world.directory.path().join("keeper.json");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    world.enclave.state().refuses = Some(("Credentials", enclave_wire::control::ControlError::AwsUnavailable));
+    world.run(HOUR);
+    let problems = world.keeper.found.lock().problems.clone();
+    assert!(
+        problems[0].starts_with("keeper.json: ") && problems[1].starts_with("credentials: "),
+        "{problems:?}"
+    );
+    std::fs::remove_dir(&file).unwrap();
+    world.enclave.state().refuses = None;
+    world.run(MINUTE * 2);
+    assert_eq!(world.keeper.found.lock().problems, [""; 0]);
+}

@@ -223,6 +223,20 @@ impl World {
         (its.state.clone(), its.note.clone().unwrap_or_default())
     }
 
+    /// When what servers have of a certificate ends, as the report says.
+    fn ends(&self, name: &str) -> i64 {
+        let found = self.keeper.found.lock();
+        let its = found.certificates.iter().find(|one| one.name == name).unwrap();
+        let live: Vec<_> = its.generations.iter().filter(|its| its.is_live).collect();
+        assert_eq!(live.len(), 1);
+        live[0].not_after.unwrap()
+    }
+
+    /// The certificates that servers were given, as the report says.
+    fn deployed(&self) -> Vec<String> {
+        self.keeper.found.lock().deployed.keys().cloned().collect()
+    }
+
     /// The generation that servers have.
     fn live(&self, name: &str) -> Option<u32> {
         let name = name.parse().unwrap();

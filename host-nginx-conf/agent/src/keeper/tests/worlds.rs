@@ -35,6 +35,8 @@ pub(super) struct EnclaveState {
     newer: BTreeSet<KeyId>,
     /// Requests of this name are done, and their answer is lost.
     pub(super) cut_off: Option<&'static str>,
+    /// Requests of this name are done, and cannot be written down.
+    pub(super) unrecorded: Option<&'static str>,
     /// Requests of this name are refused.
     pub(super) refuses: Option<(&'static str, ControlError)>,
     pub(super) asked: BTreeMap<String, u64>,
@@ -240,6 +242,9 @@ impl Enclave for FakeEnclave {
             return Err(EnclaveError::Refused(error));
         }
         let answer = state.answer(request);
+        if state.unrecorded == Some(request.name()) {
+            return Err(EnclaveError::Unrecorded);
+        }
         if state.cut_off == Some(request.name()) {
             return Err(EnclaveError::Away(Unable::Cut));
         }
@@ -274,6 +279,8 @@ pub(super) struct HelperState {
     pub(super) lies: bool,
     /// A server refuses its configuration with these.
     pub(super) bad: BTreeSet<Name>,
+    /// Servers refuse their configuration with whatever certificates.
+    pub(super) broken: bool,
     /// Servers that cannot be told to reload.
     pub(super) deaf: bool,
     pub(super) asked: BTreeMap<String, u64>,
@@ -380,7 +387,7 @@ impl Helper for FakeHelper {
         for one in &certificates {
             state.live.insert(one.name().clone(), one.directory());
         }
-        let (mut outcomes, mut put_back) = (Vec::new(), Vec::new());
+        let (mut outcomes, mut put_back, mut withdrawn) = (Vec::new(), Vec::new(), Vec::new());
         for server in state.servers.keys().cloned().collect::<Vec<_>>() {
             let serves = state.serves(&server);
             if state.with.get(&server) == Some(&serves) {
@@ -394,7 +401,13 @@ impl Helper for FakeHelper {
                 .find(|name| serves.contains_key(*name))
                 .cloned();
             let outcome = match bad {
+                None if state.broken => Outcome::Failed {
+                    step: Step::Test,
+                    message: "nginx: [emerg] unknown directive".to_owned(),
+                },
                 Some(name) => {
+                    let names = certificates.iter().map(|one| one.name());
+                    withdrawn.extend(names.filter(|name| !before.contains_key(*name)).cloned());
                     let had = certificates.iter().filter_map(|one| before.get_key_value(one.name()));
                     put_back.extend(had.map(|(name, directory)| LiveCertificate {
                         name: name.clone(),
@@ -420,8 +433,10 @@ impl Helper for FakeHelper {
         for back in &put_back {
             state.live.insert(back.name.clone(), back.directory);
         }
+        state.live.retain(|name, _| !withdrawn.contains(name));
         Ok(Deployed {
             put_back,
+            withdrawn,
             servers: outcomes,
         })
     }
