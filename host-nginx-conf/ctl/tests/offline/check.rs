@@ -205,7 +205,7 @@ fn each_thing_that_is_missing_is_named_with_the_edit() {
             "policy",
             |m| m.configure(&["www"], "usage = \"tls-client\"\n"),
             "www: the policy does not allow this usage",
-            "set policy under [enclave]",
+            "cargo xtask image --policy",
         ),
         (
             "policy",
