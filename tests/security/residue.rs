@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use e2e::keyscan::{Key, Report, Target, TargetReport, scan};
 use e2e::lab::Lab;
+use e2e::lab::agent;
 use e2e::lab::process;
 use e2e::lab::server::{Server, Tls, get};
 use e2e::lab::suite::Test;
@@ -36,7 +37,7 @@ fn threat_47_no_key_in_web_servers_and_their_workers(lab: &Lab) -> Result<()> {
 
 fn threat_47_no_key_in_the_command_that_holds_control(lab: &Lab) -> Result<()> {
     lab.needs_a_process(MEMORY)?;
-    expect_nothing(&scan(&keys(lab)?, &processes(&[lab.pid("agent")?])))
+    expect_nothing(&scan(&keys(lab)?, &processes(&[agent::pid(lab, "agent")?])))
 }
 
 fn threat_47_no_key_in_logs_and_shared_memory(lab: &Lab) -> Result<()> {
