@@ -90,6 +90,11 @@ pub(super) fn reloads(paths: &Paths) -> Result<Counts> {
     thorough(paths, Enclave::Process, &["--test", "functional", "--", "reloads"])
 }
 
+/// The agent, killed and started again fifty times under load.
+pub(super) fn agent(paths: &Paths) -> Result<Counts> {
+    thorough(paths, Enclave::Process, &["--test", "functional", "--", "agent::"])
+}
+
 /// The emulated machine, killed and paused again and again under load.
 pub(super) fn outages(paths: &Paths) -> Result<Counts> {
     thorough(paths, Enclave::Emulated, &["--test", "service_restart"])

@@ -195,6 +195,7 @@ const STAGES: &[Stage] = &[
     full("fuzz", "the property tests, 200,000 cases each", full::fuzz),
     full("reloads", "100 reloads of NGINX under load", full::reloads),
     full("soak", "every end-to-end test, with its long repeats", full::soak),
+    full("agent", "the agent is killed again and again under load", full::agent),
     full(
         "outages",
         "the emulated machine killed and paused 50 times under load",
