@@ -37,6 +37,9 @@ fn a_connection_that_ends_during_a_request_is_told_from_a_refusal() {
     let (stack, fake) = Stack::serving("cut");
     fake.world().hang_up_at = Some("Statistics");
     assert!(stack.fails(1, &["stats"]).contains("it may have done what was asked"));
+    fake.wait_until("it has come back", |_| {
+        stack.log().matches("the service is here").count() == 2
+    });
     stack.ok(&["stats"]);
 }
 
