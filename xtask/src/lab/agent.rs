@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -83,6 +83,11 @@ pub(super) fn wait_until_deployed(place: &Place) -> Result<()> {
 /// Has the agent look again, and waits until every server has been reloaded once: it has servers that were started meanwhile read their
 /// files again, and a test that counts workers must not meet that.
 pub(super) fn wait_until_served(starter: &Starter<'_>, ctl: &Ctl) -> Result<()> {
+    let masters: Vec<u32> = SERVERS
+        .iter()
+        .filter_map(|via| starter.processes.started.get(&format!("nginx-{}", via.name())))
+        .map(|identity| identity.pid)
+        .collect();
     let agent = starter.processes.started.get("agent").context("no agent")?;
     process::run(Command::new("kill").args(["-HUP", &agent.pid.to_string()]))?;
     let mut seen = String::new();
@@ -96,6 +101,17 @@ pub(super) fn wait_until_served(starter: &Starter<'_>, ctl: &Ctl) -> Result<()> 
         })
     });
     ensure!(is_served, "not every server was reloaded: {seen}");
+    // A master takes a moment to read its files again, and old workers to end.
+    let workers = || -> Vec<Vec<u32>> { masters.iter().map(|master| process::children(*master)).collect() };
+    let mut seen = (workers(), Instant::now());
+    let is_settled = process::wait_until(Duration::from_secs(20), || {
+        let now = workers();
+        if now != seen.0 {
+            seen = (now, Instant::now());
+        }
+        seen.1.elapsed() >= SETTLED
+    });
+    ensure!(is_settled, "the servers' workers come and go");
     Ok(())
 }
 
@@ -257,3 +273,6 @@ fn certificate(place: &Place, plan: &KeyPlan) -> String {
 
 /// Those that take keys from the service.
 const SERVERS: [Via; 3] = [Via::Provider, Via::Engine, Via::Proxy];
+
+/// Far longer than a reload takes.
+const SETTLED: Duration = Duration::from_millis(1_500);
