@@ -122,7 +122,7 @@ impl Link {
     fn send(&self, request: &Request, id: u64) -> Result<(), CallError> {
         let mut writer = Writer::new();
         request.write(&mut writer, id);
-        let operation = operation_of(request);
+        let operation = request.operation();
         match &mut *self.under_way.lock() {
             Exchange::Ended => return Err(CallError::Ended),
             free => *free = Exchange::Waiting { operation, id },
@@ -203,33 +203,6 @@ impl Link {
         *self.under_way.lock() = Exchange::Ended;
         self.changed.notify_all();
         self.handle.end();
-    }
-}
-
-/// The byte that stands for a request, as `PROTOCOL.md` lists them.
-fn operation_of(request: &Request) -> u8 {
-    match request {
-        Request::Ping => 0x01,
-        Request::Status => 0x02,
-        Request::Policy(_) => 0x03,
-        Request::Ready => 0x04,
-        Request::InstallCredential(_) => 0x10,
-        Request::InstallAws(_) => 0x11,
-        Request::Credentials => 0x12,
-        Request::RevokeCredential(_) => 0x13,
-        Request::Create(_) => 0x20,
-        Request::Csr(_) => 0x21,
-        Request::InstallChain(_) => 0x22,
-        Request::Import(_) => 0x23,
-        Request::List(_) => 0x24,
-        Request::Supersede(_) => 0x25,
-        Request::Retire(_) => 0x26,
-        Request::Narrow(_) => 0x27,
-        Request::Provision(_) => 0x28,
-        Request::Restore(_) => 0x29,
-        Request::Chain(_) => 0x2a,
-        Request::Statistics => 0x30,
-        Request::Attest(_) => 0x31,
     }
 }
 
@@ -326,7 +299,7 @@ mod tests {
         for request in requests {
             let mut writer = Writer::new();
             request.write(&mut writer, 0);
-            assert_eq!(writer.into_bytes()[5], operation_of(&request), "{}", request.name());
+            assert_eq!(writer.into_bytes()[5], request.operation(), "{}", request.name());
         }
     }
 

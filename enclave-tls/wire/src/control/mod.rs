@@ -46,6 +46,12 @@ macro_rules! operations {
                 }
             }
 
+            /// The byte that stands for it.
+            #[must_use]
+            pub fn operation(&self) -> u8 {
+                match self { $(operations!(@skip $variant $($body)?) => $byte),* }
+            }
+
             /// The operation's name, for logs.
             #[must_use]
             pub fn name(&self) -> &'static str {
