@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::archive::{Archive, Instead, download};
 use super::once::once;
@@ -21,29 +21,16 @@ pub(crate) fn promtool(paths: &Paths) -> Result<PathBuf> {
     once(&root, &program, || {
         let deb = download(paths, &PROMETHEUS, Instead::Newest)?;
         fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))?;
+        let unpacked = root.join("unpacked");
+        process::run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&unpacked))?;
+        fs::rename(unpacked.join(INSIDE), &program).context("Debian's package holds no promtool")?;
         // The server beside it is twice as large.
-        let mut files = Command::new("dpkg-deb")
-            .arg("--fsys-tarfile")
-            .arg(deb)
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot run dpkg-deb")?;
-        let tar = files.stdout.take().context("dpkg-deb has no output")?;
-        process::run(
-            Command::new("tar")
-                .arg("-x")
-                .arg("-C")
-                .arg(&root)
-                .arg(INSIDE)
-                .stdin(tar),
-        )?;
-        ensure!(files.wait()?.success(), "dpkg-deb cannot read Debian's package");
-        Ok(fs::rename(root.join(INSIDE), &program)?)
+        Ok(fs::remove_dir_all(unpacked)?)
     })?;
     Ok(program)
 }
 
-const INSIDE: &str = "./usr/bin/promtool";
+const INSIDE: &str = "usr/bin/promtool";
 const PROMETHEUS: Archive = Archive {
     package: "prometheus",
     version: "2.42.0+ds-5+deb12u1",
