@@ -247,6 +247,8 @@ byte_enum! {
         TlsClient = 0x02,
         /// Any digest or message, for clients that send only digests. Weaker, and said so wherever it shows.
         Digest = 0x03,
+        /// The key of an account at an ACME server: it signs the service's own requests there, and nothing else.
+        AcmeAccount = 0x04,
     }
 }
 
@@ -256,6 +258,7 @@ impl std::fmt::Display for Usage {
             Self::Tls => "tls",
             Self::TlsClient => "tls-client",
             Self::Digest => "digest",
+            Self::AcmeAccount => "acme-account",
         })
     }
 }

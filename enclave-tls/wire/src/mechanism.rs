@@ -154,6 +154,8 @@ impl Mechanism {
             Usage::Tls => carries_message,
             // TLS 1.3 alone, which has no RSASSA-PKCS1-v1_5 in CertificateVerify (RFC 8446, section 4.2.3).
             Usage::TlsClient => carries_message && self.scheme() != Scheme::RsaPkcs1,
+            // The service signs with it by itself, and for no client.
+            Usage::AcmeAccount => false,
         }
     }
 }

@@ -94,6 +94,14 @@ pub fn refused(error: ControlError) -> &'static str {
         ControlError::ChainSignature => {
             "a certificate is not signed by the next one; use the issuer's certificate with the key that signed it"
         }
+        ControlError::ChainAlgorithm => {
+            "a certificate of the chain is signed by an algorithm that clients refuse, such as SHA-1; have it issued with SHA-256, SHA-384 \
+             or SHA-512, by RSA, ECDSA or Ed25519"
+        }
+        ControlError::ChainIssuerKey => {
+            "an issuer's key is too weak or of another kind; have the leaf issued under RSA of 2048 to 8192 bits, P-256, P-384, P-521 or \
+             Ed25519"
+        }
         ControlError::ChainNotCa => {
             "an issuer in the chain is not a CA or may not sign certificates; use the CA's own certificate"
         }
@@ -159,6 +167,14 @@ pub fn refused(error: ControlError) -> &'static str {
         ControlError::AttestationFailed => {
             "the NSM did not attest, or the policy has no [attestation]; the service's log says which"
         }
+        ControlError::DirectoryRefused => {
+            "the policy in force does not allow this ACME directory; add it, with its roots, to [[acme]] of the policy"
+        }
+        ControlError::AccountKey => {
+            "an ACME account's key and a certificate's key are not the same kind: name the one that is asked for"
+        }
+        ControlError::ResolverRefused => "the policy names no resolver; add [dns] to it",
+        ControlError::NoCertificate => "the key has no certificate yet; install one, or wait for its order",
     }
 }
 

@@ -79,6 +79,9 @@ impl Parent {
                 self.need_credentials();
                 AgentReply::CredentialsNoted
             }
+            EnclaveRequest::Publish(_) | EnclaveRequest::Withdraw(_) | EnclaveRequest::Ended(_) => {
+                AgentReply::Error(ControlError::Failed)
+            }
         }
     }
 

@@ -38,9 +38,9 @@ fn write(store: &Store, boot: BootId, keep: bool, request: &Request, reply: &Rep
             store.note_volatile(key, boot).map(|()| false)
         }
         (Request::InstallChain(install), Reply::ChainInstalled(_)) => store.put_chain(install.key, &install.chain),
-        (Request::Supersede(_), Reply::Superseded(key)) | (Request::Narrow(_), Reply::Narrowed(key)) => {
-            store.amend(key, boot)
-        }
+        (Request::Supersede(_), Reply::Superseded(key))
+        | (Request::Reinstate(_), Reply::Reinstated(key))
+        | (Request::Narrow(_), Reply::Narrowed(key)) => store.amend(key, boot),
         // A key that the enclave does not hold may still be here: one that a restart lost, or that the replay could not give.
         (Request::Retire(id), Reply::Retired | Reply::Error(ControlError::NoSuchKey)) => store.forget(*id),
         // Refused, or nothing that a restart would lose. A new operation has to say which.
@@ -59,13 +59,17 @@ fn write(store: &Store, boot: BootId, keep: bool, request: &Request, reply: &Rep
             | Request::Import(_)
             | Request::List(_)
             | Request::Supersede(_)
+            | Request::Reinstate(_)
             | Request::Retire(_)
             | Request::Narrow(_)
             | Request::Provision(_)
             | Request::Restore(_)
             | Request::Chain(_)
             | Request::Statistics
-            | Request::Attest(_),
+            | Request::Attest(_)
+            // A chain that an order brings is in the key's sealed state; that of a key which is not sealed is gone with it.
+            | Request::Begin(_)
+            | Request::Job(_),
             _,
         ) => Ok(false),
     }

@@ -29,7 +29,8 @@ pub(crate) fn files(deployment: &Deployment, at: &Plain) -> Result<Vec<(&'static
     // How the certificate is presented: to clients, or to a server behind this one.
     let nginx = match deployment.usage() {
         Usage::Tls | Usage::Digest => "ssl",
-        Usage::TlsClient => "proxy_ssl",
+        // An account's key is in no deployment.
+        Usage::TlsClient | Usage::AcmeAccount => "proxy_ssl",
     };
     let with_key = |key: &str| format!("{head}{nginx}_certificate {at}/chain.pem;\n{nginx}_certificate_key {key};\n");
     files.push(("nginx.conf", with_key(&format!("{at}/key.pem"))));
@@ -43,7 +44,7 @@ pub(crate) fn files(deployment: &Deployment, at: &Plain) -> Result<Vec<(&'static
             files.push(("nginx-engine.conf", with_key(&format!("\"engine:pkcs11:{uri}\""))));
         }
         // httpd cannot take a proxy's key from elsewhere than a file.
-        Usage::TlsClient => {}
+        Usage::TlsClient | Usage::AcmeAccount => {}
     }
     Ok(files)
 }

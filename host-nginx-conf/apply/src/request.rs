@@ -149,6 +149,8 @@ pub enum DeploymentError {
     NotACertificate(usize),
     /// The leaf is of another key.
     OtherKey,
+    /// The key of an ACME account, which no server uses.
+    Account,
 }
 
 impl fmt::Display for DeploymentError {
@@ -160,6 +162,7 @@ impl fmt::Display for DeploymentError {
                 f,
                 "entry {at} of the chain is no X.509 certificate in DER; install another chain"
             ),
+            Self::Account => f.write_str("the key of an ACME account is for no server; deploy a certificate's key"),
             Self::OtherKey => {
                 f.write_str("the chain's leaf is of another key than the generation; install the chain of this key")
             }
@@ -175,6 +178,9 @@ impl Deployment {
         let Generation { generation, id } = generation;
         if generation == 0 {
             return Err(DeploymentError::Zero);
+        }
+        if usage == Usage::AcmeAccount {
+            return Err(DeploymentError::Account);
         }
         let mut leaf = None;
         for (at, certificate) in chain.certificates().iter().enumerate() {

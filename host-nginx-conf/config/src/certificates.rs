@@ -295,6 +295,7 @@ fn fits(
                  write usage = \"tls\", and make another certificate for other servers",
                 server.key.as_str()
             ),
+            (_, Usage::AcmeAccount) => format!("the key of an ACME account is for no server, and {name} is one: leave usage out"),
         };
         outcome = Err(reading.wrong(at.clone(), advice));
     }

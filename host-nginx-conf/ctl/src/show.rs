@@ -105,7 +105,7 @@ impl From<&Entry> for MissingJson {
 /// A usage, as people read it.
 pub(crate) fn usage(usage: Usage) -> String {
     match usage {
-        Usage::Tls | Usage::TlsClient => usage.to_string(),
+        Usage::Tls | Usage::TlsClient | Usage::AcmeAccount => usage.to_string(),
         Usage::Digest => "digest (weaker)".to_owned(),
     }
 }

@@ -173,6 +173,9 @@ fn answer(request: &EnclaveRequest) -> Result<AgentReply> {
         EnclaveRequest::Ping => Ok(AgentReply::Pong),
         EnclaveRequest::NeedCredentials => Ok(AgentReply::CredentialsNoted),
         EnclaveRequest::StoreState(_) => bail!("nothing here is sealed"),
+        EnclaveRequest::Publish(_) | EnclaveRequest::Withdraw(_) | EnclaveRequest::Ended(_) => {
+            bail!("no job runs here")
+        }
     }
 }
 

@@ -29,6 +29,7 @@ pub fn permits(usage: Usage, key_type: KeyType, mechanism: Mechanism, message: &
         Usage::Digest => return true,
         Usage::Tls => Peer::Server,
         Usage::TlsClient => Peer::Client,
+        Usage::AcmeAccount => return false,
     };
     match HandshakeMessage::parse(message) {
         Some(HandshakeMessage::CertificateVerify(peer)) => peer == signer && tls13_scheme(key_type, mechanism),

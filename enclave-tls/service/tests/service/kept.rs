@@ -45,6 +45,9 @@ impl Kept {
         let mut inner = self.inner();
         match request {
             EnclaveRequest::Ping => Does::Answer(AgentReply::Pong, None),
+            EnclaveRequest::Publish(_) | EnclaveRequest::Withdraw(_) | EnclaveRequest::Ended(_) => {
+                Does::Answer(AgentReply::Error(ControlError::Failed), None)
+            }
             EnclaveRequest::NeedCredentials => {
                 inner.needed += 1;
                 let install = inner.credentials.map(|make| Box::new(Request::InstallAws(make())));

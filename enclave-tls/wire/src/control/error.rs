@@ -79,6 +79,10 @@ byte_enum! {
         ChainIncomplete = 0x2a,
         /// A critical extension that is not understood.
         ChainCriticalExtension = 0x2b,
+        /// A certificate is signed by an algorithm that is not taken: with SHA-1, say.
+        ChainAlgorithm = 0x2c,
+        /// An issuer's key is of a kind or size that is not taken: RSA of 1,024 bits, say.
+        ChainIssuerKey = 0x2d,
 
         /// Not a bundle: its JSON, its PEM or its private key.
         BundleInvalid = 0x30,
@@ -107,5 +111,14 @@ byte_enum! {
         NoSuchObject = 0x46,
         /// The NSM did not attest, or the policy names no root for it.
         AttestationFailed = 0x47,
+
+        /// The policy does not allow this ACME directory, or names no root for it.
+        DirectoryRefused = 0x50,
+        /// Not the key of an account, or one where a certificate's key is asked for.
+        AccountKey = 0x51,
+        /// The policy names no resolver for DNS over HTTPS.
+        ResolverRefused = 0x52,
+        /// The key has no certificate.
+        NoCertificate = 0x53,
     }
 }

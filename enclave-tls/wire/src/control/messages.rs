@@ -24,6 +24,31 @@ message! {
         clock_source: Text<32>,
         /// SHA-384 of the policy in force, which PCR16 measures; none before there is one.
         policy_sha384: Option<[u8; 48]>,
+        /// The KMS keys that states are sealed under, in the policy's order; none before there is a policy.
+        sealing: Listed<SealingKey, 4>,
+    }
+}
+
+message! {
+    /// A KMS key of the policy that states are sealed under.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct SealingKey {
+        /// Its ARN.
+        kms_key: Text<256>,
+        /// What it did when it was asked last.
+        answers: KmsAnswer,
+        /// How many names have a state that it does not open, of those that were sealed or opened in this run.
+        missing: u32,
+    }
+}
+
+byte_enum! {
+    /// What a KMS key did when it was asked last.
+    pub enum KmsAnswer {
+        /// It answered, or it was not asked in this run.
+        Well = 0x01,
+        /// It did not answer, or it refused.
+        Failed = 0x02,
     }
 }
 

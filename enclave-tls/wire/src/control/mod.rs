@@ -2,15 +2,20 @@
 
 mod error;
 mod forms;
+mod jobs;
 mod messages;
 mod provision;
 mod statistics;
 
 pub use error::ControlError;
 pub use forms::{Listed, Opaque, Secret};
+pub use jobs::{
+    Account, Binding, Caa, CaaFinding, CaaVerdict, Challenge, ChallengeKind, Issued, Job, JobError, JobFailure, JobId, JobKind,
+    JobOutcome, JobPhase, JobState, Order, Published, Renewal, RenewalWindow, Revoke, Url,
+};
 pub use messages::{
-    Create, CredentialInfo, Freshness, Import, InstallChain, InstallCredential, KeyInfo, KeyPage, Narrow, Origin,
-    Phase, Pkcs8, PolicyBytes, RevokeCredential, Sealed, Status, Validity,
+    Create, CredentialInfo, Freshness, Import, InstallChain, InstallCredential, KeyInfo, KeyPage, KmsAnswer, Narrow,
+    Origin, Phase, Pkcs8, PolicyBytes, RevokeCredential, Sealed, SealingKey, Status, Validity,
 };
 pub use provision::{Attest, Attestation, BundleSource, InstallAws, Provision, S3Object, SealedState, StoreState};
 pub use statistics::{Counters, Histogram, KeyCounters, MechanismTimes, Memory, Queue};
@@ -143,24 +148,36 @@ operations! {
     0x29 Restore(SealedState) => Restored(Listed<KeyId, 64>);
     /// The chain of a key, as it is served: leaf first, without a root; none where none is installed.
     0x2a Chain(KeyId) => Chain(Option<Chain>);
+    /// A key that was superseded is to be used again. One that is live stays so.
+    0x2b Reinstate(KeyId) => Reinstated(KeyInfo);
     /// The counters.
     0x30 Statistics => Statistics(Counters);
     /// A proof of which keys are here.
     0x31 Attest(Attest) => Attested(Attestation);
+    /// Begin a job, or hear how far it is where it runs already.
+    0x50 Begin(Job) => Begun(JobState);
+    /// How far a job is; none where there was none in this run, or none that is remembered.
+    0x51 Job(JobId) => Job(Option<JobState>);
 }
 
 operations! {
-    /// What the enclave asks of the agent: a closed list. 0x42, 0x43, 0x46 and 0x47 are kept.
+    /// What the enclave asks of the agent: a closed list. 0x46 is kept.
     #[derive(Debug, Clone, PartialEq, Eq)]
     requests EnclaveRequest;
     /// What the agent answers; nothing in it is trusted.
     replies AgentReply;
     /// Is the agent there?
     0x41 Ping => Pong;
+    /// Publish this challenge; asked again until it is to be seen, or cannot be.
+    0x42 Publish(Challenge) => Published(Published);
+    /// Take this challenge away. One that is not there is no error.
+    0x43 Withdraw(Challenge) => Withdrawn;
     /// Keep this state. What it holds is not used before it is kept.
     0x44 StoreState(StoreState) => Stored;
     /// The AWS credentials end soon, or there are none.
     0x45 NeedCredentials => CredentialsNoted;
+    /// A job has ended: ask for its state.
+    0x47 Ended(JobId) => EndNoted;
 }
 
 fn whole<T>(body: &[u8], read: impl FnOnce(&mut Reader<'_>) -> Result<T, DecodeError>) -> Result<T, FrameError> {

@@ -2,8 +2,8 @@
 
 use enclave_wire::control::{
     Attest, Attestation, BundleSource, ControlError, Counters, Create, CredentialInfo, Freshness, Histogram,
-    InstallChain, KeyCounters, KeyInfo, KeyPage, MechanismTimes, Memory, Narrow, Origin, Phase, PolicyBytes, Provision,
-    Queue, Reply as ControlReply, RevokeCredential, S3Object, Sealed, Status, StoreState, Validity,
+    InstallChain, KeyCounters, KeyInfo, KeyPage, KmsAnswer, MechanismTimes, Memory, Narrow, Origin, Phase, PolicyBytes, Provision,
+    Queue, Reply as ControlReply, RevokeCredential, S3Object, Sealed, SealingKey, Status, StoreState, Validity,
 };
 use enclave_wire::credential::{Challenge, CredentialId, Hello};
 use enclave_wire::egress::Connect;
@@ -206,6 +206,14 @@ pub(crate) fn policy() -> impl Strategy<Value = Option<PolicyBytes>> {
     option::of(vec(any::<u8>(), 0..600).prop_map(|bytes| bytes.try_into().unwrap()))
 }
 
+fn sealing_key() -> impl Strategy<Value = SealingKey> {
+    ("[ -~]{0,256}", select(KmsAnswer::ALL), any::<u32>()).prop_map(|(kms_key, answers, missing)| SealingKey {
+        kms_key: Text::lossy(&kms_key),
+        answers,
+        missing,
+    })
+}
+
 pub(crate) fn control_reply() -> impl Strategy<Value = ControlReply> {
     let policy = option::of(any::<[u8; 16]>().prop_map(|part| [part; 3].concat().try_into().unwrap()));
     let status = (
@@ -215,9 +223,10 @@ pub(crate) fn control_reply() -> impl Strategy<Value = ControlReply> {
         any::<(u64, i64)>(),
         "[ -~]{0,32}",
         policy,
+        vec(sealing_key(), 0..=4),
     )
         .prop_map(
-            |(boot, version, phase, (uptime_ms, now), source, policy_sha384)| Status {
+            |(boot, version, phase, (uptime_ms, now), source, policy_sha384, sealing)| Status {
                 boot: BootId(boot),
                 version: Text::lossy(&version),
                 phase,
@@ -225,6 +234,7 @@ pub(crate) fn control_reply() -> impl Strategy<Value = ControlReply> {
                 now,
                 clock_source: Text::lossy(&source),
                 policy_sha384,
+                sealing: sealing.try_into().unwrap(),
             },
         );
     let attestation = (vec(any::<u8>(), 0..900), vec(any::<u8>(), 0..900)).prop_map(|(document, statement)| {
@@ -256,6 +266,7 @@ pub(crate) fn control_reply() -> impl Strategy<Value = ControlReply> {
         key_info().prop_map(ControlReply::ChainInstalled),
         key_info().prop_map(ControlReply::Imported),
         key_info().prop_map(ControlReply::Superseded),
+        key_info().prop_map(ControlReply::Reinstated),
         key_info().prop_map(ControlReply::Provisioned),
         attestation,
         restored,

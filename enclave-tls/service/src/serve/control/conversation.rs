@@ -195,6 +195,8 @@ impl<'a> Conversation<'a> {
             now: self.state.platform.clock.now_unix(),
             clock_source: Text::lossy(&self.state.platform.machine.clock_source()),
             policy_sha384: self.state.in_force().map(|force| force.policy.sha384()),
+            // The list has the bound of what can seal.
+            sealing: self.state.sealing().try_into().unwrap_or_default(),
         }
     }
 

@@ -76,6 +76,9 @@ impl Requests {
             EnclaveRequest::Ping => (|reply| matches!(reply, AgentReply::Pong), MISSES),
             EnclaveRequest::StoreState(_) => (|reply| matches!(reply, AgentReply::Stored), STORE_MISSES),
             EnclaveRequest::NeedCredentials => (|reply| matches!(reply, AgentReply::CredentialsNoted), MISSES),
+            EnclaveRequest::Publish(_) => (|reply| matches!(reply, AgentReply::Published(_)), MISSES),
+            EnclaveRequest::Withdraw(_) => (|reply| matches!(reply, AgentReply::Withdrawn), MISSES),
+            EnclaveRequest::Ended(_) => (|reply| matches!(reply, AgentReply::EndNoted), MISSES),
         };
         self.in_flight = Some(InFlight {
             request_id: self.last_id,

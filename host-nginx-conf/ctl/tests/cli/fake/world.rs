@@ -39,6 +39,7 @@ impl World {
                 now: 1_767_225_600,
                 clock_source: Text::lossy(self.clock_source.unwrap_or("kvm-clock")),
                 policy_sha384: (self.phase != Some(Phase::AwaitingPolicy)).then_some([0; 48]),
+                sealing: self.sealing.clone().try_into().unwrap(),
             }),
             Request::Policy(policy) => {
                 if self.phase != Some(Phase::AwaitingPolicy) {
@@ -48,6 +49,8 @@ impl World {
                 self.phase = Some(Phase::AwaitingReady);
                 Reply::PolicyTaken
             }
+            Request::Begin(_) => return Err(ControlError::DirectoryRefused),
+            Request::Job(_) => Reply::Job(None),
             Request::Ready => {
                 self.phase = Some(Phase::Serving);
                 Reply::Serving
@@ -129,6 +132,11 @@ impl World {
                 let key = self.key(id)?;
                 key.state = State::Superseded;
                 Reply::Superseded(key.clone())
+            }
+            Request::Reinstate(id) => {
+                let key = self.key(id)?;
+                key.state = State::Live;
+                Reply::Reinstated(key.clone())
             }
             Request::Retire(id) => {
                 self.key(id)?;

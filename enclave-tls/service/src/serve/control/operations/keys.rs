@@ -57,9 +57,11 @@ impl Administrator<'_> {
         let change = self.provisioner.bundle(provision)?;
         let what = match &change {
             Change::InstallChain { .. } => "chain renewed from a bundle",
-            Change::Insert(_) | Change::Supersede(_) | Change::Narrow { .. } | Change::Retire(_) => {
-                "installed from a bundle"
-            }
+            Change::Insert(_)
+            | Change::Supersede(_)
+            | Change::Reinstate(_)
+            | Change::Narrow { .. }
+            | Change::Retire(_) => "installed from a bundle",
         };
         self.change(what, change)
     }
@@ -81,6 +83,10 @@ impl Administrator<'_> {
 
     pub(super) fn supersede(&self, id: KeyId) -> Result<KeyInfo, ControlError> {
         self.change("superseded", Change::Supersede(id))
+    }
+
+    pub(super) fn reinstate(&self, id: KeyId) -> Result<KeyInfo, ControlError> {
+        self.change("reinstated", Change::Reinstate(id))
     }
 
     pub(super) fn retire(&self, id: KeyId) -> Result<Reply, ControlError> {

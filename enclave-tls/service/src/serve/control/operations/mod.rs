@@ -60,7 +60,13 @@ impl<'a> Administrator<'a> {
         }
         Ok(match request {
             // The conversation answers these itself.
-            Request::Ping | Request::Status | Request::Policy(_) | Request::Ready | Request::InstallAws(_) => {
+            Request::Ping
+            | Request::Status
+            | Request::Policy(_)
+            | Request::Ready
+            | Request::InstallAws(_)
+            | Request::Begin(_)
+            | Request::Job(_) => {
                 return Err(ControlError::Malformed);
             }
             Request::InstallCredential(install) => self.install_credential(install)?,
@@ -74,6 +80,7 @@ impl<'a> Administrator<'a> {
             Request::Restore(blob) => Reply::Restored(listed(self.provisioner.restore(blob.as_bytes())?)?),
             Request::List(cursor) => Reply::Keys(self.list(cursor)?),
             Request::Supersede(id) => Reply::Superseded(self.supersede(id)?),
+            Request::Reinstate(id) => Reply::Reinstated(self.reinstate(id)?),
             Request::Retire(id) => self.retire(id)?,
             Request::Narrow(narrow) => Reply::Narrowed(self.narrow(narrow)?),
             Request::Chain(id) => Reply::Chain(self.chain(&id)?),
@@ -117,10 +124,13 @@ fn takes_memory(request: &Request) -> bool {
         | Request::Csr(_)
         | Request::List(_)
         | Request::Supersede(_)
+        | Request::Reinstate(_)
         | Request::Retire(_)
         | Request::Narrow(_)
         | Request::Chain(_)
         | Request::Statistics
+        | Request::Begin(_)
+        | Request::Job(_)
         | Request::Attest(_) => false,
     }
 }
