@@ -87,6 +87,9 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
         strategies::control_reply().prop_map(|reply| frame(|writer| reply.write(writer, 7))),
         strategies::provision()
             .prop_map(|provision| frame(|writer| ControlRequest::Provision(provision.clone()).write(writer, 7))),
+        strategies::job().prop_map(|job| frame(|writer| ControlRequest::Begin(job.clone()).write(writer, 7))),
+        strategies::enclave_request().prop_map(|request| frame(|writer| request.write(writer, 7))),
+        strategies::agent_reply().prop_map(|reply| frame(|writer| reply.write(writer, 7))),
         strategies::connect().prop_map(|connect| frame(|writer| connect.write(writer, 7))),
         strategies::create().prop_map(|create| frame(|writer| ControlRequest::Create(create.clone()).write(writer, 7))),
         strategies::find_by_label()
@@ -159,11 +162,25 @@ proptest! {
     }
 
     #[test]
-    fn enclave_requests(store in strategies::store_state(), id: u64) {
-        let request = EnclaveRequest::StoreState(store);
+    fn jobs(job in strategies::job(), asked in strategies::job_id(), id: u64) {
+        let read = control_request(&ControlRequest::Begin(job.clone()), id);
+        prop_assert!(matches!(read, ControlRequest::Begin(read) if read == job));
+        let read = control_request(&ControlRequest::Job(asked), id);
+        prop_assert!(matches!(read, ControlRequest::Job(read) if read == asked));
+    }
+
+    #[test]
+    fn enclave_requests(request in strategies::enclave_request(), id: u64) {
         let bytes = frame(|writer| request.write(writer, id));
         let (header, body) = split(&bytes, limit::CONTROL);
         prop_assert_eq!(EnclaveRequest::decode(&header, body), Ok(request));
+    }
+
+    #[test]
+    fn agent_replies(reply in strategies::agent_reply(), id: u64) {
+        let bytes = frame(|writer| reply.write(writer, id));
+        let (header, body) = split(&bytes, limit::CONTROL);
+        prop_assert_eq!(AgentReply::decode(&header, body), Ok(reply));
     }
 
     #[test]

@@ -10,8 +10,8 @@ mod statistics;
 pub use error::ControlError;
 pub use forms::{Listed, Opaque, Secret};
 pub use jobs::{
-    Account, Binding, Caa, CaaFinding, CaaVerdict, Challenge, ChallengeKind, Issued, Job, JobError, JobFailure, JobId, JobKind,
-    JobOutcome, JobPhase, JobState, Order, Published, Renewal, RenewalWindow, Revoke, Url,
+    Account, Binding, Caa, CaaFinding, CaaVerdict, Challenge, ChallengeKind, Issued, Job, JobError, JobFailure, JobId,
+    JobKind, JobOutcome, JobPhase, JobState, Order, Published, Renewal, RenewalWindow, Revoke, Url,
 };
 pub use messages::{
     Create, CredentialInfo, Freshness, Import, InstallChain, InstallCredential, KeyInfo, KeyPage, KmsAnswer, Narrow,

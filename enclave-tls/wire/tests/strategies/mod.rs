@@ -1,9 +1,12 @@
 //! Arbitrary values of every message.
 
+mod jobs;
+
 use enclave_wire::control::{
-    Attest, Attestation, BundleSource, ControlError, Counters, Create, CredentialInfo, Freshness, Histogram,
-    InstallChain, KeyCounters, KeyInfo, KeyPage, KmsAnswer, MechanismTimes, Memory, Narrow, Origin, Phase, PolicyBytes, Provision,
-    Queue, Reply as ControlReply, RevokeCredential, S3Object, Sealed, SealingKey, Status, StoreState, Validity,
+    AgentReply, Attest, Attestation, BundleSource, ControlError, Counters, Create, CredentialInfo, EnclaveRequest,
+    Freshness, Histogram, InstallChain, KeyCounters, KeyInfo, KeyPage, KmsAnswer, MechanismTimes, Memory, Narrow,
+    Origin, Phase, PolicyBytes, Provision, Queue, Reply as ControlReply, RevokeCredential, S3Object, Sealed,
+    SealingKey, Status, StoreState, Validity,
 };
 use enclave_wire::credential::{Challenge, CredentialId, Hello};
 use enclave_wire::egress::Connect;
@@ -16,6 +19,8 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+
+pub(crate) use jobs::{challenge, job, job_id, job_state, published};
 
 pub(crate) fn key_id() -> impl Strategy<Value = KeyId> {
     any::<[u8; 32]>().prop_map(KeyId)
@@ -168,7 +173,31 @@ pub(crate) fn provision() -> impl Strategy<Value = Provision> {
     })
 }
 
-pub(crate) fn store_state() -> impl Strategy<Value = StoreState> {
+pub(crate) fn enclave_request() -> impl Strategy<Value = EnclaveRequest> {
+    prop_oneof![
+        select(vec![EnclaveRequest::Ping, EnclaveRequest::NeedCredentials]),
+        store_state().prop_map(EnclaveRequest::StoreState),
+        challenge().prop_map(EnclaveRequest::Publish),
+        challenge().prop_map(EnclaveRequest::Withdraw),
+        job_id().prop_map(EnclaveRequest::Ended),
+    ]
+}
+
+pub(crate) fn agent_reply() -> impl Strategy<Value = AgentReply> {
+    prop_oneof![
+        select(vec![
+            AgentReply::Pong,
+            AgentReply::Stored,
+            AgentReply::CredentialsNoted,
+            AgentReply::Withdrawn,
+            AgentReply::EndNoted,
+        ]),
+        published().prop_map(AgentReply::Published),
+        select(ControlError::ALL).prop_map(AgentReply::Error),
+    ]
+}
+
+fn store_state() -> impl Strategy<Value = StoreState> {
     (name(), any::<u64>(), vec(any::<u8>(), 0..900)).prop_map(|(name, number, blob)| StoreState {
         name,
         number,
@@ -276,6 +305,8 @@ pub(crate) fn control_reply() -> impl Strategy<Value = ControlReply> {
         counters().prop_map(ControlReply::Statistics),
         vec(credential_info(), 0..4).prop_map(|list| ControlReply::Credentials(list.try_into().unwrap())),
         option::of(chain()).prop_map(ControlReply::Chain),
+        job_state().prop_map(ControlReply::Begun),
+        option::of(job_state()).prop_map(ControlReply::Job),
         select(ControlError::ALL).prop_map(ControlReply::Error),
     ]
 }
