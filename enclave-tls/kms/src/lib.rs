@@ -16,13 +16,12 @@ mod client;
 pub mod cms;
 mod credentials;
 mod date;
-mod egress;
 mod error;
-mod http;
 mod recipient;
 pub mod sigv4;
 
-pub use client::{Attester, Client, Clock, DataKey, Hosts, MAX_CIPHERTEXT, MAX_OBJECT, MAX_PLAINTEXT, RootsError};
+pub use client::{Attester, Client, DataKey, Hosts, MAX_CIPHERTEXT, MAX_OBJECT, MAX_PLAINTEXT, RootsError};
 pub use credentials::{Credentials, InvalidCredentials};
-pub use egress::{BoxFuture, BoxIo, Egress, Stream};
+/// What a caller gives: the way out of the enclave, and its time.
+pub use enclave_https::{BoxFuture, BoxIo, Clock, Egress, Stream};
 pub use error::{ErrorName, KmsError, ReplyError, Unavailable};

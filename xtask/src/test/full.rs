@@ -143,7 +143,13 @@ fn sanitized(paths: &Paths, name: &str, flags: &str) -> Result<Command> {
 }
 
 /// Parsers of foreign bytes.
-const DECODERS: [&str; 4] = ["enclave-wire", "enclave-attestation", "enclave-policy", "enclave-kms"];
+const DECODERS: [&str; 5] = [
+    "enclave-wire",
+    "enclave-attestation",
+    "enclave-policy",
+    "enclave-https",
+    "enclave-kms",
+];
 
 /// The client takes its script from standard input.
 const VALGRIND: &str = "exec valgrind -q --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9 \

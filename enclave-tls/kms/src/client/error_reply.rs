@@ -1,11 +1,10 @@
 //! What a reply that is no success means.
 
-use hyper::StatusCode;
+use enclave_https::{Reply, StatusCode};
 use serde::Deserialize;
 
 use super::retry::Failure;
 use crate::error::{ErrorName, KmsError, Unavailable};
-use crate::http::Reply;
 
 /// Reads KMS's errors, which are JSON.
 pub(super) fn of_kms(reply: &Reply, now_unix: i64) -> Failure {
@@ -82,8 +81,8 @@ const SAME_TIME: u64 = 30;
 
 #[cfg(test)]
 mod tests {
-    use hyper::HeaderMap;
-    use hyper::header::{DATE, HeaderValue};
+    use enclave_https::HeaderMap;
+    use enclave_https::header::{DATE, HeaderValue};
 
     use super::*;
 

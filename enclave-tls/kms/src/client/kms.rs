@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64ct::{Base64, Encoding as _};
+use enclave_https::{Method, StatusCode};
 use enclave_policy::aws::{KeyArn, Service};
-use hyper::{Method, StatusCode};
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;

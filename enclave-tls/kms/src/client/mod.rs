@@ -7,17 +7,16 @@ mod retry;
 mod s3;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use enclave_attestation::NsmError;
+use enclave_https::header::HOST;
+use enclave_https::{Clock, Egress, Https, Limits, Method, Reply, Url};
 use enclave_policy::aws::{Region, Service, accepts_host, host};
 use enclave_wire::DnsName;
-use hyper::Method;
-use hyper::header::HOST;
 
 use crate::credentials::Credentials;
-use crate::egress::Egress;
 use crate::error::KmsError;
-use crate::http::{self, Https, Reply};
 use crate::recipient::Recipients;
 use crate::sigv4;
 use retry::Failure;
@@ -42,9 +41,6 @@ pub trait Attester: Send + Sync {
     /// A document whose public key is this SubjectPublicKeyInfo, for the purpose of a KMS recipient. May block.
     fn document(&self, recipient_spki: &[u8]) -> Result<Vec<u8>, NsmError>;
 }
-
-/// The enclave's time in seconds since 1970, UTC; never the parent's.
-pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// Hosts that the parent suggests in place of the standard names: a VPC endpoint's, or a FIPS one. One that does not belong to the
 /// service and the region of a call is ignored.
@@ -91,10 +87,7 @@ impl Client {
         roots: &[Vec<u8>],
         now_unix: Clock,
     ) -> Result<Self, RootsError> {
-        if roots.is_empty() {
-            return Err(RootsError::Roots);
-        }
-        let https = Https::new(egress, roots, Arc::clone(&now_unix)).map_err(|_| RootsError::Roots)?;
+        let https = Https::new(egress, roots, Arc::clone(&now_unix), LIMITS).map_err(|_| RootsError::Roots)?;
         let recipients = Recipients::start().map_err(RootsError::Thread)?;
         Ok(Self {
             https,
@@ -137,11 +130,10 @@ impl Client {
         };
         let time = (self.now_unix)().saturating_add(offset);
         let signed = sigv4::sign(&request, &credentials.identity(), &scope, time)?;
-        let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned()));
-        let request = http::Request {
+        let headers = call.headers.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        let request = enclave_https::Request {
             method: call.method.clone(),
-            host: &host,
-            path: &call.path,
+            url: &Url::at(&host, &call.path).map_err(|_| KmsError::ObjectName)?,
             headers: headers.chain(signed).collect(),
             body,
             max_reply: call.max_reply,
@@ -193,3 +185,9 @@ fn signing_name(service: Service) -> &'static str {
         Service::S3 => "s3",
     }
 }
+
+/// KMS answers in tens of milliseconds from the parent's region.
+const LIMITS: Limits = Limits {
+    connect: Duration::from_secs(5),
+    exchange: Duration::from_secs(10),
+};

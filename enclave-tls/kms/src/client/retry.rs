@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand;
+use enclave_https::HttpError;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::error::{KmsError, ReplyError, Unavailable};
-use crate::http::HttpError;
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use enclave_https::{Method, StatusCode};
 use enclave_policy::aws::{Region, Service};
-use hyper::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::retry::{Attempts, Failure};
