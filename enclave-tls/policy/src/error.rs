@@ -1,5 +1,7 @@
 //! Why a policy was not taken.
 
+use crate::endpoint::MAX_ENDPOINTS;
+
 /// Why a policy was not taken. Whoever wrote it is at fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicyError {
@@ -14,6 +16,8 @@ pub enum PolicyError {
     NotUtf8,
     /// More `[[names]]` than a policy may have.
     TooManyNames,
+    /// More `[[acme]]` than a policy may have.
+    TooManyDirectories,
 }
 
 impl PolicyError {
@@ -43,6 +47,7 @@ impl std::fmt::Display for PolicyError {
             Self::Form { line: None, message } => f.write_str(message),
             Self::NotUtf8 => f.write_str("a policy is UTF-8 text"),
             Self::TooManyNames => write!(f, "a policy has at most {MAX_NAMES} [[names]]"),
+            Self::TooManyDirectories => write!(f, "a policy has at most {MAX_ENDPOINTS} [[acme]]"),
         }
     }
 }

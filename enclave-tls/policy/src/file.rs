@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use crate::PolicyError;
+use crate::endpoint::{Address, Endpoint, InvalidAddress};
 use crate::lists;
 use crate::pattern::Pattern;
 use crate::rules::{NameRule, NsmTrust, RsaRange, Rules};
@@ -32,6 +33,9 @@ pub(super) struct File {
     bundles: Bundles,
     #[serde(default)]
     clock: Clock,
+    #[serde(default)]
+    acme: Vec<Acme>,
+    dns: Option<Dns>,
 }
 
 impl File {
@@ -52,6 +56,12 @@ impl File {
             bundle_keys: lists::any_or(text, &self.bundles.keys)?,
             foreign_bundles: self.bundles.foreign,
             any_clock_source: self.clock.any_source,
+            acme: self
+                .acme
+                .iter()
+                .map(|entry| endpoint(text, &entry.directory, &entry.roots))
+                .collect::<Result<_, _>>()?,
+            dns: self.dns.map(|dns| resolver(text, &dns)).transpose()?,
         })
     }
 }
@@ -197,6 +207,36 @@ struct Clock {
     any_source: bool,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Acme {
+    directory: Spanned<String>,
+    roots: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Dns {
+    resolver: Spanned<String>,
+    roots: Vec<Spanned<String>>,
+}
+
+fn endpoint(text: &str, address: &Spanned<String>, roots: &[Spanned<String>]) -> Result<Endpoint, PolicyError> {
+    let read = address.get_ref().parse();
+    let read = read.map_err(|error: InvalidAddress| PolicyError::at(text, address.span().start, &error.to_string()))?;
+    Ok(Endpoint::new(read, lists::any_or_roots(text, roots)?))
+}
+
+/// One, or left open: a name is not to be asked for at whichever resolver of many.
+fn resolver(text: &str, dns: &Dns) -> Result<Endpoint, PolicyError> {
+    let read = endpoint(text, &dns.resolver, &dns.roots)?;
+    if read.address != Address::Any && read.address.single().is_none() {
+        let message = "a resolver is one address, or * for one that is left open";
+        return Err(PolicyError::at(text, dns.resolver.span().start, message));
+    }
+    Ok(read)
+}
+
 /// The only version there is: a file of a later one must not be taken for less than it says.
 struct Version;
 
@@ -217,7 +257,7 @@ fn pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pattern, D::Err
 fn usages<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Usage>, D::Error> {
     let read = |text: String| {
         let usage = text.parse::<Usage>();
-        usage.map_err(|_| D::Error::custom("a usage is tls, tls-client or digest"))
+        usage.map_err(|_| D::Error::custom("a usage is tls, tls-client, digest or acme-account"))
     };
     Vec::<String>::deserialize(deserializer)?
         .into_iter()

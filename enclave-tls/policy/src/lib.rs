@@ -1,4 +1,4 @@
-//! What an enclave may ever do: names, usages, types of keys, imports; whose documents, KMS keys and hosts it trusts.
+//! What an enclave may ever do: names, usages, types of keys, imports; whose documents, KMS keys, CAs and hosts it trusts.
 //!
 //! The image carries one policy. The parent may add another, which can only take away; the policy in force is measured
 //! into PCR16, so that a KMS key, or a stranger with an attestation document, can require it. [`aws`] has what follows
@@ -14,6 +14,7 @@
 pub mod aws;
 
 mod any_or;
+mod endpoint;
 mod error;
 mod file;
 mod lists;
@@ -24,7 +25,7 @@ mod tree;
 
 use aws_lc_rs::digest::{Context, SHA384};
 use enclave_wire::control::ControlError;
-use enclave_wire::{KeyType, Name, Usage};
+use enclave_wire::{DnsName, KeyType, Name, Usage};
 
 use aws::{KeyArn, Region};
 pub use error::PolicyError;
@@ -52,6 +53,9 @@ impl Policy {
         let rules = file.into_rules(text)?;
         if rules.names.len() > error::MAX_NAMES {
             return Err(PolicyError::TooManyNames);
+        }
+        if rules.acme.len() > endpoint::MAX_ENDPOINTS {
+            return Err(PolicyError::TooManyDirectories);
         }
         Ok(Self::new(rules, tree))
     }
@@ -174,12 +178,49 @@ impl Policy {
         self.rules.any_clock_source
     }
 
+    /// The DER of the roots that the server of an ACME directory must chain to: those of every entry that names the directory. An entry
+    /// whose address or whose roots were left open names nothing: a measured policy must say which CA it is, and how it is known.
+    pub fn acme_roots(&self, host: &DnsName, port: u16, path: &str) -> Result<Vec<Vec<u8>>, ControlError> {
+        let naming = self
+            .rules
+            .acme
+            .iter()
+            .filter(|entry| entry.address.names(host, port, path));
+        let mut roots: Vec<Vec<u8>> = naming.flat_map(|entry| entry.roots.named()).cloned().collect();
+        roots.sort_unstable();
+        roots.dedup();
+        if roots.is_empty() {
+            return Err(ControlError::DirectoryRefused);
+        }
+        Ok(roots)
+    }
+
+    /// The resolver for DNS over HTTPS, and the DER of the roots that it must chain to. One that was left open is none.
+    pub fn resolver(&self) -> Result<Resolver<'_>, ControlError> {
+        let named = self.rules.dns.as_ref().and_then(|entry| {
+            Some(Resolver {
+                url: entry.address.single()?,
+                roots: Some(entry.roots.named()).filter(|roots| !roots.is_empty())?,
+            })
+        });
+        named.ok_or(ControlError::ResolverRefused)
+    }
+
     /// Whether objects may be read from S3 in this region. A list that was left open allows every region: what is read
     /// there is a bundle, which its KMS key protects.
     pub fn allows_region(&self, region: &Region) -> Result<(), ControlError> {
         let allowed = self.rules.aws_regions.covers(region);
         allowed.then_some(()).ok_or(ControlError::RegionRefused)
     }
+}
+
+/// A resolver for DNS over HTTPS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolver<'a> {
+    /// Its address.
+    pub url: String,
+    /// The DER of its roots.
+    pub roots: &'a [Vec<u8>],
 }
 
 fn sha384_of(parts: &[&[u8]]) -> [u8; 48] {

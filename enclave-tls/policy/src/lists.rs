@@ -27,6 +27,16 @@ where
     distinct(text, entries, MAX_LIST, read).map(AnyOr::Only)
 }
 
+/// `["*"]`, or at most 16 certificates, as DER.
+pub(crate) fn any_or_roots(text: &str, entries: &[Spanned<String>]) -> Result<AnyOr<Vec<u8>>, PolicyError> {
+    if let [entry] = entries
+        && entry.get_ref() == ANY
+    {
+        return Ok(AnyOr::Any);
+    }
+    roots(text, entries).map(AnyOr::Only)
+}
+
 /// At most 16 certificates, as DER.
 pub(crate) fn roots(text: &str, entries: &[Spanned<String>]) -> Result<Vec<Vec<u8>>, PolicyError> {
     let read = |pem: &str| root::from_pem(pem).map_err(|error| error.to_string());

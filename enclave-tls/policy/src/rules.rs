@@ -7,6 +7,7 @@ use enclave_wire::{KeyType, Usage};
 
 use crate::any_or::{ANY, AnyOr};
 use crate::aws::{KeyArn, Region};
+use crate::endpoint::{self, Endpoint};
 use crate::error::MAX_NAMES;
 use crate::pattern::Pattern;
 use crate::root;
@@ -27,6 +28,8 @@ pub(crate) struct Rules {
     pub(crate) bundle_keys: AnyOr<KeyArn>,
     pub(crate) foreign_bundles: bool,
     pub(crate) any_clock_source: bool,
+    pub(crate) acme: Vec<Endpoint>,
+    pub(crate) dns: Option<Endpoint>,
 }
 
 impl Rules {
@@ -46,6 +49,12 @@ impl Rules {
             bundle_keys: self.bundle_keys.intersect(&other.bundle_keys),
             foreign_bundles: self.foreign_bundles && other.foreign_bundles,
             any_clock_source: self.any_clock_source && other.any_clock_source,
+            acme: endpoint::intersect(&self.acme, &other.acme),
+            dns: self
+                .dns
+                .as_ref()
+                .zip(other.dns.as_ref())
+                .and_then(|(a, b)| a.intersect(b)),
         }
     }
 
@@ -76,6 +85,13 @@ impl Rules {
             Tree::from([("keys", list(&self.bundle_keys)), ("foreign", foreign)]),
         );
         put("clock", Tree::from([("any_source", Tree::Bool(self.any_clock_source))]));
+        if !self.acme.is_empty() {
+            let entries = self.acme.iter().map(|entry| entry.to_tree("directory"));
+            put("acme", entries.collect());
+        }
+        if let Some(dns) = &self.dns {
+            put("dns", dns.to_tree("resolver"));
+        }
         table
     }
 

@@ -31,6 +31,12 @@ keys = ["arn:aws:kms:us-east-1:111122223333:key/mrk-1234abcd12ab34cd56ef12345678
 foreign = true
 [clock]
 any_source = true
+[[acme]]
+directory = "https://ca.example:8443/acme/*/directory"
+roots = ["*"]
+[dns]
+resolver = "https://dns.example/dns-query"
+roots = []
 "#;
 
 const RELEASE: &str = include_str!("../../../packaging/eif/policy.toml");
@@ -56,6 +62,14 @@ fn key(n: u8) -> KeyArn {
     let text = format!("arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-{n:012x}");
     text.parse().unwrap()
 }
+
+fn acme_roots(policy: &Policy, url: &str) -> Result<Vec<Vec<u8>>, ControlError> {
+    let (authority, path) = url.strip_prefix("https://").unwrap().split_once('/').unwrap();
+    let (host, port) = authority.split_once(':').unwrap_or((authority, "443"));
+    policy.acme_roots(&host.parse().unwrap(), port.parse().unwrap(), &format!("/{path}"))
+}
+
+const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 
 #[test]
 fn every_matching_pattern_adds_its_usages() {
@@ -123,6 +137,37 @@ fn what_is_not_said_is_not_allowed() {
     assert_eq!(policy.bundle_key(&key(1)), Err(ControlError::KmsKeyRefused));
     assert_eq!(policy.allows_foreign_bundles(), Err(ControlError::ForeignBundleRefused));
     assert!(!policy.allows_any_clock_source());
+    assert_eq!(acme_roots(&policy, LETS_ENCRYPT), Err(ControlError::DirectoryRefused));
+    assert_eq!(policy.resolver(), Err(ControlError::ResolverRefused));
+}
+
+/// An entry without roots is none, whether they were left open or left out.
+#[test]
+fn threat_31_a_directory_and_its_roots_are_both_named() {
+    let ca = |roots: &str| {
+        let with = LAB.replacen("roots = [\"*\"]", roots, 1);
+        acme_roots(&policy(&with), "https://ca.example:8443/acme/web/directory")
+    };
+    let pem = |n: usize| root::to_pem(&policy(RELEASE).aws_roots()[n]);
+    let roots = |pems: &[String]| format!("roots = {pems:?}");
+    assert_eq!(ca("roots = [\"*\"]"), Err(ControlError::DirectoryRefused));
+    assert_eq!(ca("roots = []"), Err(ControlError::DirectoryRefused));
+    assert_eq!(ca(&roots(&[pem(1)])), Ok(vec![policy(RELEASE).aws_roots()[1].clone()]));
+    let twice = format!(
+        "{}\n[[acme]]\ndirectory = \"https://ca.example:8443/acme/web/directory\"\n{}",
+        roots(&[pem(3)]),
+        roots(&[pem(3), pem(2)])
+    );
+    let mut both = [2, 3].map(|n: usize| policy(RELEASE).aws_roots()[n].clone());
+    both.sort();
+    assert_eq!(ca(&twice), Ok(both.to_vec()), "each that matches adds its roots");
+    let any = LAB.replacen("https://ca.example:8443/acme/*/directory", "*", 1);
+    let any = policy(&any.replacen("roots = [\"*\"]", &roots(&[pem(1)]), 1));
+    assert_eq!(
+        acme_roots(&any, "https://ca.example:8443/acme/web/directory"),
+        Err(ControlError::DirectoryRefused)
+    );
+    assert_eq!(policy(LAB).resolver(), Err(ControlError::ResolverRefused));
 }
 
 #[test]

@@ -49,12 +49,45 @@ fn threat_31_the_image_leaves_keys_and_regions_open_and_nothing_else() {
 }
 
 #[test]
+fn threat_31_certificates_are_ordered_of_two_cas_and_each_has_its_own_roots() {
+    let policy = release();
+    let roots = |host: &str, path: &str| policy.acme_roots(&host.parse().unwrap(), 443, path);
+    for host in ["acme-v02.api.letsencrypt.org", "acme-staging-v02.api.letsencrypt.org"] {
+        let mut keys: Vec<String> = roots(host, "/directory")
+            .unwrap()
+            .iter()
+            .map(|der| key_sha256(der))
+            .collect();
+        keys.sort();
+        assert_eq!(keys, ISRG_KEYS_SHA256, "{host}");
+    }
+    let acm = roots(
+        "acm-acme-enroll.eu-west-1.api.aws",
+        "/0b1cdd8c-1f3a-4c1e-9d3c-1f3a4c1e9d3c/directory",
+    );
+    let mut amazon = policy.aws_roots().to_vec();
+    amazon.sort();
+    assert_eq!(acm, Ok(amazon));
+    for (host, path) in [
+        ("acme-v02.api.letsencrypt.org", "/other"),
+        ("acme-v03.api.letsencrypt.org", "/directory"),
+        ("acm-acme-enroll.eu-west-1.api.aws", "/directory"),
+        ("other.eu-west-1.api.aws", "/a/directory"),
+        ("step.example", "/acme/acme/directory"),
+    ] {
+        assert_eq!(roots(host, path), Err(ControlError::DirectoryRefused), "{host}{path}");
+    }
+    assert_eq!(policy.resolver(), Err(ControlError::ResolverRefused));
+}
+
+#[test]
 fn keys_serve_tls_and_are_never_imported() {
     let policy = release();
     let name = Name::try_from("www.example.com").unwrap();
     assert_eq!(policy.allows_imports(), Err(ControlError::ImportsRefused));
     assert_eq!(policy.allows(&name, Usage::Tls), Ok(()));
     assert_eq!(policy.allows(&name, Usage::TlsClient), Ok(()));
+    assert_eq!(policy.allows(&name, Usage::AcmeAccount), Ok(()));
     assert_eq!(policy.allows(&name, Usage::Digest), Err(ControlError::UsageRefused));
     for (text, allowed) in [
         ("RSA-2048", true),
@@ -98,4 +131,10 @@ const AMAZON_KEYS_SHA256: [&str; 5] = [
     "36abc32656acfc645c61b71613c4bf21c787f5cabbee48348d58597803d7abc9",
     "f7ecded5c66047d28ed6466b543c40e0743abe81d109254dcf845d4c2c7853c5",
     "2b071c59a0a0ae76b0eadb2bad23bad4580b69c3601b630c2eaf0613afa83f92",
+];
+
+/// The SHA-256 of each root's SPKI, in order: X1 and X2, as <https://letsencrypt.org/certificates/> publishes the certificates.
+const ISRG_KEYS_SHA256: [&str; 2] = [
+    "0b9fa5a59eed715c26c1020c711b4f6ec42d58b0015e14337a39dad301c5afc3",
+    "762195c225586ee6c0237456e2107dc54f1efc21f61a792ebd515913cce68332",
 ];

@@ -47,6 +47,13 @@ fn errors_name_the_line() {
         ("foreign = true", "foriegn = false", 22),
         ("any_source = true", "any_source = \"tsc\"", 24),
         ("any_source = true", "source = \"tsc\"", 24),
+        ("https://ca.example:8443/acme", "http://ca.example/acme", 26),
+        ("https://ca.example:8443/acme", "https://ca*.example/acme", 26),
+        ("roots = [\"*\"]", "roots = [\"*\", \"*\"]", 27),
+        ("roots = [\"*\"]", "", 25),
+        ("roots = [\"*\"]", "roots = [\"*\"]\nuser = 1", 28),
+        ("https://dns.example/dns-query", "https://*.example/dns-query", 29),
+        ("https://dns.example/dns-query", "dns.example", 29),
     ] {
         let text = LAB.replacen(from, to, 1);
         assert_ne!(text, LAB, "{from}");
@@ -103,6 +110,9 @@ fn lists_are_bounded() {
     let many = "[[names]]\npattern = \"a\"\nusages = []\n".repeat(257);
     let many = format!("version = 1\nimports = true\n{many}[keys]\n");
     assert_eq!(Policy::parse(many.as_bytes()), Err(PolicyError::TooManyNames));
+    let many = "[[acme]]\ndirectory = \"*\"\nroots = []\n".repeat(33);
+    let many = format!("version = 1\nimports = true\n[keys]\n{many}");
+    assert_eq!(Policy::parse(many.as_bytes()), Err(PolicyError::TooManyDirectories));
     let with = |count: u8| {
         let keys: Vec<String> = (0..count).map(|n| format!("\"{}\"", key(n))).collect();
         let text = format!(

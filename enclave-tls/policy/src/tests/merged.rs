@@ -6,6 +6,7 @@ use enclave_wire::identity::RsaBits;
 
 use super::*;
 use crate::any_or::AnyOr;
+use crate::endpoint::{Address, Endpoint};
 use crate::rules::{NameRule, NsmTrust, RsaRange, Rules};
 
 #[test]
@@ -37,6 +38,48 @@ fn threat_39_an_open_list_is_closed_by_the_parents_policy() {
     let still_open = image.intersect(&image);
     assert!(still_open.sealing_keys().is_empty());
     assert_eq!(still_open.bundle_key(&key(1)), Err(ControlError::KmsKeyRefused));
+}
+
+/// The image's own CAs stay as they are, and the entry that it leaves open takes what the parent's policy names.
+#[test]
+fn threat_39_the_parents_policy_names_a_ca_of_its_own() {
+    let own = "https://step.example:9000/acme/web/directory";
+    let image = policy(RELEASE);
+    let entry = format!(
+        "directory = {own:?}\nroots = [{:?}]",
+        root::to_pem(&image.aws_roots()[3])
+    );
+    let parent = policy(&RELEASE.replacen("directory = \"*\"\nroots = [\"*\"]", &entry, 1));
+    let merged = image.intersect(&parent);
+    assert_eq!(acme_roots(&image, own), Err(ControlError::DirectoryRefused));
+    assert_eq!(acme_roots(&merged, own), Ok(vec![image.aws_roots()[3].clone()]));
+    assert_eq!(acme_roots(&merged, LETS_ENCRYPT), acme_roots(&image, LETS_ENCRYPT));
+    let without = |text: &str| policy(&text.replace("https://acme-v02.", "https://acme-v03."));
+    let kept = image.intersect(&without(RELEASE));
+    assert_eq!(
+        acme_roots(&kept, LETS_ENCRYPT),
+        acme_roots(&image, LETS_ENCRYPT),
+        "by the entry that it leaves open"
+    );
+    let closed = image.intersect(&without(&RELEASE.replacen(
+        "[[acme]]\ndirectory = \"*\"\nroots = [\"*\"]\n",
+        "",
+        1,
+    )));
+    assert_eq!(acme_roots(&closed, LETS_ENCRYPT), Err(ControlError::DirectoryRefused));
+    let resolver = RELEASE.replacen(
+        "resolver = \"*\"\nroots = [\"*\"]",
+        &format!(
+            "resolver = \"https://dns.example/dns-query\"\nroots = [{:?}]",
+            root::to_pem(&image.aws_roots()[3])
+        ),
+        1,
+    );
+    assert_eq!(image.resolver(), Err(ControlError::ResolverRefused));
+    let merged = image.intersect(&policy(&resolver));
+    let resolver = merged.resolver().unwrap();
+    assert_eq!(resolver.url, "https://dns.example/dns-query");
+    assert_eq!(resolver.roots, [image.aws_roots()[3].clone()]);
 }
 
 #[test]
@@ -126,6 +169,29 @@ fn any_or<T: Clone + std::fmt::Debug + 'static>(values: Vec<T>) -> impl Strategy
     prop_oneof![1 => Just(AnyOr::Any), 3 => some.prop_map(AnyOr::Only)]
 }
 
+const ADDRESSES: [&str; 6] = [
+    "*",
+    "https://a.example/x/directory",
+    "https://a.example/*/directory",
+    "https://*.example/x/directory",
+    "https://*.example/*/directory",
+    "https://a.example:8443/x/directory",
+];
+
+/// Addresses that some of those match, and one that none does.
+const DIRECTORIES: [&str; 4] = [
+    "https://a.example/x/directory",
+    "https://b.example/y/directory",
+    "https://a.example:8443/x/directory",
+    "https://a.example/directory",
+];
+
+fn endpoints(addresses: &'static [&'static str]) -> impl Strategy<Value = Endpoint> {
+    let roots = any_or(policy(RELEASE).aws_roots().get(..3).unwrap().to_vec());
+    let address = select(addresses).prop_map(|text| text.parse::<Address>().unwrap());
+    (address, roots).prop_map(|(address, roots)| Endpoint::new(address, roots))
+}
+
 fn policies() -> impl Strategy<Value = Policy> {
     let roots = policy(RELEASE).aws_roots().to_vec();
     let keys = || any_or((0..4).map(key).collect());
@@ -141,8 +207,12 @@ fn policies() -> impl Strategy<Value = Policy> {
         subsequence(roots, 0..=5).prop_shuffle(),
         (keys(), keys(), any::<bool>(), any::<bool>()),
     );
-    (own, aws).prop_map(
-        |((imports, names, rsa, curves), (attestation, aws_regions, aws_roots, keys))| {
+    let others = (
+        proptest::collection::vec(endpoints(&ADDRESSES), 0..4),
+        proptest::option::of(endpoints(&["*", ADDRESSES[1], ADDRESSES[5]])),
+    );
+    (own, aws, others).prop_map(
+        |((imports, names, rsa, curves), (attestation, aws_regions, aws_roots, keys), (acme, dns))| {
             let (sealing_keys, bundle_keys, foreign_bundles, any_clock_source) = keys;
             let rules = Rules {
                 imports,
@@ -156,11 +226,29 @@ fn policies() -> impl Strategy<Value = Policy> {
                 bundle_keys,
                 foreign_bundles,
                 any_clock_source,
+                acme,
+                dns,
             };
             let tree = rules.to_tree();
             Policy::new(rules, tree)
         },
     )
+}
+
+/// Whether an entry has this address and this root, named or left open.
+fn covers(policy: &Policy, url: &str, root: &Vec<u8>) -> bool {
+    let with = |address: &Address| {
+        let one = Policy::new(
+            Rules {
+                acme: vec![Endpoint::new(address.clone(), AnyOr::Only(vec![root.clone()]))],
+                ..policy.rules.clone()
+            },
+            tree::Table::new(),
+        );
+        *address == Address::Any || acme_roots(&one, url).is_ok()
+    };
+    let mut entries = policy.rules.acme.iter();
+    entries.any(|entry| entry.roots.covers(root) && with(&entry.address))
 }
 
 const REGIONS: [&str; 4] = ["us-east-1", "eu-west-1", "cn-north-1", "us-gov-west-1"];
@@ -206,6 +294,30 @@ proptest! {
         }
         let both = image.allows_foreign_bundles().is_ok() && parent.allows_foreign_bundles().is_ok();
         prop_assert_eq!(merged.allows_foreign_bundles().is_ok(), both);
+    }
+
+    /// threat_31, threat_39: no CA and no root of one but where both policies have it: named by one of them, and not refused by the other.
+    #[test]
+    fn threat_39_merged_reaches_no_other_ca_than_the_image(image in policies(), parent in policies()) {
+        let merged = image.intersect(&parent);
+        for url in DIRECTORIES {
+            let named = acme_roots(&merged, url).unwrap_or_default();
+            for root in policy(RELEASE).aws_roots() {
+                let both = covers(&image, url, root) && covers(&parent, url, root);
+                prop_assert_eq!(covers(&merged, url, root), both, "{}", url);
+                prop_assert!(!named.contains(root) || both, "{}", url);
+            }
+            for root in acme_roots(&image, url).unwrap_or_default() {
+                prop_assert_eq!(named.contains(&root), covers(&parent, url, &root), "what the image names stays: {}", url);
+            }
+        }
+        match (&image.rules.dns, &parent.rules.dns, merged.resolver()) {
+            (Some(image), Some(parent), Ok(merged)) => for entry in [image, parent] {
+                prop_assert!(entry.address == Address::Any || entry.address.single() == Some(merged.url.clone()));
+                prop_assert!(merged.roots.iter().all(|root| entry.roots.covers(root)));
+            },
+            (_, _, refused) => prop_assert_eq!(refused, Err(ControlError::ResolverRefused)),
+        }
     }
 
     /// threat_16: a parent may require the clock that an image does not, and never the reverse.
