@@ -2,14 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
 
+use emulator_aws::{ListenError, Listener, Listening};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Builder;
-use tokio::sync::oneshot;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::{Config, ConfigError, Tls};
@@ -23,8 +20,7 @@ pub struct Emulator {
     kms: Arc<Kms>,
     address: SocketAddr,
     admin: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _listening: Listening,
 }
 
 /// Why an emulator did not start.
@@ -37,8 +33,8 @@ pub enum StartError {
     #[error("the certificate or its key: {0}")]
     Tls(String),
     /// Its threads or its listener.
-    #[error("cannot listen on {0}: {1}")]
-    Listen(String, #[source] std::io::Error),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
 }
 
 impl Emulator {
@@ -49,31 +45,20 @@ impl Emulator {
         }
         let kms = Arc::new(config.build()?);
         let acceptor = config.tls.as_ref().map(acceptor).transpose()?;
-        let (service, address) = bind(&config.listen)?;
-        let (admin_service, admin) = bind("127.0.0.1:0")?;
-        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime = runtime.map_err(|error| StartError::Listen(config.listen.clone(), error))?;
-        let (stop, stopped) = oneshot::channel();
-        let served = Arc::clone(&kms);
-        // A thread of its own drives it, so that whoever starts an emulator may be in a runtime already.
-        let thread = std::thread::spawn(move || {
-            let switched = Arc::clone(&served);
-            runtime.spawn(accept(admin_service, move |connection| {
-                serve_admin(Arc::clone(&switched), connection)
-            }));
-            runtime.spawn(accept(service, move |connection| {
-                serve(Arc::clone(&served), connection, acceptor.clone())
-            }));
-            // An error is the sender's end, which is as good.
-            let _ = runtime.block_on(stopped);
-            runtime.shutdown_background();
+        let (service, admin) = (Listener::bind(&config.listen)?, Listener::bind("127.0.0.1:0")?);
+        let (address, admin_address) = (service.address(), admin.address());
+        let mut listening = Listening::new()?;
+        let (switched, served) = (Arc::clone(&kms), Arc::clone(&kms));
+        listening.serve(admin, move |connection| serve_admin(Arc::clone(&switched), connection));
+        listening.serve(service, move |connection| {
+            serve(Arc::clone(&served), connection, acceptor.clone())
         });
+        listening.start();
         Ok(Self {
             kms,
             address,
-            admin,
-            stop: Some(stop),
-            thread: Some(thread),
+            admin: admin_address,
+            _listening: listening,
         })
     }
 
@@ -108,45 +93,7 @@ impl Emulator {
     }
 }
 
-impl Drop for Emulator {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has ended, too.
-            let _ = thread.join();
-        }
-    }
-}
-
-fn bind(address: &str) -> Result<(std::net::TcpListener, SocketAddr), StartError> {
-    let bound = std::net::TcpListener::bind(address).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    });
-    bound.map_err(|error| StartError::Listen(address.to_owned(), error))
-}
-
-/// Hands every connection to `serve`, as a task of its own.
-async fn accept<F: Future<Output = ()> + Send + 'static>(
-    listener: std::net::TcpListener,
-    serve: impl Fn(TcpStream) -> F,
-) {
-    let Ok(listener) = TcpListener::from_std(listener) else {
-        return;
-    };
-    loop {
-        match listener.accept().await {
-            Ok((connection, _)) => drop(tokio::spawn(serve(connection))),
-            // Out of descriptors, perhaps: that passes.
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    }
-}
-
 async fn serve(kms: Arc<Kms>, connection: TcpStream, acceptor: Option<TlsAcceptor>) {
-    // Only slower without.
-    let _ = connection.set_nodelay(true);
     match acceptor {
         None => serve_kms(kms, connection).await,
         Some(acceptor) => {

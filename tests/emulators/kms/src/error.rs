@@ -1,5 +1,6 @@
 //! What KMS answers when it does not do what was asked.
 
+use emulator_aws::{SignatureError, SignatureFault};
 use serde_json::{Value, json};
 
 /// A refusal, with the words that AWS uses where they are known.
@@ -112,5 +113,18 @@ impl Kind {
 impl From<aws_lc_rs::error::Unspecified> for KmsError {
     fn from(_: aws_lc_rs::error::Unspecified) -> Self {
         Self::internal()
+    }
+}
+
+impl From<SignatureError> for KmsError {
+    fn from(error: SignatureError) -> Self {
+        let kind = match error.fault {
+            SignatureFault::MissingAuthenticationToken => Kind::MissingAuthenticationToken,
+            SignatureFault::Incomplete => Kind::IncompleteSignature,
+            SignatureFault::Invalid => Kind::InvalidSignature,
+            SignatureFault::UnrecognizedClient => Kind::UnrecognizedClient,
+            SignatureFault::ExpiredToken => Kind::ExpiredToken,
+        };
+        Self::new(kind, error.message)
     }
 }

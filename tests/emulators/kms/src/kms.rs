@@ -5,20 +5,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::rand;
+use emulator_aws::{Clock, Expected, Secret, Signed, http_date};
 use hyper::http::request::Parts;
 use serde_json::Value;
 
 use crate::arn::Caller;
 use crate::authorization::Policy;
 use crate::blob::hex;
-use crate::clock::{Clock, http_date};
 use crate::config::Config;
 use crate::counters::{Counters, Outcome};
 use crate::error::{Kind, KmsError};
 use crate::faults::{Close, ErrorFault, FaultSwitches, Faults};
 use crate::operations::{Call, Operation};
 use crate::recipient::Judge;
-use crate::sigv4::{Expected, Signed};
 use crate::store::State;
 
 /// Who may sign, by access key id.
@@ -31,6 +30,20 @@ pub(crate) struct Login {
     pub(crate) session_token: Option<String>,
     pub(crate) expires: Option<i64>,
     pub(crate) policy: Option<Policy>,
+}
+
+impl Secret for Login {
+    fn secret(&self) -> &str {
+        &self.secret
+    }
+
+    fn session_token(&self) -> Option<&str> {
+        self.session_token.as_deref()
+    }
+
+    fn expires(&self) -> Option<i64> {
+        self.expires
+    }
 }
 
 /// All that one emulator knows.
@@ -82,7 +95,13 @@ impl Kms {
         let faults = self.faults.of_request(name);
         let now = self.clock.now().saturating_add(faults.clock_offset_seconds);
         let (logins, region) = (&self.logins, &self.region);
-        let login = Signed { head, body }.verify(&Expected { logins, region, now });
+        let expected = Expected {
+            logins,
+            region,
+            service: "kms",
+            now,
+        };
+        let login = Signed { head, body }.verify(&expected).map_err(KmsError::from);
         let caller = login.as_ref().ok().map(|login| login.caller.arn.clone());
         let mut attested = false;
         let result = login.and_then(|login| {

@@ -14,7 +14,6 @@ mod arn;
 mod authorization;
 mod blob;
 mod ciphertext;
-mod clock;
 mod cms;
 mod config;
 mod counters;
@@ -26,7 +25,6 @@ mod json;
 mod kms;
 mod operations;
 mod recipient;
-mod sigv4;
 mod store;
 
 pub use config::{Config, ConfigError, Key, Principal, Tls};

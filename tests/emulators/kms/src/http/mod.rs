@@ -1,12 +1,12 @@
 //! HTTP/1.1 between a connection and the service.
 
 mod body;
-mod stream;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use emulator_aws::Stream;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -15,7 +15,6 @@ use hyper::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use body::ReplyBody;
-use stream::Stream;
 
 use crate::error::{Kind, KmsError};
 use crate::faults::Close;

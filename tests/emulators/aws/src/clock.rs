@@ -4,29 +4,35 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The emulator's clock: the machine's, moved.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock {
+pub struct Clock {
     offset_seconds: i64,
 }
 
 impl Clock {
-    pub(crate) fn new(offset_seconds: i64) -> Self {
+    /// So many seconds ahead.
+    #[must_use]
+    pub fn new(offset_seconds: i64) -> Self {
         Self { offset_seconds }
     }
 
-    pub(crate) fn now_ms(self) -> u64 {
+    /// Milliseconds since 1970, UTC.
+    #[must_use]
+    pub fn now_ms(self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let milliseconds = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         milliseconds.saturating_add_signed(self.offset_seconds.saturating_mul(1_000))
     }
 
     /// Seconds since 1970, UTC.
-    pub(crate) fn now(self) -> i64 {
+    #[must_use]
+    pub fn now(self) -> i64 {
         i64::try_from(self.now_ms() / 1_000).unwrap_or(i64::MAX)
     }
 }
 
 /// `20150830T123600Z`.
-pub(crate) fn amz_date(unix: i64) -> String {
+#[must_use]
+pub fn amz_date(unix: i64) -> String {
     let moment = Moment::of(unix);
     let Moment { year, month, day, .. } = moment;
     let [hour, minute, second] = moment.time;
@@ -34,7 +40,8 @@ pub(crate) fn amz_date(unix: i64) -> String {
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`.
-pub(crate) fn http_date(unix: i64) -> String {
+#[must_use]
+pub fn http_date(unix: i64) -> String {
     let moment = Moment::of(unix);
     let Moment { year, day, .. } = moment;
     let [hour, minute, second] = moment.time;
@@ -44,7 +51,8 @@ pub(crate) fn http_date(unix: i64) -> String {
 }
 
 /// Reads what [`amz_date`] writes, and nothing else.
-pub(crate) fn parse_amz_date(text: &str) -> Option<i64> {
+#[must_use]
+pub fn parse_amz_date(text: &str) -> Option<i64> {
     let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i64>().ok();
     let (year, month, day) = (number(0..4)?, number(4..6)?, number(6..8)?);
     let (hour, minute, second) = (number(9..11)?, number(11..13)?, number(13..15)?);

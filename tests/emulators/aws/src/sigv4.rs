@@ -1,49 +1,103 @@
 //! AWS Signature Version 4, verified: over the whole request, by the clock, for this region and service.
 
+use std::collections::BTreeMap;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use hyper::http::request::Parts;
 
-use crate::blob::hex;
 use crate::clock::{amz_date, parse_amz_date};
-use crate::error::{Kind, KmsError};
-use crate::kms::{Login, Logins};
+use crate::hex;
 
 /// A request whose signature is to be verified.
-pub(crate) struct Signed<'a> {
-    pub(crate) head: &'a Parts,
-    pub(crate) body: &'a [u8],
+pub struct Signed<'a> {
+    /// Its head.
+    pub head: &'a Parts,
+    /// Its whole body.
+    pub body: &'a [u8],
 }
 
 /// Against what.
-pub(crate) struct Expected<'a> {
-    pub(crate) logins: &'a Logins,
-    pub(crate) region: &'a str,
+pub struct Expected<'a, L> {
+    /// Who may sign, by access key id.
+    pub logins: &'a BTreeMap<String, L>,
+    /// The region that the emulator stands for.
+    pub region: &'a str,
+    /// The service's name in a credential's scope.
+    pub service: &'a str,
     /// Seconds since 1970, UTC.
-    pub(crate) now: i64,
+    pub now: i64,
+}
+
+/// What somebody signs with.
+pub trait Secret {
+    /// The secret access key.
+    fn secret(&self) -> &str;
+    /// The session token that must come with it.
+    fn session_token(&self) -> Option<&str>;
+    /// When it ends: seconds since 1970, UTC.
+    fn expires(&self) -> Option<i64>;
+}
+
+/// Why a request is not believed, in AWS's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignatureError {
+    /// AWS's name of it.
+    pub fault: SignatureFault,
+    /// What AWS says.
+    pub message: String,
+}
+
+/// AWS's names of what can be wrong with a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignatureFault {
+    /// There is none.
+    MissingAuthenticationToken,
+    /// It lacks a part.
+    Incomplete,
+    /// It is not this request's, this service's or this time's.
+    Invalid,
+    /// Nobody has this key.
+    UnrecognizedClient,
+    /// Whoever had this key has it no more.
+    ExpiredToken,
+}
+
+impl SignatureFault {
+    /// AWS's name of it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MissingAuthenticationToken => "MissingAuthenticationTokenException",
+            Self::Incomplete => "IncompleteSignatureException",
+            Self::Invalid => "InvalidSignatureException",
+            Self::UnrecognizedClient => "UnrecognizedClientException",
+            Self::ExpiredToken => "ExpiredTokenException",
+        }
+    }
 }
 
 impl Signed<'_> {
-    /// Whose signature it is.
-    pub(crate) fn verify<'l>(&self, expected: &Expected<'l>) -> Result<&'l Login, KmsError> {
+    /// Whose signature it is. A request that is not a `POST` to `/` is not verified by this.
+    pub fn verify<'l, L: Secret>(&self, expected: &Expected<'l, L>) -> Result<&'l L, SignatureError> {
         let authorization = Authorization::parse(self.header("authorization"))?;
         let date = self.header("x-amz-date").unwrap_or_default();
-        authorization.check_scope(date, expected.region)?;
+        authorization.check_scope(date, expected)?;
         self.check_signed_headers(&authorization)?;
         let login = expected
             .logins
             .get(authorization.access_key_id)
             .ok_or_else(unrecognized)?;
-        if self.header("x-amz-security-token") != login.session_token.as_deref() {
+        if self.header("x-amz-security-token") != login.session_token() {
             return Err(unrecognized());
         }
         check_clock(date, expected.now)?;
-        if authorization.signature != self.signature(&authorization, date, &login.secret)? {
+        if authorization.signature != self.signature(&authorization, date, login.secret())? {
             return Err(invalid(MISMATCH));
         }
-        if login.expires.is_some_and(|expires| expires <= expected.now) {
-            return Err(KmsError::new(
-                Kind::ExpiredToken,
+        if login.expires().is_some_and(|expires| expires <= expected.now) {
+            return Err(said(
+                SignatureFault::ExpiredToken,
                 "The security token included in the request is expired",
             ));
         }
@@ -51,7 +105,7 @@ impl Signed<'_> {
     }
 
     /// What decides about the request must be signed. AWS forgives more than its documentation; this does not.
-    fn check_signed_headers(&self, authorization: &Authorization<'_>) -> Result<(), KmsError> {
+    fn check_signed_headers(&self, authorization: &Authorization<'_>) -> Result<(), SignatureError> {
         let signed: Vec<&str> = authorization.signed_headers.split(';').collect();
         if !signed.is_sorted_by(|one, next| one < next) {
             return Err(invalid("SignedHeaders are not in order."));
@@ -71,7 +125,7 @@ impl Signed<'_> {
         }
     }
 
-    fn signature(&self, authorization: &Authorization<'_>, date: &str, secret: &str) -> Result<String, KmsError> {
+    fn signature(&self, authorization: &Authorization<'_>, date: &str, secret: &str) -> Result<String, SignatureError> {
         let canonical = self.canonical(authorization.signed_headers)?;
         let hash = hex(digest(&SHA256, canonical.as_bytes()).as_ref());
         let scope = authorization.scope.join("/");
@@ -85,8 +139,8 @@ impl Signed<'_> {
         )))
     }
 
-    /// KMS takes nothing but POSTs to `/`, so path and query need no canonical form.
-    fn canonical(&self, signed_headers: &str) -> Result<String, KmsError> {
+    /// Services of AWS JSON take nothing but POSTs to `/`, so path and query need no canonical form.
+    fn canonical(&self, signed_headers: &str) -> Result<String, SignatureError> {
         let mut headers = String::new();
         for name in signed_headers.split(';') {
             let values: Vec<String> = self.head.headers.get_all(name).iter().map(trimmed).collect();
@@ -118,8 +172,13 @@ struct Authorization<'a> {
 }
 
 impl<'a> Authorization<'a> {
-    fn parse(header: Option<&'a str>) -> Result<Self, KmsError> {
-        let missing = || KmsError::new(Kind::MissingAuthenticationToken, "Missing Authentication Token");
+    fn parse(header: Option<&'a str>) -> Result<Self, SignatureError> {
+        let missing = || {
+            said(
+                SignatureFault::MissingAuthenticationToken,
+                "Missing Authentication Token",
+            )
+        };
         let header = header.ok_or_else(missing)?;
         let fields = header
             .strip_prefix(ALGORITHM)
@@ -152,17 +211,20 @@ impl<'a> Authorization<'a> {
         })
     }
 
-    fn check_scope(&self, date: &str, region: &str) -> Result<(), KmsError> {
+    fn check_scope<L>(&self, date: &str, expected: &Expected<'_, L>) -> Result<(), SignatureError> {
         if date.is_empty() {
             return Err(incomplete(
                 "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.",
             ));
         }
         let [day, of_region, service, terminator] = self.scope;
-        let wrong = if of_region != region {
+        let wrong = if of_region != expected.region {
             format!("Credential should be scoped to a valid region, not '{of_region}'. ")
-        } else if service != "kms" {
-            "Credential should be scoped to correct service: 'kms'. ".to_owned()
+        } else if service != expected.service {
+            format!(
+                "Credential should be scoped to correct service: '{}'. ",
+                expected.service
+            )
         } else if terminator != "aws4_request" {
             format!("Credential should be scoped with a valid terminator: 'aws4_request', not '{terminator}'. ")
         } else if date.get(..8) != Some(day) {
@@ -176,7 +238,7 @@ impl<'a> Authorization<'a> {
     }
 }
 
-fn check_clock(date: &str, now: i64) -> Result<(), KmsError> {
+fn check_clock(date: &str, now: i64) -> Result<(), SignatureError> {
     let signed = parse_amz_date(date).ok_or_else(|| {
         incomplete(&format!(
             "Date must be in ISO-8601 'basic format'. Got '{date}'. See http://en.wikipedia.org/wiki/ISO_8601"
@@ -212,17 +274,22 @@ fn hmac_sha256(key: &[u8], text: &str) -> Vec<u8> {
         .to_vec()
 }
 
-fn invalid(message: &str) -> KmsError {
-    KmsError::new(Kind::InvalidSignature, message)
+fn said(fault: SignatureFault, message: &str) -> SignatureError {
+    let message = message.to_owned();
+    SignatureError { fault, message }
 }
 
-fn incomplete(message: &str) -> KmsError {
-    KmsError::new(Kind::IncompleteSignature, message)
+fn invalid(message: &str) -> SignatureError {
+    said(SignatureFault::Invalid, message)
 }
 
-fn unrecognized() -> KmsError {
-    KmsError::new(
-        Kind::UnrecognizedClient,
+fn incomplete(message: &str) -> SignatureError {
+    said(SignatureFault::Incomplete, message)
+}
+
+fn unrecognized() -> SignatureError {
+    said(
+        SignatureFault::UnrecognizedClient,
         "The security token included in the request is invalid.",
     )
 }

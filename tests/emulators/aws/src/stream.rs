@@ -8,13 +8,14 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A stream that reads through a buffer of its own, since hyper's cursor is filled safely only by copying.
-pub(super) struct Stream<S> {
+pub struct Stream<S> {
     inner: S,
     buffer: Box<[u8]>,
 }
 
 impl<S> Stream<S> {
-    pub(super) fn new(inner: S) -> Self {
+    /// Wraps it.
+    pub fn new(inner: S) -> Self {
         Self {
             inner,
             buffer: vec![0; 16 * 1_024].into_boxed_slice(),
