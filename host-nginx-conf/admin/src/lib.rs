@@ -13,6 +13,7 @@
 pub mod advice;
 pub mod client;
 pub mod deadline;
+pub mod eab;
 pub mod files;
 pub mod frames;
 pub mod hex;
