@@ -16,11 +16,13 @@ pub mod date;
 mod egress;
 mod io;
 mod message;
+mod pause;
 mod url;
 
 pub use client::{Clock, Https, Limits, RootsError, Session};
 pub use egress::{BoxFuture, BoxIo, Egress, Stream};
 pub use message::{HttpError, Reply, Request};
+pub use pause::Pauses;
 pub use url::{MAX_URL, Url, UrlError};
 
 /// The types of requests and replies.

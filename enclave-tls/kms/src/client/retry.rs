@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use aws_lc_rs::error::Unspecified;
-use aws_lc_rs::rand;
-use enclave_https::HttpError;
+use enclave_https::{HttpError, Pauses};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::error::{KmsError, ReplyError, Unavailable};
@@ -94,7 +93,7 @@ impl Attempts {
     }
 
     async fn back_off(&self, why: Unavailable) -> Result<(), KmsError> {
-        let pause = jittered(self.made);
+        let pause = PAUSES.after(self.made);
         let left = self.deadline.saturating_duration_since(Instant::now());
         if self.made >= MAX_ATTEMPTS || pause >= left {
             return Err(KmsError::Unavailable(why));
@@ -105,25 +104,12 @@ impl Attempts {
     }
 }
 
-/// Anything between nothing and twice what the attempt before could have had, so that enclaves that failed together do not ask
-/// together.
-fn jittered(made: u32) -> Duration {
-    let doublings = made.saturating_sub(1).min(MAX_DOUBLINGS);
-    let longest = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
-    let mut random = [0; 4];
-    // Without a random number the pause is the longest one.
-    if rand::fill(&mut random).is_err() {
-        return longest;
-    }
-    longest.mul_f64(f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX))
-}
-
 /// A call that needs more is not helped by asking: its caller decides what then.
 const MAX_ATTEMPTS: u32 = 10;
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Enough to reach the longest pause, and no shift overflows.
-const MAX_DOUBLINGS: u32 = 5;
+const PAUSES: Pauses = Pauses {
+    first: Duration::from_millis(200),
+    longest: Duration::from_secs(5),
+};
 
 #[cfg(test)]
 mod tests {
@@ -165,17 +151,6 @@ mod tests {
         let timeout = KmsError::Unavailable(Unavailable::Timeout);
         assert_eq!(attempts.make(forever).await, Err(timeout));
         assert_eq!(Instant::now(), deadline);
-    }
-
-    #[test]
-    fn threat_37_pauses_are_jittered_and_bounded() {
-        for made in 1..100 {
-            let pauses: Vec<_> = (0..50).map(|_| jittered(made)).collect();
-            assert!(pauses.iter().all(|pause| *pause <= LONGEST_PAUSE));
-            assert!(pauses.iter().any(|pause| *pause != pauses[0]));
-        }
-        assert!((0..50).all(|_| jittered(1) <= FIRST_PAUSE));
-        assert!((0..50).any(|_| jittered(10) > LONGEST_PAUSE / 4));
     }
 
     #[tokio::test(start_paused = true)]
