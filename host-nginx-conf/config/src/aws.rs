@@ -169,6 +169,8 @@ fn is_key_id(id: &str) -> bool {
     }
 }
 
+/// What a key says that needs `[aws]`.
+pub(crate) const ABSENT: &str = "this needs AWS, and there is no [aws]: add [aws] (an empty one will do), so that the agent finds credentials and lends them";
 const HOST: &str = "write a host name in lower case, without a port, as kms-fips.us-east-1.amazonaws.com";
 
 /// A name that someone typed.

@@ -1,18 +1,23 @@
 //! `[[certificates]]`: what is served, and where its key comes from.
 
+mod acme;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
+pub use acme::{Acme, Challenge};
 use enclave_wire::control::S3Object;
 use enclave_wire::{DnsName, KeyType, Name, Usage};
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::aws::{Aws, KmsKey};
+use crate::challenges::Dns01;
 use crate::form::{Table, Word};
+use crate::listeners::{self, Listener};
 use crate::reading::{Reading, Refused};
 use crate::servers::{KeyAccess, Server};
 
@@ -30,6 +35,8 @@ pub struct Certificate {
     pub dns_names: Vec<DnsName>,
     /// `servers`: who serves it, at least one. Each is in [`Config::servers`](crate::Config::servers).
     pub servers: BTreeSet<Name>,
+    /// `listeners`: where it is looked at from outside; all of its servers' where the file does not say.
+    pub listeners: Vec<Listener>,
     /// `sealed`: the group under whose data key the key's state is sealed; none: it ends with the enclave.
     pub sealed: Option<Name>,
 }
@@ -49,6 +56,38 @@ pub enum Source {
         /// `kms_key`: the key that it is encrypted under.
         kms_key: KmsKey,
     },
+    /// `acme`: born in the enclave, which has a certificate authority certify it and renews it.
+    Acme(Acme),
+}
+
+impl Source {
+    /// The type of a key that is born in the enclave.
+    #[must_use]
+    pub fn born(&self) -> Option<KeyType> {
+        match self {
+            Self::Csr { key_type } | Self::Acme(Acme { key_type, .. }) => Some(*key_type),
+            Self::Bundle { .. } => None,
+        }
+    }
+
+    /// How it is ordered, where the enclave orders it.
+    #[must_use]
+    pub fn acme(&self) -> Option<&Acme> {
+        match self {
+            Self::Acme(acme) => Some(acme),
+            Self::Csr { .. } | Self::Bundle { .. } => None,
+        }
+    }
+
+    /// As the file has it.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Csr { .. } => "csr",
+            Self::Acme(_) => "acme",
+            Self::Bundle { .. } => "bundle",
+        }
+    }
 }
 
 /// Where a bundle is.
@@ -69,11 +108,16 @@ pub(crate) struct Form {
     usage: Option<Word>,
     dns_names: Option<Spanned<Vec<Word>>>,
     servers: Option<Spanned<Vec<Word>>>,
+    listeners: Option<Spanned<Vec<Word>>>,
     sealed: Option<Word>,
     bundle: Option<Word>,
     s3: Option<Word>,
     region: Option<Word>,
     kms_key: Option<Word>,
+    account: Option<Word>,
+    challenge: Option<Word>,
+    profile: Option<Word>,
+    preferred_chain: Option<Word>,
 }
 
 pub(crate) type Forms = Vec<Spanned<Table<Form>>>;
@@ -86,6 +130,10 @@ pub(crate) struct Around<'a> {
     pub(crate) named: &'a BTreeSet<String>,
     /// `[aws]`; none where it is wrong.
     pub(crate) aws: Option<&'a Option<Aws>>,
+    /// All accounts that the file names, right or wrong, and where.
+    pub(crate) accounts: &'a BTreeMap<String, Range<usize>>,
+    /// `[dns01]`; none where it is wrong.
+    pub(crate) dns01: Option<&'a Option<Dns01>>,
 }
 
 pub(crate) fn read(
@@ -107,6 +155,14 @@ pub(crate) fn read(
                     format!("there is a certificate {called} in line {line} already: give this one another name, or remove it")
                 }));
             }
+        }
+        if let Some(name) = &form.name
+            && let Some(account) = around.accounts.get(name.get_ref())
+        {
+            let called = name.get_ref();
+            outcome = Err(reading.wrong_as(name.span(), account.clone(), |line| {
+                format!("line {line} has an account {called}, and both are keys of the enclave: give one of them another name")
+            }));
         }
         match one(form, table, around, reading) {
             Ok(certificate) => {
@@ -147,31 +203,53 @@ fn one(form: Form, table: Range<usize>, around: &Around<'_>, reading: &mut Readi
         (Ok(usage), Ok(servers)) => fits(*usage, servers, around, &usage_at.unwrap_or(place.at.clone()), reading),
         (Err(_), _) | (_, Err(_)) => Ok(()),
     };
+    let reached = match (&usage, &servers) {
+        // What is shown to other servers is seen by none who connects.
+        (Ok(Usage::TlsClient), _) | (_, Err(_)) => BTreeMap::new(),
+        (_, Ok(servers)) => listeners_of(servers, around),
+    };
+    let listeners = listeners::of_certificate(form.listeners, &reached, reading);
     let from = source::FromForm {
         key_type: form.key_type,
         bundle: form.bundle,
         s3: form.s3,
         region: form.region,
         kms_key: form.kms_key,
+        account: form.account,
+        challenge: form.challenge,
+        profile: form.profile,
+        preferred_chain: form.preferred_chain,
     };
     let source_at = form.source.as_ref().map(Spanned::span);
     let source = source::read(form.source, from, &place, around, reading);
-    let required = matches!(&source, Ok(Source::Csr { .. }));
+    let required = matches!(&source, Ok(Source::Csr { .. } | Source::Acme(_)));
+    let names_at = form.dns_names.as_ref().map(Spanned::span);
     let dns_names = dns_names(form.dns_names, required, &place, reading);
+    let provable = match (&source, &dns_names, names_at) {
+        (Ok(Source::Acme(acme)), Ok(names), Some(at)) => acme.can_prove(names, at, reading),
+        (Ok(_) | Err(_), Ok(_) | Err(_), _) => Ok(()),
+    };
     let needs_aws = sealed_at.or(source_at.filter(|_| matches!(&source, Ok(Source::Bundle { .. }))));
     let lent = match (needs_aws, around.aws) {
-        (Some(at), Some(None)) => Err(reading.wrong_once("aws", at, NO_AWS)),
+        (Some(at), Some(None)) => Err(reading.wrong_once("aws", at, crate::aws::ABSENT)),
         (Some(_), Some(Some(_)) | None) | (None, _) => Ok(()),
     };
-    fitting.and(lent)?;
+    fitting.and(lent).and(provable)?;
     Ok(Certificate {
         name: name?,
         source: source?,
         usage: usage?,
         dns_names: dns_names?,
         servers: servers?,
+        listeners: listeners?,
         sealed: sealed?,
     })
+}
+
+fn listeners_of(servers: &BTreeSet<Name>, around: &Around<'_>) -> BTreeMap<SocketAddr, Listener> {
+    let servers = servers.iter().filter_map(|name| around.servers.get(name));
+    let all = servers.flat_map(|server| &server.listeners);
+    all.map(|listener| (listener.address, *listener)).collect()
 }
 
 /// Where a certificate is written, and what it is called there.
@@ -295,14 +373,15 @@ fn fits(
                  write usage = \"tls\", and make another certificate for other servers",
                 server.key.as_str()
             ),
-            (_, Usage::AcmeAccount) => format!("the key of an ACME account is for no server, and {name} is one: leave usage out"),
+            (_, Usage::AcmeAccount) => {
+                format!("the key of an ACME account is for no server, and {name} is one: leave usage out")
+            }
         };
         outcome = Err(reading.wrong(at.clone(), advice));
     }
     outcome
 }
 
-const NO_AWS: &str = "this needs AWS, and there is no [aws]: add [aws] (an empty one will do), so that the agent finds credentials and lends them";
 const DNS_NAME: &str = "write a DNS name in lower case, as www.example.com or *.example.com";
 const DNS_NAMES: &str = "dns_names has 1 to 100 names: add one, or make it two certificates";
 

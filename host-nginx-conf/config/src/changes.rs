@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use enclave_wire::Name;
 
-use crate::{Agent, Aws, Certificate, Client, Config, Egress, Enclave, Server};
+use crate::{Account, Agent, Aws, Certificate, Client, Config, Egress, Enclave, Hooks, Http01, Server};
 
 /// One key of the file that differs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +34,16 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
     agent(&old.agent, &new.agent, &mut found);
     aws(old.aws.as_ref(), new.aws.as_ref(), &mut found);
     egress(&old.egress, &new.egress, &mut found);
+    each("acme", &old.accounts, &new.accounts, account, &mut found);
+    http01(&old.http01, &new.http01, &mut found);
+    // One key of two forms, so that no part of it is another without the whole.
+    if old.dns01 != new.dns01 {
+        found.push(Change {
+            key: "dns01".to_owned(),
+            needs: Needs::Reload,
+        });
+    }
+    hooks(&old.hooks, &new.hooks, &mut found);
     each("clients", &old.clients, &new.clients, client, &mut found);
     each("servers", &old.servers, &new.servers, server, &mut found);
     each(
@@ -107,6 +117,27 @@ fn egress(old: &Egress, new: &Egress, found: &mut Vec<Change>) {
     });
 }
 
+fn account(table: &str, old: &Account, new: &Account, found: &mut Vec<Change>) {
+    compare!(Account, old, new, table, found, {
+        directory => "directory", Reload;
+        contacts => "contacts", Reload;
+        sealed => "sealed", Reload;
+        eab => "eab", Reload;
+    });
+}
+
+fn http01(old: &Http01, new: &Http01, found: &mut Vec<Change>) {
+    compare!(Http01, old, new, "http01", found, {
+        listen => "listen", Reload;
+    });
+}
+
+fn hooks(old: &Hooks, new: &Hooks, found: &mut Vec<Change>) {
+    compare!(Hooks, old, new, "hooks", found, {
+        after_rotation => "after_rotation", Reload;
+    });
+}
+
 fn client(table: &str, old: &Client, new: &Client, found: &mut Vec<Change>) {
     compare!(Client, old, new, table, found, {
         group => "group", Reload;
@@ -123,6 +154,7 @@ fn server(table: &str, old: &Server, new: &Server, found: &mut Vec<Change>) {
         config => "config", Reload;
         pid_file => "pid_file", Reload;
         openssl_conf => "openssl_conf", Reload;
+        listeners => "listeners", Reload;
     });
 }
 
@@ -133,6 +165,7 @@ fn certificate(table: &str, old: &Certificate, new: &Certificate, found: &mut Ve
         usage => "usage", Reload;
         dns_names => "dns_names", Reload;
         servers => "servers", Reload;
+        listeners => "listeners", Reload;
         sealed => "sealed", Reload;
     });
 }

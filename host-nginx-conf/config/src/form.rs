@@ -1,6 +1,6 @@
 //! The file as it is written: tables of words, each with its place in the text.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 
 use enclave_wire::Name;
@@ -12,7 +12,7 @@ use toml::Spanned;
 
 use crate::certificates::Around;
 use crate::reading::{Reading, Refused};
-use crate::{Config, agent, aws, certificates, clients, egress, enclave, servers};
+use crate::{Config, acme, agent, aws, certificates, challenges, clients, egress, enclave, hooks, servers};
 
 /// A string and its place.
 pub(crate) type Word = Spanned<String>;
@@ -25,9 +25,14 @@ pub(crate) struct File {
     aws: Option<Table<aws::Form>>,
     egress: Option<Table<egress::Form>>,
     #[serde(default)]
+    acme: acme::Forms,
+    http01: Option<Table<challenges::Http01Form>>,
+    dns01: Option<Spanned<Table<challenges::Dns01Form>>>,
+    #[serde(default)]
     clients: clients::Forms,
     #[serde(default)]
     servers: servers::Forms,
+    hooks: Option<Table<hooks::Form>>,
     #[serde(default)]
     certificates: certificates::Forms,
 }
@@ -40,27 +45,44 @@ impl File {
         reading.finish_sockets();
         let aws = aws::read(self.aws, reading);
         let egress = egress::read(self.egress, reading);
+        let named_accounts: BTreeMap<_, _> = self
+            .acme
+            .keys()
+            .map(|name| (name.get_ref().clone(), name.span()))
+            .collect();
+        let (accounts, all_accounts) = acme::read(self.acme, aws.as_ref().ok(), reading);
+        let metrics = agent.as_ref().ok().map(|agent| &agent.metrics);
+        let http01 = challenges::http01(self.http01, metrics, reading);
+        let dns01 = challenges::dns01(self.dns01, aws.as_ref().ok(), reading);
         let named: BTreeSet<String> = self.clients.keys().map(|name| name.get_ref().clone()).collect();
         let clients = clients::read(self.clients, reading);
         let named_servers: BTreeSet<String> = self.servers.keys().map(|name| name.get_ref().clone()).collect();
         let (servers, all_servers) = servers::read(self.servers, &named, reading);
+        let hooks = hooks::read(self.hooks, reading);
         let around = Around {
             servers: &servers,
             named: &named_servers,
             aws: aws.as_ref().ok(),
+            accounts: &named_accounts,
+            dns01: dns01.as_ref().ok(),
         };
         let certificates = certificates::read(self.certificates, &around, reading);
         if let Ok(egress) = &egress {
             reading.finish_hosts(egress);
         }
+        all_accounts?;
         all_servers?;
         Ok(Config {
             enclave: enclave?,
             agent: agent?,
             aws: aws?,
             egress: egress?,
+            accounts,
+            http01: http01?,
+            dns01: dns01?,
             clients: clients?,
             servers,
+            hooks: hooks?,
             certificates: certificates?,
         })
     }

@@ -12,15 +12,19 @@
     clippy::wildcard_enum_match_arm
 )]
 
+mod acme;
 mod agent;
 mod aws;
 mod certificates;
+mod challenges;
 mod changes;
 mod clients;
 mod egress;
 mod enclave;
 mod error;
 mod form;
+mod hooks;
+mod listeners;
 mod paths;
 pub mod permissions;
 mod reading;
@@ -31,14 +35,18 @@ use std::path::Path;
 
 use enclave_wire::Name;
 
+pub use acme::{Account, Directory};
 pub use agent::{Agent, Log, Metrics};
 pub use aws::{Aws, InvalidKmsKey, KmsKey};
-pub use certificates::{BundlePlace, Certificate, Source};
+pub use certificates::{Acme, BundlePlace, Certificate, Challenge, Source};
+pub use challenges::{Dns01, Http01, Route53};
 pub use changes::{Change, Needs, changes};
 pub use clients::{Client, Group, MAX_CLIENTS};
 pub use egress::{Destination, Egress, is_local};
 pub use enclave::Enclave;
 pub use error::{ConfigError, Problem};
+pub use hooks::{Hooks, Program};
+pub use listeners::{Listener, Proxy};
 pub use servers::{KeyAccess, Kind, Server};
 
 /// What the file says. Only [`Config::load`] and [`Config::parse`] make one, so every name in it that refers to something does.
@@ -53,10 +61,18 @@ pub struct Config {
     pub aws: Option<Aws>,
     /// `[egress]`: where the enclave may connect to.
     pub egress: Egress,
+    /// `[acme.NAME]`: accounts at certificate authorities. None has the name of a certificate.
+    pub accounts: BTreeMap<Name, Account>,
+    /// `[http01]`: where challenges are answered.
+    pub http01: Http01,
+    /// `[dns01]`: who writes TXT records; none: nobody does.
+    pub dns01: Option<Dns01>,
     /// `[clients.NAME]`: who may ask for signatures.
     pub clients: BTreeMap<Name, Client>,
     /// `[servers.NAME]`: the web servers, each of one client.
     pub servers: BTreeMap<Name, Server>,
+    /// `[hooks]`: programs that the agent runs when something has happened.
+    pub hooks: Hooks,
     /// `[[certificates]]` by name.
     pub certificates: BTreeMap<Name, Certificate>,
 }

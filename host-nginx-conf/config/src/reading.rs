@@ -17,7 +17,7 @@ pub(crate) struct Reading {
     /// What was said once and need not be said for each certificate.
     said: BTreeSet<String>,
     sockets: Vec<(Address, Option<Range<usize>>, &'static str)>,
-    hosts: Vec<(Range<usize>, &'static str, String)>,
+    hosts: Vec<(Range<usize>, &'static str, String, u16)>,
 }
 
 /// A value is not there, and the reason was given to [`Reading::wrong`]: nothing else makes one.
@@ -136,20 +136,25 @@ impl Reading {
 
     /// The enclave will connect to HTTPS there.
     pub(crate) fn must_be_allowed(&mut self, at: Range<usize>, key: &'static str, host: &str) {
-        self.hosts.push((at, key, host.to_owned()));
+        self.must_be_allowed_at(at, key, host, HTTPS);
+    }
+
+    /// The enclave will connect to this port there.
+    pub(crate) fn must_be_allowed_at(&mut self, at: Range<usize>, key: &'static str, host: &str, port: u16) {
+        self.hosts.push((at, key, host.to_owned(), port));
     }
 
     /// What the enclave needs and may not reach would only show as a failure at run time.
     pub(crate) fn finish_hosts(&mut self, egress: &Egress) {
-        for (at, key, host) in std::mem::take(&mut self.hosts) {
+        for (at, key, host, port) in std::mem::take(&mut self.hosts) {
             let is_allowed = egress
                 .allow
                 .iter()
-                .any(|to| to.host.as_str() == host && to.port == HTTPS);
+                .any(|to| to.host.as_str() == host && to.port == port);
             if !is_allowed {
                 let advice =
-                    format!("{key} needs {host}, which is not allowed: add \"{host}:{HTTPS}\" to [egress] allow");
-                self.wrong_once(&host, at, &advice);
+                    format!("{key} needs {host}, which is not allowed: add \"{host}:{port}\" to [egress] allow");
+                self.wrong_once(&format!("{host}:{port}"), at, &advice);
             }
         }
     }
@@ -197,5 +202,5 @@ fn shown(text: &str) -> String {
 const LINE: &str = "\u{0}";
 /// Characters of a value that an error repeats.
 const SHOWN: usize = 80;
-/// All that the enclave connects to is HTTPS.
+/// All that the enclave connects to is HTTPS, and AWS's is on its own port.
 const HTTPS: u16 = 443;

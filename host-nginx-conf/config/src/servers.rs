@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::form::{Table, Word};
+use crate::listeners::{self, Listener};
 use crate::paths;
 use crate::reading::{Reading, Refused};
 
@@ -29,6 +30,8 @@ pub struct Server {
     pub pid_file: PathBuf,
     /// `openssl_conf`: the OpenSSL configuration in its environment, where it is not the client's own.
     pub openssl_conf: Option<PathBuf>,
+    /// `listeners` and `proxy_protocol`: where clients reach it. None: nobody looks at what they see.
+    pub listeners: Vec<Listener>,
 }
 
 impl Server {
@@ -121,6 +124,8 @@ pub(crate) struct Form {
     config: Option<Word>,
     pid_file: Option<Word>,
     openssl_conf: Option<Word>,
+    listeners: Option<Spanned<Vec<Word>>>,
+    proxy_protocol: Option<Word>,
 }
 
 pub(crate) type Forms = BTreeMap<Word, Table<Form>>;
@@ -182,6 +187,7 @@ fn one(name: Word, form: Form, clients: &BTreeSet<String>, reading: &mut Reading
         .openssl_conf
         .map(|path| paths::read(path, "openssl_conf", reading))
         .transpose();
+    let listeners = listeners::of_server(form.listeners, form.proxy_protocol, reading);
     let server = Server {
         kind: kind?,
         client: client?,
@@ -190,6 +196,7 @@ fn one(name: Word, form: Form, clients: &BTreeSet<String>, reading: &mut Reading
         config: config?,
         pid_file: pid_file?,
         openssl_conf: openssl_conf?,
+        listeners: listeners?,
     };
     Ok((name?, server))
 }

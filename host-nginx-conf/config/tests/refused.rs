@@ -68,7 +68,7 @@ fn a_file_that_is_not_of_this_form_is_refused() {
         (
             "[clients.nginx]",
             "[agnet]\n[clients.nginx]",
-            "c.toml:8: unknown key `agnet`: correct or remove it; here may be `enclave`, `agent`, `aws`, `egress`, `clients`, `servers`, `certificates`",
+            "c.toml:8: unknown key `agnet`: correct or remove it; here may be `enclave`, `agent`, `aws`, `egress`, `acme`, `http01`, `dns01`, `clients`, `servers`, `hooks`, `certificates`",
         ),
         (
             "[clients.nginx]",
@@ -93,12 +93,12 @@ fn a_file_that_is_not_of_this_form_is_refused() {
         (
             "client = ",
             "user = ",
-            "c.toml:12: unknown key `user`: correct or remove it; here may be `kind`, `client`, `key`, `program`, `config`, `pid_file`, `openssl_conf`",
+            "c.toml:12: unknown key `user`: correct or remove it; here may be `kind`, `client`, `key`, `program`, `config`, `pid_file`, `openssl_conf`, `listeners`, `proxy_protocol`",
         ),
         (
             "key_type = ",
             "keytype = ",
-            "c.toml:17: unknown key `keytype`: correct or remove it; here may be `name`, `source`, `key_type`, `usage`, `dns_names`, `servers`, `sealed`, `bundle`, `s3`, `region`, `kms_key`",
+            "c.toml:17: unknown key `keytype`: correct or remove it; here may be `name`, `source`, `key_type`, `usage`, `dns_names`, `servers`, `listeners`, `sealed`, `bundle`, `s3`, `region`, `kms_key`, `account`, `challenge`, `profile`, `preferred_chain`",
         ),
         (
             "servers = [\"main\"]",
@@ -484,6 +484,51 @@ fn clients_and_servers_are_named_and_known() {
             "c.toml:13: openssl_conf = \"openssl.cnf\": write an absolute path, without . or .. or // or a / at its end, and without control characters",
         ),
         (
+            "key = \"provider\"",
+            "listeners = [\"*:443\"]",
+            "c.toml:13: listeners = \"*:443\": write an address and a port, as 0.0.0.0:443 or [::]:443",
+        ),
+        (
+            "key = \"provider\"",
+            "listeners = [\"127.0.0.1:0\"]",
+            "c.toml:13: listeners = \"127.0.0.1:0\": port 0 is no port that anyone finds: write another",
+        ),
+        (
+            "key = \"provider\"",
+            "listeners = [\"127.0.0.1:443\", \"127.0.0.1:443\"]",
+            "c.toml:13: listeners has 127.0.0.1:443 twice: remove one",
+        ),
+        (
+            "key = \"provider\"",
+            "listeners = []",
+            "c.toml:13: listeners has 1 to 64 addresses: add one, or leave it out",
+        ),
+        (
+            "key = \"provider\"",
+            "proxy_protocol = \"v1\"",
+            "c.toml:13: proxy_protocol is of listeners, and there are none: add listeners = [\"0.0.0.0:443\"]",
+        ),
+        (
+            "key = \"provider\"",
+            "listeners = [\"127.0.0.1:443\"]\nproxy_protocol = \"v3\"",
+            "c.toml:14: proxy_protocol = \"v3\": write v1 or v2, the version of the PROXY protocol that the listeners take",
+        ),
+        (
+            "servers = [\"main\"]",
+            "servers = [\"main\"]\nlisteners = [\"127.0.0.1:443\"]",
+            "c.toml:20: none of its servers has the listener 127.0.0.1:443: add it to their listeners, or remove it here",
+        ),
+        (
+            "[[certificates]]",
+            "[hooks]\nafter_rotation = []\n[[certificates]]",
+            "c.toml:15: after_rotation is empty: write [\"/PROGRAM\", \"ARGUMENT\", …], or leave it out",
+        ),
+        (
+            "[[certificates]]",
+            "[hooks]\nafter_rotation = [\"rotated\"]\n[[certificates]]",
+            "c.toml:15: after_rotation = \"rotated\": write an absolute path, without . or .. or // or a / at its end, and without control characters",
+        ),
+        (
             "[[certificates]]",
             "[servers.second]\nkind = \"nginx\"\nclient = \"nginx\"\n[[certificates]]",
             "c.toml:14: servers main and second have the same pid_file /run/nginx.pid: name each server's own, or make them one server",
@@ -517,12 +562,12 @@ fn certificates_have_a_source_and_servers() {
         (
             "source = \"csr\"\n",
             "",
-            "c.toml:15: certificate www has no source: add source = \"csr\" or \"bundle\"",
+            "c.toml:15: certificate www has no source: add source = \"csr\", \"acme\" or \"bundle\"",
         ),
         (
             "source = \"csr\"",
-            "source = \"acme\"",
-            "c.toml:16: source = \"acme\": write csr (the key is born in the enclave) or bundle (it comes through KMS)",
+            "source = \"file\"",
+            "c.toml:16: source = \"file\": write csr (the key is born in the enclave, and your CA signs its request), acme (the enclave has a CA certify it) or bundle (it comes through KMS)",
         ),
         (
             "key_type = \"p-256\"\n",

@@ -56,6 +56,10 @@ fn the_keys_are_the_parsers() {
         ("/properties/agent", "[agent]\nunknown = 1"),
         ("/properties/aws", "[aws]\nunknown = 1"),
         ("/properties/egress", "[egress]\nunknown = 1"),
+        ("/properties/hooks", "[hooks]\nunknown = 1"),
+        ("/properties/http01", "[http01]\nunknown = 1"),
+        ("/properties/dns01", "[dns01]\nunknown = 1"),
+        ("/$defs/account", "[acme.a]\nunknown = 1"),
         ("/$defs/client", "[clients.a]\nunknown = 1"),
         ("/$defs/server", "[servers.a]\nunknown = 1"),
         ("/$defs/certificate", "[[certificates]]\nunknown = 1"),
@@ -78,7 +82,7 @@ fn the_keys_are_the_parsers() {
         assert_eq!(closed, Some(&Value::Bool(false)), "{place}");
     }
     let full: toml::Table = toml::from_str(FULL).unwrap();
-    for table in ["enclave", "agent", "aws", "egress"] {
+    for table in ["enclave", "agent", "aws", "egress", "http01", "hooks"] {
         let properties = schema
             .pointer(&format!("/properties/{table}/properties"))
             .unwrap()
@@ -100,6 +104,15 @@ fn the_keys_are_the_parsers() {
 /// Each has one mistake that needs no other part of the file to be seen.
 const WRONG_FORM: &[(&str, &str)] = &[
     ("cid = 16", "cdi = 16"),
+    ("key = \"provider\"", "listeners = []"),
+    ("key = \"provider\"", "listeners = [\"*:443\"]"),
+    ("key = \"provider\"", "listeners = [\"127.0.0.1:0\"]"),
+    ("key = \"provider\"", "proxy_protocol = \"v1\""),
+    ("[clients.nginx]", "[hooks]\nafter_rotation = []\n[clients.nginx]"),
+    (
+        "[clients.nginx]",
+        "[hooks]\nafter_rotation = [\"true\"]\n[clients.nginx]",
+    ),
     ("cid = 16", "cid = \"16\""),
     ("cid = 16", "cid = 3"),
     ("cid = 16", "cid = 4294967295"),
@@ -142,6 +155,22 @@ const WRONG_FORM: &[(&str, &str)] = &[
     ("127.0.0.1:4566", "localhost:4566"),
     ("127.0.0.1:4566", "127.0.0.1:0"),
     ("127.0.0.1:4566", "0.0.0.0:1"),
+    (
+        "[clients.nginx]",
+        "[acme.a]\ndirectory = \"https://kms.us-east-1.amazonaws.com/d\"\n[clients.nginx]",
+    ),
+    ("[clients.nginx]", "[acme.a]\nterms_agreed = true\n[clients.nginx]"),
+    (
+        "[clients.nginx]",
+        "[http01]\nlisten = \"localhost:80\"\n[clients.nginx]",
+    ),
+    ("[clients.nginx]", "[http01]\nlisten = \"127.0.0.1:0\"\n[clients.nginx]"),
+    ("[clients.nginx]", "[dns01]\n[clients.nginx]"),
+    ("[clients.nginx]", "[dns01]\nhook = []\n[clients.nginx]"),
+    (
+        "[clients.nginx]",
+        "[aws]\n[dns01]\nroute53 = { zone_id = \"z\" }\n[clients.nginx]",
+    ),
     ("group = \"www-data\"", ""),
     ("group = \"www-data\"", "group = \"\""),
     ("group = \"www-data\"", "group = \"a\"\nrotate_days = -1"),
@@ -176,6 +205,7 @@ const WRONG_FORM: &[(&str, &str)] = &[
     ("servers = [\"main\"]", "servers = [\"main\"]\nusage = \"any\""),
     ("servers = [\"main\"]", "servers = [\"main\"]\nsealed = \"\""),
     ("servers = [\"main\"]", "servers = [\"main\"]\nbundle = \"/b\""),
+    ("servers = [\"main\"]", "servers = [\"main\"]\naccount = \"a\""),
     ("servers = [\"main\"]", "servers = [\"main\"]\nregion = \"us-east-1\""),
     ("[[certificates]]", "[certificates]"),
     (
@@ -231,6 +261,11 @@ fn line() -> impl Strategy<Value = String> {
         "rsa-2056",
         "csr",
         "bundle",
+        "acme",
+        "example-ca",
+        "http-01",
+        "https://acme.example.net:14000/d",
+        "Z1",
         "tls",
         "digest",
         "main",

@@ -39,7 +39,15 @@ fn the_example_serves_one_certificate() {
 
 #[test]
 fn the_example_is_also_right_where_it_is_commented_out() {
-    let keys = ["# [agent]", "# [aws]", "# [egress]", "# [[certificates]]"];
+    let keys = [
+        "# [agent]",
+        "# [aws]",
+        "# [egress]",
+        "# [acme.letsencrypt]",
+        "# [http01]",
+        "# [dns01]",
+        "# [[certificates]]",
+    ];
     assert!(keys.iter().all(|key| EXAMPLE.contains(key)));
     let is_key = |rest: &str| {
         rest.starts_with('[')
@@ -54,11 +62,11 @@ fn the_example_is_also_right_where_it_is_commented_out() {
     });
     let text: Vec<String> = lines.collect();
     let text = text.join("\n").replace(
-        "allow = [\"kms.us-east-1.amazonaws.com:443\"]",
-        "allow = [\"kms-fips.us-east-1.amazonaws.com:443\"]",
+        "allow = [\"kms.us-east-1.amazonaws.com:443\"",
+        "allow = [\"kms-fips.us-east-1.amazonaws.com:443\"",
     );
     let config = read(&text);
-    assert_eq!(config.certificates.len(), 2);
+    assert_eq!(config.certificates.len(), 3);
     assert_eq!(config.agent, read(EXAMPLE).agent);
 }
 
@@ -149,6 +157,7 @@ fn what_is_left_out_has_the_default() {
         "config = ",
         "pid_file = ",
         "usage = \"tls\"",
+        "listen = ",
         "[agent]",
     ];
     let is_default = |line: &&str| {
@@ -157,7 +166,7 @@ fn what_is_left_out_has_the_default() {
             .any(|default| line.starts_with(default) && *line != "usage = \"tls-client\"")
     };
     let short: Vec<&str> = FULL.lines().filter(|line| !is_default(line)).collect();
-    assert_eq!(FULL.lines().count() - short.len(), 30);
+    assert_eq!(FULL.lines().count() - short.len(), 31);
     assert_eq!(read(&short.join("\n")), read(FULL));
 }
 
@@ -188,6 +197,24 @@ fn labs_name_sockets_and_servers_of_their_own() {
 }
 
 #[test]
+fn a_certificate_is_looked_at_where_it_says_or_wherever_its_servers_are() {
+    let config = read(FULL);
+    let its = |config: &Config, certificate| -> Vec<String> {
+        let listeners = &config.certificates[&name(certificate)].listeners;
+        let one = |listener: &enclave_tls_config::Listener| format!("{} {:?}", listener.address, listener.proxy);
+        listeners.iter().map(one).collect()
+    };
+    assert_eq!(its(&config, "born"), ["[::]:443 Some(V2)"]);
+    assert_eq!(its(&config, "file"), [""; 0], "its server names none");
+    let all = read(&FULL.replace("listeners = [\"[::]:443\"]\n", ""));
+    assert_eq!(its(&all, "born"), ["0.0.0.0:443 Some(V2)", "[::]:443 Some(V2)"]);
+    let shown = FULL
+        .replace("listeners = [\"[::]:443\"]\n", "")
+        .replace("usage = \"tls\"\n", "usage = \"tls-client\"\n");
+    assert_eq!(its(&read(&shown), "born"), [""; 0], "nobody who connects sees it");
+}
+
+#[test]
 fn a_change_says_what_takes_it_up() {
     use Needs::{AgentRestart, EnclaveRestart, Reload};
     let old = read(FULL);
@@ -215,6 +242,12 @@ fn a_change_says_what_takes_it_up() {
             "[clients.third]\ngroup = \"a\"\n[clients.other]",
             ("clients.third", Reload),
         ),
+        (
+            "listeners = [\"[::]:443\"]",
+            "listeners = [\"0.0.0.0:443\"]",
+            ("certificates.born.listeners", Reload),
+        ),
+        ("--all names", "--some", ("hooks.after_rotation", Reload)),
         ("/run/haproxy.pid", "/run/other.pid", ("servers.proxy.pid_file", Reload)),
         (
             "\"*.example.com\"",

@@ -17,6 +17,10 @@ pub(super) struct FromForm {
     pub(super) s3: Option<Word>,
     pub(super) region: Option<Word>,
     pub(super) kms_key: Option<Word>,
+    pub(super) account: Option<Word>,
+    pub(super) challenge: Option<Word>,
+    pub(super) profile: Option<Word>,
+    pub(super) preferred_chain: Option<Word>,
 }
 
 pub(super) fn read(
@@ -30,19 +34,26 @@ pub(super) fn read(
         let Place { at, called } = place;
         return Err(reading.wrong(
             at.clone(),
-            format!("certificate {called} has no source: add source = \"csr\" or \"bundle\""),
+            format!("certificate {called} has no source: add source = \"csr\", \"acme\" or \"bundle\""),
         ));
     };
-    let is_csr = reading.word(word, "source", |text| match text {
-        "csr" => Ok(true),
-        "bundle" => Ok(false),
-        _ => Err("write csr (the key is born in the enclave) or bundle (it comes through KMS)".to_owned()),
+    let kind = reading.word(word, "source", |text| match text {
+        "csr" => Ok(Kind::Csr),
+        "acme" => Ok(Kind::Acme),
+        "bundle" => Ok(Kind::Bundle),
+        _ => Err(KINDS.to_owned()),
     })?;
-    if is_csr {
-        csr(form, place, reading)
-    } else {
-        bundle(form, place, around, reading)
+    match kind {
+        Kind::Csr => csr(form, place, reading),
+        Kind::Acme => super::acme::read(form, place, around, reading),
+        Kind::Bundle => bundle(form, place, around, reading),
     }
+}
+
+enum Kind {
+    Csr,
+    Acme,
+    Bundle,
 }
 
 fn csr(form: FromForm, place: &Place, reading: &mut Reading) -> Result<Source, Refused> {
@@ -52,26 +63,52 @@ fn csr(form: FromForm, place: &Place, reading: &mut Reading) -> Result<Source, R
         s3,
         region,
         kms_key,
+        account,
+        challenge,
+        profile,
+        preferred_chain,
     } = form;
-    let strangers = [("bundle", bundle), ("s3", s3), ("region", region), ("kms_key", kms_key)];
-    let outcome = not_for("csr", "bundle", strangers, reading);
-    let key_type = match key_type {
-        Some(key_type) => reading.word(key_type, "key_type", key_type_of),
-        None => {
-            let Place { at, called } = place;
-            Err(reading.wrong(
-                at.clone(),
-                format!("certificate {called} has no key_type: add key_type = \"p-256\""),
-            ))
-        }
-    };
+    let of_bundles = [("bundle", bundle), ("s3", s3), ("region", region), ("kms_key", kms_key)];
+    let outcome = not_for("csr", "bundle", of_bundles, reading);
+    let of_acme = of_acme(account, challenge, profile, preferred_chain);
+    let outcome = outcome.and(not_for("csr", "acme", of_acme, reading));
+    let key_type = born_type(key_type, place, reading);
     outcome?;
     Ok(Source::Csr { key_type: key_type? })
+}
+
+/// The type of a key that is born here.
+pub(super) fn born_type(given: Option<Word>, place: &Place, reading: &mut Reading) -> Result<KeyType, Refused> {
+    let Some(given) = given else {
+        let Place { at, called } = place;
+        return Err(reading.wrong(
+            at.clone(),
+            format!("certificate {called} has no key_type: add key_type = \"p-256\""),
+        ));
+    };
+    reading.word(given, "key_type", key_type_of)
+}
+
+/// The keys of a certificate that only `acme` has.
+fn of_acme(
+    account: Option<Word>,
+    challenge: Option<Word>,
+    profile: Option<Word>,
+    preferred_chain: Option<Word>,
+) -> [(&'static str, Option<Word>); 4] {
+    [
+        ("account", account),
+        ("challenge", challenge),
+        ("profile", profile),
+        ("preferred_chain", preferred_chain),
+    ]
 }
 
 fn bundle(form: FromForm, place: &Place, around: &Around<'_>, reading: &mut Reading) -> Result<Source, Refused> {
     let Place { at, called } = place;
     let mut outcome = not_for("bundle", "csr", [("key_type", form.key_type)], reading);
+    let of_acme = of_acme(form.account, form.challenge, form.profile, form.preferred_chain);
+    outcome = outcome.and(not_for("bundle", "acme", of_acme, reading));
     let from = match (form.bundle, form.s3) {
         (Some(_), Some(s3)) => {
             Err(reading.wrong(s3.span(), "a bundle is in one place: remove either bundle or s3"))
@@ -148,12 +185,12 @@ fn object(s3: Word, region: Option<Word>, around: &Around<'_>, reading: &mut Rea
 }
 
 /// A text of the protocol that is `text` and not what was made to fit: it is read as the protocol reads one.
-fn exact<const MAX: usize>(text: &str) -> Option<Text<MAX>> {
+pub(super) fn exact<const MAX: usize>(text: &str) -> Option<Text<MAX>> {
     Some(Text::lossy(text)).filter(|made| made.as_str() == text)
 }
 
 /// Keys that belong to another source.
-fn not_for<const N: usize>(
+pub(super) fn not_for<const N: usize>(
     source: &str,
     other: &str,
     strangers: [(&str, Option<Word>); N],
@@ -176,4 +213,6 @@ fn key_type_of(text: &str) -> Result<KeyType, String> {
     read.map_err(|_| "write p-256, p-384, p-521, ed25519, or rsa- and 2048 to 8192 bits, as rsa-2048".to_owned())
 }
 
+const KINDS: &str = "write csr (the key is born in the enclave, and your CA signs its request), acme (the enclave has a CA certify it) or bundle \
+                     (it comes through KMS)";
 const OBJECT: &str = "write s3://BUCKET/KEY, of printable ASCII";

@@ -39,7 +39,7 @@ pub(super) fn look(context: &Context<'_>) -> Vec<Finding> {
 /// What is wrong with the file of a bundle.
 fn bundle(certificate: &Certificate) -> Option<Finding> {
     let path = match &certificate.source {
-        Source::Csr { .. } => return None,
+        Source::Csr { .. } | Source::Acme(_) => return None,
         Source::Bundle { from, .. } => match from {
             BundlePlace::S3(_) => return None,
             BundlePlace::File(path) => path,

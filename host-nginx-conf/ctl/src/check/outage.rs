@@ -12,7 +12,7 @@ pub(super) fn look(context: &Context<'_>) -> Vec<Finding> {
         let its = context.config.certificates.values().filter(is);
         its.map(|certificate| certificate.name.as_str()).collect::<Vec<_>>()
     };
-    let ends = its(|one| matches!(one.source, Source::Csr { .. }) && one.sealed.is_none());
+    let ends = its(|one| one.source.born().is_some() && one.sealed.is_none());
     let sealed = its(|one| one.sealed.is_some());
     let bundles = its(|one| matches!(one.source, Source::Bundle { .. }) && one.sealed.is_none());
     let mut findings = Vec::new();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use enclave_policy::Policy;
 use enclave_policy::aws::KeyArn;
 use enclave_tls_admin::{advice, hex};
-use enclave_tls_config::{BundlePlace, Certificate, Config, Source};
+use enclave_tls_config::{Acme, BundlePlace, Certificate, Config, Source};
 use enclave_wire::control::ControlError;
 
 use super::finding::names;
@@ -89,7 +89,7 @@ fn refusals(policy: &Policy, certificate: &Certificate) -> Vec<&'static str> {
     let mut judge = |outcome: Result<(), ControlError>| refused.extend(outcome.err().map(advice::refused));
     judge(policy.allows(&certificate.name, certificate.usage));
     match &certificate.source {
-        Source::Csr { key_type } => judge(policy.allows_key(*key_type)),
+        Source::Csr { key_type } | Source::Acme(Acme { key_type, .. }) => judge(policy.allows_key(*key_type)),
         Source::Bundle { from, kms_key } => {
             if let Ok(arn) = kms_key.as_str().parse::<KeyArn>() {
                 judge(policy.bundle_key(&arn));

@@ -140,16 +140,18 @@ fn snippet(server: &Server) -> &'static str {
         (Kind::Nginx, KeyAccess::Provider) => "nginx.conf",
         (Kind::Nginx, KeyAccess::Engine) => "nginx-engine.conf",
         (Kind::Nginx, KeyAccess::Store) => "nginx-store.conf",
-        (Kind::Httpd, _) => "httpd.conf",
+        (Kind::Httpd, KeyAccess::Engine) => "httpd-engine.conf",
+        (Kind::Httpd, KeyAccess::Provider | KeyAccess::Store) => "httpd.conf",
         (Kind::Haproxy, _) => "haproxy.pem",
     }
 }
 
 const AREA: &str = "servers";
-const SNIPPETS: [&str; 5] = [
+const SNIPPETS: [&str; 6] = [
     "nginx.conf",
     "nginx-engine.conf",
     "nginx-store.conf",
     "httpd.conf",
+    "httpd-engine.conf",
     "haproxy.pem",
 ];
