@@ -74,8 +74,8 @@ impl<'a> Certificate<'a> {
         self.issuer == self.subject
     }
 
-    pub(super) fn is_signed_by(&self, issuer: &Certificate<'_>) -> bool {
-        signature::verifies(&self.algorithm, &issuer.spki, self.signed, self.signature)
+    pub(super) fn signed_by(&self, issuer: &Certificate<'_>) -> Result<(), ControlError> {
+        signature::verify(&self.algorithm, &issuer.spki, self.signed, self.signature)
     }
 
     /// Whether it may sign certificates.

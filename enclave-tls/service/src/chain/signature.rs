@@ -7,70 +7,130 @@ use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
     UnparsedPublicKey, VerificationAlgorithm,
 };
-use der::asn1::{AnyRef, ObjectIdentifier};
-use der::{Decode, Encode};
+use der::asn1::{AnyRef, ObjectIdentifier, UintRef};
+use der::{Decode, Encode, Reader, SliceReader};
 use enclave_wire::Hash;
+use enclave_wire::control::ControlError;
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoRef};
 
 use super::oid;
 
-/// Whether `signature`, made by this algorithm with the key `spki`, is of `message`. The key must be of the algorithm's kind.
-pub(super) fn verifies(algorithm: &AlgorithmIdentifierOwned, spki: &[u8], message: &[u8], signature: &[u8]) -> bool {
-    verification(algorithm, spki).is_some_and(|algorithm| {
-        UnparsedPublicKey::new(algorithm, spki)
-            .verify(message, signature)
-            .is_ok()
+/// Whether `signature`, made by this algorithm with the issuer's key `spki`, is of `message`.
+///
+/// What no client takes either is told apart from a signature that is another's: whoever has an old CA looks for another key in vain.
+pub(super) fn verify(
+    algorithm: &AlgorithmIdentifierOwned,
+    spki: &[u8],
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), ControlError> {
+    let scheme = Scheme::of(algorithm).ok_or(ControlError::ChainAlgorithm)?;
+    let key = IssuerKey::of(spki).ok_or(ControlError::ChainIssuerKey)?;
+    let by = verification(scheme, key).ok_or(ControlError::ChainSignature)?;
+    let verified = UnparsedPublicKey::new(by, spki).verify(message, signature);
+    verified.map_err(|_| ControlError::ChainSignature)
+}
+
+/// How a certificate may be signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Pkcs1(Hash),
+    Pss(Hash),
+    Ecdsa(Hash),
+    Ed25519,
+}
+
+impl Scheme {
+    fn of(algorithm: &AlgorithmIdentifierOwned) -> Option<Self> {
+        let parameters = algorithm.parameters.as_ref().map(AnyRef::from);
+        // RFC 4055 and RFC 5758: NULL with RSA's, none with the others'.
+        let (is_null, are_none) = (parameters == Some(AnyRef::NULL), parameters.is_none());
+        match algorithm.oid {
+            oid::SHA256_WITH_RSA if is_null => Some(Self::Pkcs1(Hash::Sha256)),
+            oid::SHA384_WITH_RSA if is_null => Some(Self::Pkcs1(Hash::Sha384)),
+            oid::SHA512_WITH_RSA if is_null => Some(Self::Pkcs1(Hash::Sha512)),
+            oid::RSASSA_PSS => pss(parameters?).map(Self::Pss),
+            oid::ECDSA_WITH_SHA256 if are_none => Some(Self::Ecdsa(Hash::Sha256)),
+            oid::ECDSA_WITH_SHA384 if are_none => Some(Self::Ecdsa(Hash::Sha384)),
+            oid::ECDSA_WITH_SHA512 if are_none => Some(Self::Ecdsa(Hash::Sha512)),
+            oid::ED25519 if are_none => Some(Self::Ed25519),
+            _ => None,
+        }
+    }
+}
+
+/// What an issuer may sign with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IssuerKey {
+    /// Of 2,048 to 8,192 bits, which is what is verified with.
+    Rsa,
+    P256,
+    P384,
+    P521,
+    Ed25519,
+}
+
+impl IssuerKey {
+    pub(super) fn of(spki: &[u8]) -> Option<Self> {
+        let spki = SubjectPublicKeyInfoRef::from_der(spki).ok()?;
+        let curve = || ObjectIdentifier::try_from(spki.algorithm.parameters?).ok();
+        match spki.algorithm.oid {
+            oid::RSA_ENCRYPTION => {
+                let bits = modulus_bits(spki.subject_public_key.as_bytes()?)?;
+                RSA_BITS.contains(&bits).then_some(Self::Rsa)
+            }
+            oid::EC_PUBLIC_KEY => match curve()? {
+                oid::SECP256R1 => Some(Self::P256),
+                oid::SECP384R1 => Some(Self::P384),
+                oid::SECP521R1 => Some(Self::P521),
+                _ => None,
+            },
+            oid::ED25519 => Some(Self::Ed25519),
+            _ => None,
+        }
+    }
+}
+
+/// Of an RSAPublicKey (RFC 8017, A.1.1).
+fn modulus_bits(key: &[u8]) -> Option<usize> {
+    let mut reader = SliceReader::new(key).ok()?;
+    let modulus = reader.sequence(|fields| {
+        let modulus: UintRef<'_> = fields.decode()?;
+        let _exponent: UintRef<'_> = fields.decode()?;
+        Ok::<_, der::Error>(modulus)
+    });
+    let bytes = modulus.ok()?.as_bytes();
+    let unused = usize::try_from(bytes.first()?.leading_zeros()).ok()?;
+    bytes.len().checked_mul(8)?.checked_sub(unused)
+}
+
+/// The verification of a scheme by a key of its kind; none where the kinds differ.
+pub(super) fn verification(scheme: Scheme, key: IssuerKey) -> Option<&'static dyn VerificationAlgorithm> {
+    use Hash::{Sha256, Sha384, Sha512};
+    Some(match (scheme, key) {
+        (Scheme::Pkcs1(Sha256), IssuerKey::Rsa) => &RSA_PKCS1_2048_8192_SHA256,
+        (Scheme::Pkcs1(Sha384), IssuerKey::Rsa) => &RSA_PKCS1_2048_8192_SHA384,
+        (Scheme::Pkcs1(Sha512), IssuerKey::Rsa) => &RSA_PKCS1_2048_8192_SHA512,
+        (Scheme::Pss(Sha256), IssuerKey::Rsa) => &RSA_PSS_2048_8192_SHA256,
+        (Scheme::Pss(Sha384), IssuerKey::Rsa) => &RSA_PSS_2048_8192_SHA384,
+        (Scheme::Pss(Sha512), IssuerKey::Rsa) => &RSA_PSS_2048_8192_SHA512,
+        (Scheme::Ecdsa(Sha256), IssuerKey::P256) => &ECDSA_P256_SHA256_ASN1,
+        (Scheme::Ecdsa(Sha384), IssuerKey::P256) => &ECDSA_P256_SHA384_ASN1,
+        (Scheme::Ecdsa(Sha512), IssuerKey::P256) => &ECDSA_P256_SHA512_ASN1,
+        (Scheme::Ecdsa(Sha256), IssuerKey::P384) => &ECDSA_P384_SHA256_ASN1,
+        (Scheme::Ecdsa(Sha384), IssuerKey::P384) => &ECDSA_P384_SHA384_ASN1,
+        (Scheme::Ecdsa(Sha512), IssuerKey::P384) => &ECDSA_P384_SHA512_ASN1,
+        (Scheme::Ecdsa(Sha256), IssuerKey::P521) => &ECDSA_P521_SHA256_ASN1,
+        (Scheme::Ecdsa(Sha384), IssuerKey::P521) => &ECDSA_P521_SHA384_ASN1,
+        (Scheme::Ecdsa(Sha512), IssuerKey::P521) => &ECDSA_P521_SHA512_ASN1,
+        (Scheme::Ed25519, IssuerKey::Ed25519) => &ED25519,
+        (Scheme::Pkcs1(_) | Scheme::Pss(_) | Scheme::Ecdsa(_) | Scheme::Ed25519, _) => return None,
     })
 }
 
-fn verification(algorithm: &AlgorithmIdentifierOwned, spki: &[u8]) -> Option<&'static dyn VerificationAlgorithm> {
-    let issuer = SubjectPublicKeyInfoRef::from_der(spki).ok()?.algorithm;
-    let curve = issuer.parameters.and_then(|any| ObjectIdentifier::try_from(any).ok());
-    let parameters = algorithm.parameters.as_ref().map(AnyRef::from);
-    match (algorithm.oid, issuer.oid) {
-        (oid::RSASSA_PSS, oid::RSA_ENCRYPTION) => pss(parameters?),
-        (named, oid::RSA_ENCRYPTION) if parameters == Some(AnyRef::NULL) => pkcs1(named),
-        (named, oid::EC_PUBLIC_KEY) if parameters.is_none() => ecdsa(named, curve?),
-        (oid::ED25519, oid::ED25519) if parameters.is_none() => Some(&ED25519),
-        _ => None,
-    }
-}
-
-fn pkcs1(algorithm: ObjectIdentifier) -> Option<&'static dyn VerificationAlgorithm> {
-    match algorithm {
-        oid::SHA256_WITH_RSA => Some(&RSA_PKCS1_2048_8192_SHA256),
-        oid::SHA384_WITH_RSA => Some(&RSA_PKCS1_2048_8192_SHA384),
-        oid::SHA512_WITH_RSA => Some(&RSA_PKCS1_2048_8192_SHA512),
-        _ => None,
-    }
-}
-
-pub(super) fn ecdsa(
-    algorithm: ObjectIdentifier,
-    curve: ObjectIdentifier,
-) -> Option<&'static dyn VerificationAlgorithm> {
-    match (curve, algorithm) {
-        (oid::SECP256R1, oid::ECDSA_WITH_SHA256) => Some(&ECDSA_P256_SHA256_ASN1),
-        (oid::SECP256R1, oid::ECDSA_WITH_SHA384) => Some(&ECDSA_P256_SHA384_ASN1),
-        (oid::SECP256R1, oid::ECDSA_WITH_SHA512) => Some(&ECDSA_P256_SHA512_ASN1),
-        (oid::SECP384R1, oid::ECDSA_WITH_SHA256) => Some(&ECDSA_P384_SHA256_ASN1),
-        (oid::SECP384R1, oid::ECDSA_WITH_SHA384) => Some(&ECDSA_P384_SHA384_ASN1),
-        (oid::SECP384R1, oid::ECDSA_WITH_SHA512) => Some(&ECDSA_P384_SHA512_ASN1),
-        (oid::SECP521R1, oid::ECDSA_WITH_SHA256) => Some(&ECDSA_P521_SHA256_ASN1),
-        (oid::SECP521R1, oid::ECDSA_WITH_SHA384) => Some(&ECDSA_P521_SHA384_ASN1),
-        (oid::SECP521R1, oid::ECDSA_WITH_SHA512) => Some(&ECDSA_P521_SHA512_ASN1),
-        _ => None,
-    }
-}
-
-fn pss(parameters: AnyRef<'_>) -> Option<&'static dyn VerificationAlgorithm> {
+fn pss(parameters: AnyRef<'_>) -> Option<Hash> {
     let found = parameters.to_der().ok()?;
-    let hash = Hash::ALL.iter().copied().find(|hash| found == pss_parameters(*hash))?;
-    Some(match hash {
-        Hash::Sha256 => &RSA_PSS_2048_8192_SHA256,
-        Hash::Sha384 => &RSA_PSS_2048_8192_SHA384,
-        Hash::Sha512 => &RSA_PSS_2048_8192_SHA512,
-    })
+    Hash::ALL.iter().copied().find(|hash| found == pss_parameters(*hash))
 }
 
 /// RSASSA-PSS-params (RFC 4055) of one hash throughout and a salt as long as it, in the one form that the CA/Browser Forum's
@@ -91,3 +151,6 @@ pub(super) fn pss_parameters(hash: Hash) -> [u8; 54] {
     ];
     der
 }
+
+/// What the RSA verifications above take.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;

@@ -8,6 +8,7 @@ use enclave_wire::control::ControlError;
 use enclave_wire::identity::Certificate;
 use enclave_wire::{Chain, DnsName, Hash, Spki, Usage};
 
+use super::signature::{IssuerKey, Scheme, verification};
 use super::{ValidChain, oid, validate};
 use forge::{Draft, Signer, dns_names, purposes};
 
@@ -134,10 +135,9 @@ fn every_algorithm_of_an_issuer_is_verified() {
 fn a_curve_goes_with_any_hash_of_sha2_in_a_certificate() {
     let curves: [fn() -> Signer; 3] = [Signer::p256, Signer::p384, Signer::p521];
     for spki in curves.map(|make| make().spki()) {
-        let issuer = x509_cert::spki::SubjectPublicKeyInfoOwned::try_from(spki.as_bytes()).unwrap();
-        let curve = issuer.algorithm.parameters.unwrap().decode_as().unwrap();
-        for hash in [oid::ECDSA_WITH_SHA256, oid::ECDSA_WITH_SHA384, oid::ECDSA_WITH_SHA512] {
-            assert!(super::signature::ecdsa(hash, curve).is_some());
+        let key = IssuerKey::of(spki.as_bytes()).unwrap();
+        for hash in Hash::ALL {
+            assert!(verification(Scheme::Ecdsa(*hash), key).is_some(), "{key:?} {hash:?}");
         }
     }
 }

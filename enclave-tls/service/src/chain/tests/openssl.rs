@@ -57,15 +57,23 @@ fn a_clients_chain() {
     );
 }
 
-/// openssl verifies both, so that nothing is wrong but the algorithm.
+/// openssl verifies them, so that nothing is wrong but what is said.
 #[test]
-fn signatures_with_sha1_or_a_salt_of_another_length() {
+fn weak_algorithms_and_keys_are_called_so_and_not_another_issuers() {
     let names: Vec<DnsName> = ["example.com", "www.example.com", "*.example.net"]
         .map(|name| name.parse().unwrap())
         .into();
     let key = spki(vector!("server.spki"));
-    for leaf in [vector!("sha1"), vector!("salt-20")] {
-        let refused = validate(&chain(&[leaf, vector!("root")]), &key, Usage::Tls, &names, NOW);
-        assert_eq!(refused, Err(ControlError::ChainSignature));
+    for (leaf, root, error) in [
+        (vector!("sha1"), vector!("root"), ControlError::ChainAlgorithm),
+        (vector!("salt-20"), vector!("root"), ControlError::ChainAlgorithm),
+        (
+            vector!("rsa-1024"),
+            vector!("rsa-1024-root"),
+            ControlError::ChainIssuerKey,
+        ),
+    ] {
+        let refused = validate(&chain(&[leaf, root]), &key, Usage::Tls, &names, NOW);
+        assert_eq!(refused, Err(error));
     }
 }

@@ -115,8 +115,28 @@ fn an_rsa_signature_algorithm_without_parameters() {
     let leaf = Draft::leaf(key.spki(), "root").signed_by(&signer);
     assert_eq!(
         validated(&[&leaf, &issuer], &key.spki()),
-        Err(ControlError::ChainSignature)
+        Err(ControlError::ChainAlgorithm)
     );
+}
+
+/// P-224, as a key that is whole but for its curve: an issuer that no client takes.
+#[test]
+fn an_issuer_on_another_curve() {
+    let hierarchy = Hierarchy::new();
+    let [leaf, ..] = hierarchy.certificates();
+    let (p256, p224) = (oid::SECP256R1.to_der().unwrap(), [6, 5, 0x2b, 0x81, 4, 0, 0x21]);
+    let spki = hierarchy.intermediate.spki();
+    let at = spki
+        .as_bytes()
+        .windows(p256.len())
+        .position(|part| part == p256)
+        .unwrap();
+    let point = &spki.as_bytes()[at + p256.len()..];
+    let algorithm = sequence(&[&oid::EC_PUBLIC_KEY.to_der().unwrap(), &p224]);
+    let other = enclave_wire::Spki::try_from(sequence(&[&algorithm, point])).unwrap();
+    let intermediate = Draft::issuer("intermediate", "root", other).signed_by(&hierarchy.root);
+    let refused = validated(&[&leaf, &intermediate], &hierarchy.key.spki());
+    assert_eq!(refused, Err(ControlError::ChainIssuerKey));
 }
 
 /// An algorithm that is not of the issuer's kind of key is no signature of that key.

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Makes two chains with openssl alone, so that the rules are tried on certificates that this repository's code did not write: an RSA
 # root that signs with PSS, a P-384 intermediate, and a P-256 leaf for a server; an Ed25519 root with a leaf for a client; and, to be
-# refused, leaves that the RSA root signed with SHA-1 and with a PSS salt of another length. They are valid for a hundred years. The
-# keys are thrown away; of the leaves' the public half is kept.
+# refused, leaves that the RSA root signed with SHA-1 and with a PSS salt of another length, and one under an RSA root of 1,024 bits.
+# They are valid for a hundred years. The keys are thrown away; of the leaves' the public half is kept.
 set -eu
 cd "$(dirname "$0")"
 work=$(mktemp -d)
@@ -71,6 +71,11 @@ cp "$work/server.pem" "$work/sha1.pem"
 certificate sha1 "/CN=www.example.com" root server -sha1
 cp "$work/server.pem" "$work/salt-20.pem"
 certificate salt-20 "/CN=www.example.com" root server -sha256 -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:20
+key rsa-1024-root -algorithm RSA -pkeyopt rsa_keygen_bits:1024
+certificate rsa-1024-root "/O=Lab/CN=Old Root" rsa-1024-root root -sha256
+cp "$work/server.pem" "$work/rsa-1024.pem"
+certificate rsa-1024 "/CN=www.example.com" rsa-1024-root server -sha256
+openssl verify -auth_level 0 -CAfile "$work/rsa-1024-root.crt" "$work/rsa-1024.crt"
 for leaf in sha1 salt-20; do
     openssl verify -CAfile "$work/root.crt" "$work/$leaf.crt"
 done
