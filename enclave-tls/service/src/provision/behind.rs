@@ -50,6 +50,13 @@ impl Behind {
         inner.names.insert(name.clone(), opened_by);
     }
 
+    /// How many names have a state that this KMS key does not open.
+    pub(super) fn lacking(&self, kms_key: &KeyArn) -> u32 {
+        let inner = self.inner();
+        let lacking = inner.names.values().filter(|opened_by| !opened_by.contains(kms_key));
+        u32::try_from(lacking.count()).unwrap_or(u32::MAX)
+    }
+
     fn forget(&self, name: &Name) {
         self.inner().names.remove(name);
     }

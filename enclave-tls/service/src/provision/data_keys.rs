@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use enclave_policy::aws::KeyArn;
 use enclave_wire::Name;
-use enclave_wire::control::ControlError;
+use enclave_wire::control::{ControlError, KmsAnswer, SealingKey};
+use enclave_wire::log::Text;
 
 use super::behind::Behind;
 use super::kms_keys::Answers;
@@ -40,6 +41,21 @@ impl DataKeys {
     /// Whether states wait to be sealed under more KMS keys, and it is time to try.
     pub(crate) fn are_due(&self) -> bool {
         self.behind.are_due()
+    }
+
+    /// How it stands with each of these KMS keys.
+    pub(crate) fn standing(&self, kms_keys: &[KeyArn]) -> Vec<SealingKey> {
+        let answers = self.answers();
+        let of = |kms_key: &KeyArn| SealingKey {
+            kms_key: Text::lossy(&kms_key.to_string()),
+            answers: if answers.is_silent(kms_key) {
+                KmsAnswer::Failed
+            } else {
+                KmsAnswer::Well
+            },
+            missing: self.behind.lacking(kms_key),
+        };
+        kms_keys.iter().map(of).collect()
     }
 
     /// The data key that this blob was sealed under.

@@ -51,6 +51,11 @@ impl Answers {
             .is_none_or(|silence| silence.until <= Instant::now())
     }
 
+    /// Whether it did not answer when it was asked last.
+    pub(super) fn is_silent(&self, kms_key: &KeyArn) -> bool {
+        self.silent.contains_key(kms_key)
+    }
+
     /// The order in which keys are asked to open: first the one that answered last, last those that did not answer lately.
     pub(super) fn rank(&self, kms_key: &KeyArn) -> (bool, bool) {
         (!self.is_due(kms_key), self.last.as_ref() != Some(kms_key))

@@ -26,6 +26,7 @@ use crate::serve::Agent;
 
 pub(crate) use aws::{Aws, Calls, NoAws};
 pub(crate) use data_keys::DataKeys;
+pub(crate) use sealing::sealing_keys;
 
 /// What one request works with.
 #[derive(Clone, Copy)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aws_lc_rs::rand;
+use enclave_policy::Policy;
 use enclave_policy::aws::KeyArn;
 use enclave_wire::Name;
 use enclave_wire::control::{ControlError, StoreState};
@@ -80,10 +81,13 @@ impl Provisioner<'_> {
         let made = match self.aws.generate_data_key(kms_key, group) {
             Ok(made) => made,
             Err(error) => {
-                refusals.note(kms_key, error);
+                if refusals.note(kms_key, error) {
+                    self.data_keys.answers().failed(kms_key);
+                }
                 return Ok((None, refusals));
             }
         };
+        self.data_keys.answers().answered(kms_key);
         let data_key = DataKey::new(group.clone(), kms_key.clone(), made.wrapped, &made.plaintext);
         let data_key = Arc::new(data_key);
         self.data_keys.keep(&data_key)?;
@@ -135,12 +139,17 @@ impl Provisioner<'_> {
 
     /// The KMS keys that seal: the policy's, in its order, as many as a state can name.
     pub(super) fn sealing_keys(&self) -> Result<&[KeyArn], ControlError> {
-        let keys = self.policy.sealing_keys();
-        match keys.get(..MAX_WRAPS).unwrap_or(keys) {
+        match sealing_keys(self.policy) {
             [] => Err(ControlError::SealingRefused),
             keys => Ok(keys),
         }
     }
+}
+
+/// The KMS keys that seal under this policy.
+pub(crate) fn sealing_keys(policy: &Policy) -> &[KeyArn] {
+    let keys = policy.sealing_keys();
+    keys.get(..MAX_WRAPS).unwrap_or(keys)
 }
 
 /// A data key, if there is one, and what those KMS keys said that did not help.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use enclave_kms::Client;
 use enclave_policy::Policy;
-use enclave_wire::control::{ControlError, InstallAws};
+use enclave_wire::control::{ControlError, InstallAws, SealingKey};
 
 use super::State;
 use crate::attest::Attestor;
 use crate::egress::Egress;
 use crate::measure;
-use crate::provision::{Aws, DataKeys, NoAws};
+use crate::provision::{Aws, DataKeys, NoAws, sealing_keys};
 
 /// A policy that has been measured: nothing changes it in this run.
 pub(super) struct Force {
@@ -82,6 +82,12 @@ impl State {
     /// Whether states wait to be sealed under more KMS keys, and it is time to try.
     pub(super) fn is_behind(&self) -> bool {
         self.in_force().is_some_and(|force| force.data_keys.are_due())
+    }
+
+    /// How it stands with the KMS keys that states are sealed under.
+    pub(super) fn sealing(&self) -> Vec<SealingKey> {
+        let of = |force: &Force| force.data_keys.standing(sealing_keys(&force.policy));
+        self.in_force().map(of).unwrap_or_default()
     }
 
     fn put_in_force(&self, policy: Policy) -> Force {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use emulator_kms::{Emulator, ErrorFault, Faults};
 use enclave_wire::Mechanism;
-use enclave_wire::control::ControlError;
+use enclave_wire::control::{ControlError, KmsAnswer};
 
 use super::aws::{Aws, Pair, SEALING as EAST, WEST, credentials};
 use super::kept::{Kept, Manner};
@@ -141,6 +141,16 @@ fn threat_37_a_region_that_comes_back_is_caught_up() {
     for label in labels {
         assert_eq!(version_and_keys(&kept.newest(label)), (2, [true, false]));
     }
+    // The administrator's side names the key.
+    let sealing = |lab: &mut Lab| -> Vec<(String, KmsAnswer, u32)> {
+        let status = lab.agent.status();
+        let keys = status.sealing.items().iter();
+        keys.map(|key| (key.kms_key.as_str().to_owned(), key.answers, key.missing))
+            .collect()
+    };
+    let (east, west) = (EAST.to_owned(), WEST.to_owned());
+    let told = [(east.clone(), KmsAnswer::Well, 0), (west.clone(), KmsAnswer::Failed, 3)];
+    assert_eq!(sealing(&mut lab), told);
     kept.behave(Manner::Refuses);
     let offered = kept.offered();
     aws.west.faults().clear();
@@ -151,6 +161,8 @@ fn threat_37_a_region_that_comes_back_is_caught_up() {
     until(&mut lab, || {
         labels.iter().all(|label| version_and_keys(&kept.newest(label)) == BOTH)
     });
+    let told = [(east, KmsAnswer::Well, 0), (west, KmsAnswer::Well, 0)];
+    assert_eq!(sealing(&mut lab), told);
     let made = [&aws.kms, &aws.west].map(|region| region.counters().operation("GenerateDataKey").succeeded);
     assert_eq!(made, [1, 1], "one for the group, as ever");
     let states = labels.map(|label| kept.states(label).len());

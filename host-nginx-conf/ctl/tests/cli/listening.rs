@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use enclave_wire::control::{EnclaveRequest, Phase, Reply, Status, StoreState};
+use enclave_wire::control::{EnclaveRequest, Listed, Phase, Reply, Status, StoreState};
 use enclave_wire::log::Text;
 use enclave_wire::{BootId, Writer};
 
@@ -58,6 +58,7 @@ fn a_newer_dial_of_the_same_run_takes_the_place_of_the_older() {
         now: 0,
         clock_source: Text::lossy("kvm-clock"),
         policy_sha384: None,
+        sealing: Listed::default(),
     });
     let mut writer = Writer::new();
     reply.write(&mut writer, u64::from_be_bytes(*status[6..].first_chunk().unwrap()));

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use enclave_wire::control::{ControlError, KeyInfo, Phase, StoreState};
+use enclave_wire::control::{ControlError, KeyInfo, Phase, SealingKey, StoreState};
 use enclave_wire::{Chain, KeyId};
 
 pub(crate) struct Fake {
@@ -36,6 +36,8 @@ pub(crate) struct World {
     pub(crate) asked: Vec<&'static str>,
     /// What its kernel counts time by, if not kvm-clock.
     pub(crate) clock_source: Option<&'static str>,
+    /// The KMS keys of its policy.
+    pub(crate) sealing: Vec<SealingKey>,
     /// Requests of this name are refused.
     pub(crate) refuse: HashMap<&'static str, ControlError>,
     /// After a request of this name the connection ends.
