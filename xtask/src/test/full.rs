@@ -143,11 +143,12 @@ fn sanitized(paths: &Paths, name: &str, flags: &str) -> Result<Command> {
 }
 
 /// Parsers of foreign bytes.
-const DECODERS: [&str; 5] = [
+const DECODERS: [&str; 6] = [
     "enclave-wire",
     "enclave-attestation",
     "enclave-policy",
     "enclave-https",
+    "enclave-acme",
     "enclave-kms",
 ];
 
