@@ -139,6 +139,8 @@ pub struct ServerState {
     pub server: Name,
     /// None: never, or not since it was last found not to run.
     pub reloaded_with: Option<Vec<LiveCertificate>>,
+    /// The processes that its master had before it was last told to reload, and that still run: they may serve what was live before.
+    pub older: Vec<u32>,
     /// Its master process, if it runs.
     pub pid: Option<u32>,
 }
@@ -237,6 +239,7 @@ mod tests {
                 servers: vec![ServerState {
                     server,
                     reloaded_with: Some(vec![live]),
+                    older: vec![8],
                     pid: None,
                 }],
                 clients: vec![ClientState {

@@ -238,6 +238,17 @@ impl Deployment {
         self.usage
     }
 
+    /// The serial number of the leaf, as CAs write it: big-endian, without leading zeros.
+    #[must_use]
+    pub fn serial(&self) -> Vec<u8> {
+        let leaf = self.chain.certificates().first();
+        let leaf = leaf.and_then(|leaf| Certificate::from_der(leaf.as_bytes()).ok());
+        let serial = leaf.map(|leaf| leaf.tbs_certificate().serial_number().as_bytes().to_vec());
+        let serial = serial.unwrap_or_default();
+        let zeros = serial.iter().take_while(|byte| **byte == 0).count();
+        serial.get(zeros..).unwrap_or_default().to_vec()
+    }
+
     /// Leaf first, at least one.
     #[must_use]
     pub fn chain(&self) -> &Chain {

@@ -19,6 +19,7 @@ pub(crate) fn state(base: &Folder, records: &Folder, live: &Live, config: &Confi
     let servers = config.servers.iter().map(|(name, server)| ServerState {
         server: name.clone(),
         reloaded_with: reloaded.get(name).map(list),
+        older: reloaded.older(name),
         // One that cannot be told from another program is said when it is to be reloaded.
         pid: Master::find(server).ok().flatten().map(|master| master.pid()),
     });

@@ -5,10 +5,10 @@ use std::fmt;
 use enclave_tls_apply::{Outcome, Step, bounded};
 
 use crate::deploy::Deploying;
-use crate::deploy::reloaded::Reloaded;
+use crate::deploy::reloaded::{Reloaded, Told};
 use crate::deploy::trial::{Tested, Verdict};
 use crate::disk::DiskError;
-use crate::servers::{Master, MasterError};
+use crate::servers::{self, Master, MasterError};
 
 impl Deploying<'_> {
     /// Brings a server into line with what is live, and says what became of it.
@@ -33,8 +33,14 @@ impl Deploying<'_> {
             reloaded.set(self.records, tested.name, None)?;
             return Ok(Outcome::NotRunning {});
         };
+        // Before the signal: who comes after it has read what is live.
+        let older = servers::children(master.pid());
         master.reload(tested.server.kind)?;
-        reloaded.set(self.records, tested.name, Some(&tested.serves))?;
+        let told = Told {
+            served: tested.serves.clone(),
+            older,
+        };
+        reloaded.set(self.records, tested.name, Some(told))?;
         Ok(Outcome::Reloaded { pid: master.pid() })
     }
 }

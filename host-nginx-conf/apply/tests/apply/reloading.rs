@@ -65,6 +65,37 @@ fn nginx_reloads_what_it_can_serve_and_keeps_serving_what_it_cannot() {
 }
 
 #[test]
+fn a_worker_that_finishes_a_connection_is_older_until_it_ends() {
+    let config = WITH_NGINX.to_owned() + &certificate("www", "\"main\"");
+    let mut world = World::new(&config);
+    let client = world.start();
+    client.deploy(vec![deployment("www", 1, 0, 0)]).unwrap();
+    if !world.start_nginx() {
+        return;
+    }
+    client.deploy(Vec::new()).unwrap();
+    let older = || client.state().unwrap().servers.first().unwrap().older.clone();
+    assert!(until(|| older().is_empty()), "nobody is connected");
+    let [worker]: [String; 1] = workers(world.nginx_pid()).try_into().unwrap();
+    let connection = std::os::unix::net::UnixStream::connect(world.at("nginx.sock")).unwrap();
+    // The one worker takes connections in their order.
+    assert_eq!(world.served().as_deref(), Some("CN=one"));
+    client.deploy(vec![deployment("www", 2, 0, 1)]).unwrap();
+    assert!(until(|| world.served().as_deref() == Some("CN=two")));
+    assert_eq!(older(), [worker.parse::<u32>().unwrap()]);
+    // Also a helper that was killed meanwhile knows.
+    world.kill();
+    let client = world.start();
+    let older = || client.state().unwrap().servers.first().unwrap().older.clone();
+    assert_eq!(older(), [worker.parse::<u32>().unwrap()]);
+    // Who is told again while it is still there does not forget it.
+    client.deploy(vec![deployment("www", 3, 0, 0)]).unwrap();
+    assert!(older().contains(&worker.parse().unwrap()));
+    drop(connection);
+    assert!(until(|| older().is_empty()));
+}
+
+#[test]
 fn nobody_is_signalled_who_is_not_the_server() {
     let config = WITH_NGINX.to_owned() + &certificate("www", "\"main\"");
     let mut world = World::new(&config);
