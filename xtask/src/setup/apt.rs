@@ -12,6 +12,15 @@ use super::sources::{self, Entry, SignedBy};
 use crate::paths::Paths;
 use crate::process;
 
+/// Another suite of Debian's than the system's.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Suite {
+    /// Its packages.
+    Packages(&'static str),
+    /// What they are made of.
+    Sources(&'static str),
+}
+
 /// A directory with sources, lists and caches that only we use.
 pub(super) struct PrivateApt {
     configuration: PathBuf,
@@ -22,22 +31,22 @@ pub(super) struct PrivateApt {
 
 impl PrivateApt {
     pub(super) fn prepare(paths: &Paths, codename: &str) -> Result<Self> {
-        Self::prepare_with(paths, codename, &[])
+        Self::prepare_with(paths, codename, None)
     }
 
-    /// The same, with the sources of these suites of Debian's too: they are large, so not where nobody needs them.
-    pub(super) fn prepare_with(paths: &Paths, codename: &str, source_suites: &[&str]) -> Result<Self> {
+    /// The same, with another suite of Debian's too: they are large, so not where nobody needs them.
+    pub(super) fn prepare_with(paths: &Paths, codename: &str, suite: Option<Suite>) -> Result<Self> {
         let entries = sources::of_debian(codename)?;
         let backports = format!("{codename}-backports");
-        let recipe = format!("apt {entries:?} {backports} {source_suites:?}");
+        let recipe = format!("apt {entries:?} {backports} {suite:?}");
         let dir = paths.cache(&recipe).join("apt");
         let alone = Alone::at(&dir)?;
         for below in ["lists/partial", "archives/partial", "parts"] {
             fs::create_dir_all(dir.join(below)).with_context(|| format!("cannot make {}", dir.display()))?;
         }
         let lines = source_lines(&dir, &entries, &backports)?;
-        let sources = suites_of_sources(&lines, source_suites);
-        fs::write(dir.join("sources.list"), lines + &sources)?;
+        let other = suite.map(|suite| line_of(&lines, suite)).unwrap_or_default();
+        fs::write(dir.join("sources.list"), lines + &other)?;
         let configuration = dir.join("apt.conf");
         fs::write(&configuration, configuration_text(&dir))?;
         Ok(Self {
@@ -120,18 +129,18 @@ fn source_lines(dir: &Path, entries: &[Entry], backports: &str) -> Result<String
     Ok(lines)
 }
 
-/// Lines for the sources of these suites, at the mirror and by the key of the first line.
-fn suites_of_sources(lines: &str, suites: &[&str]) -> String {
+/// The line of another suite, at the mirror and by the key of the first line.
+fn line_of(lines: &str, suite: Suite) -> String {
     let first = lines.lines().next().unwrap_or_default();
     // "deb [signed-by=…] URI SUITE main"
     let Some((mirror, _)) = first.strip_suffix(" main").and_then(|line| line.rsplit_once(' ')) else {
         return String::new();
     };
     let mirror = mirror.strip_prefix("deb ").unwrap_or(mirror);
-    suites
-        .iter()
-        .map(|suite| format!("deb-src {mirror} {suite} main\n"))
-        .collect()
+    match suite {
+        Suite::Packages(name) => format!("deb {mirror} {name} main\n"),
+        Suite::Sources(name) => format!("deb-src {mirror} {name} main\n"),
+    }
 }
 
 /// Read last, after the system's own, so a proxy set there holds, and its hooks after an update do not run.
@@ -181,12 +190,16 @@ mod tests {
     }
 
     #[test]
-    fn sources_come_from_the_same_mirror() {
+    fn another_suite_comes_from_the_same_mirror() {
         let lines = "deb [signed-by=/a.gpg] http://m/debian bookworm main\ndeb http://s other main\n";
         assert_eq!(
-            suites_of_sources(lines, &["trixie"]),
+            line_of(lines, Suite::Sources("trixie")),
             "deb-src [signed-by=/a.gpg] http://m/debian trixie main\n"
         );
-        assert_eq!(suites_of_sources(lines, &[]), "");
+        assert_eq!(
+            line_of(lines, Suite::Packages("forky")),
+            "deb [signed-by=/a.gpg] http://m/debian forky main\n"
+        );
+        assert_eq!(line_of("", Suite::Packages("forky")), "");
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
 use super::Release;
-use super::apt::PrivateApt;
+use super::apt::{PrivateApt, Suite};
 use super::once::once;
 use crate::paths::Paths;
 use crate::progress;
@@ -35,12 +35,23 @@ pub(crate) fn download(paths: &Paths, archive: &Archive, instead: Instead) -> Re
     fetch(paths, archive, None, ".deb", instead)
 }
 
-/// The source's original tarball, from another suite of Debian than this system's.
-pub(crate) fn download_source(paths: &Paths, archive: &Archive, suite: &str, instead: Instead) -> Result<PathBuf> {
-    fetch(paths, archive, Some(suite), ".orig.tar.xz", instead)
+/// The `.deb` of another suite of Debian than this system's: to be unpacked, not to be installed.
+pub(crate) fn download_of(paths: &Paths, archive: &Archive, suite: &'static str, instead: Instead) -> Result<PathBuf> {
+    fetch(paths, archive, Some(Suite::Packages(suite)), ".deb", instead)
 }
 
-fn fetch(paths: &Paths, archive: &Archive, suite: Option<&str>, ending: &str, instead: Instead) -> Result<PathBuf> {
+/// The source's original tarball, from another suite of Debian than this system's.
+pub(crate) fn download_source(
+    paths: &Paths,
+    archive: &Archive,
+    suite: &'static str,
+    instead: Instead,
+) -> Result<PathBuf> {
+    fetch(paths, archive, Some(Suite::Sources(suite)), ".orig.tar.xz", instead)
+}
+
+fn fetch(paths: &Paths, archive: &Archive, suite: Option<Suite>, ending: &str, instead: Instead) -> Result<PathBuf> {
+    let is_source = matches!(suite, Some(Suite::Sources(_)));
     let Archive {
         package,
         version,
@@ -53,9 +64,9 @@ fn fetch(paths: &Paths, archive: &Archive, suite: Option<&str>, ending: &str, in
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let release = Release::of_this_system()?;
         ensure!(release.is_debian_12(), "{}", release.refusal(&[package]));
-        let apt = PrivateApt::prepare_with(paths, &release.codename, &Vec::from_iter(suite))?;
+        let apt = PrivateApt::prepare_with(paths, &release.codename, suite)?;
         apt.update()?;
-        match apt.download(&dir, package, Some(version), suite.is_some()) {
+        match apt.download(&dir, package, Some(version), is_source) {
             Ok(()) => {
                 let found = with_ending(&dir, ending)?;
                 let hash = hex::encode(Sha256::digest(fs::read(&found)?));
@@ -63,7 +74,7 @@ fn fetch(paths: &Paths, archive: &Archive, suite: Option<&str>, ending: &str, in
             }
             Err(error) if instead == Instead::Nothing => return Err(error),
             Err(_) => {
-                apt.download(&dir, package, None, suite.is_some())?;
+                apt.download(&dir, package, None, is_source)?;
                 eprintln!("  Debian has {package} {version} no more: its newest is taken instead");
             }
         }

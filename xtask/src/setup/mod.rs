@@ -3,6 +3,7 @@
 mod apt;
 mod archive;
 mod once;
+pub(crate) mod pebble;
 pub(crate) mod promtool;
 pub(crate) mod python;
 mod services;
@@ -152,10 +153,12 @@ impl Release {
 }
 
 /// From Debian 12 itself.
-const PACKAGES: [&str; 13] = [
+const PACKAGES: [&str; 15] = [
+    "apache2",                  // httpd, with the event MPM
     "ca-certificates",          // cargo's downloads
     "gcc",                      // aws-lc, and the thread test in C
     "gnutls-bin",               // p11tool
+    "haproxy",                  // which chroots
     "libc6-dev",                // with gcc
     "libengine-pkcs11-openssl", // the engine, libp11
     "nginx",

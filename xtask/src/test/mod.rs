@@ -22,7 +22,7 @@ use crate::lab::Enclave;
 use crate::paths::Paths;
 use crate::process;
 use crate::progress::title;
-use crate::setup::{promtool, python};
+use crate::setup::{pebble, promtool, python};
 use crate::table::{Table, Verdict};
 
 /// Which tests to run; by default the quick ones.
@@ -128,6 +128,7 @@ fn unit(paths: &Paths) -> Result<Counts> {
     command.args(["test", "--quiet", "--workspace", "--exclude", "e2e", "--no-fail-fast"]);
     command.env(python::VARIABLE, python::interpreter(paths)?);
     command.env(promtool::VARIABLE, promtool::promtool(paths)?);
+    command.envs(pebble::variables(paths)?);
     Counts::of_tests(&mut command)
 }
 
