@@ -45,7 +45,7 @@ impl Client {
         let tcp = TcpStream::connect(("127.0.0.1", self.port))?;
         tcp.set_read_timeout(Some(TIMEOUT))?;
         let request = format!(
-            "{method} {path} HTTP/1.0\r\ncontent-length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.0\r\nuser-agent: lab-pebble\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
         let mut reply = Vec::new();
