@@ -116,7 +116,8 @@ impl Server {
                 answered => return answered,
             }
         }
-        Err(Failure::Passing(Unavailable::Nonces, None))
+        let (why, retry_at) = (Unavailable::Nonces, None);
+        Err(Failure::Final(Cause::Unavailable { why, retry_at }))
     }
 
     async fn take_nonce(&self) -> Result<String, Failure> {
