@@ -7,6 +7,7 @@
 
 mod attest;
 pub mod boot;
+mod caa;
 pub mod chain;
 pub mod clock;
 mod egress;

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use crate::args::Args;
 use crate::clients::Clients;
-use crate::deploy::{Deploying, Live, undo};
+use crate::deploy::{Deploying, Live, started, undo};
 use crate::disk::{DiskError, Folder};
 use crate::failure::Failure;
 use crate::listen::StartError;
@@ -80,6 +80,9 @@ impl Helper {
             module: &self.module,
             config: &config,
         };
+        if matches!(request, Request::Deploy { .. } | Request::State {}) {
+            started::notice(&records, &live, &config)?;
+        }
         match request {
             Request::Credential { client: name, secret } => {
                 let client = self.client(&config, &name)?;
@@ -113,7 +116,7 @@ impl Helper {
                 live.prune(&base, &certificate, &keep)?;
                 Ok(Reply::Done {})
             }
-            Request::State {} => Ok(Reply::State(state::state(&base, &records, &live, &config)?)),
+            Request::State {} => Ok(Reply::State(state::state(&self.base, &base, &records, &live, &config)?)),
         }
     }
 

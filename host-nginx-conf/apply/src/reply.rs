@@ -110,6 +110,8 @@ pub enum Step {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
+    /// The directory that servers' files are in.
+    pub base: String,
     /// The certificates that are live, also those that left the configuration file.
     pub live: Vec<LiveCertificate>,
     /// The servers of the configuration file.
@@ -235,6 +237,7 @@ mod tests {
                 servers: servers.to_vec(),
             }),
             Reply::State(State {
+                base: "/etc/enclave-tls".to_owned(),
                 live: vec![live.clone()],
                 servers: vec![ServerState {
                     server,

@@ -11,10 +11,17 @@ use crate::clients::{CREDENTIAL, CREDENTIAL_LEN, OBJECTS};
 use crate::deploy::Live;
 use crate::deploy::reloaded::{Reloaded, list};
 use crate::disk::{DiskError, Folder};
+use crate::places::Plain;
 use crate::servers::Master;
 
 /// Looks.
-pub(crate) fn state(base: &Folder, records: &Folder, live: &Live, config: &Config) -> Result<State, DiskError> {
+pub(crate) fn state(
+    place: &Plain,
+    base: &Folder,
+    records: &Folder,
+    live: &Live,
+    config: &Config,
+) -> Result<State, DiskError> {
     let reloaded = Reloaded::load(records)?;
     let servers = config.servers.iter().map(|(name, server)| ServerState {
         server: name.clone(),
@@ -26,6 +33,7 @@ pub(crate) fn state(base: &Folder, records: &Folder, live: &Live, config: &Confi
     let clients = base.existing("clients")?;
     let clients = config.clients.keys().map(|name| client(clients.as_ref(), name));
     Ok(State {
+        base: place.to_string(),
         live: list(&live.all()?),
         servers: servers.collect(),
         clients: clients.collect::<Result<_, _>>()?,

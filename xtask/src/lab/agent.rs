@@ -80,8 +80,8 @@ pub(super) fn wait_until_deployed(place: &Place) -> Result<()> {
     Ok(())
 }
 
-/// Has the agent look again, and waits until every server has been reloaded once: it has servers that were started meanwhile read their
-/// files again, and a test that counts workers must not meet that.
+/// Has the agent look again, and waits until every certificate is served: it has a server that may have read something older reload, and
+/// a test that counts workers must not meet that.
 pub(super) fn wait_until_served(starter: &Starter<'_>, ctl: &Ctl) -> Result<()> {
     let masters: Vec<u32> = SERVERS
         .iter()
@@ -94,13 +94,19 @@ pub(super) fn wait_until_served(starter: &Starter<'_>, ctl: &Ctl) -> Result<()> 
     let is_served = process::wait_until(Duration::from_secs(60), || {
         // It exits 3 where something needs attention, as a lab's clock source does.
         let Ok(told) = ctl.told(&["status"]) else { return false };
-        let servers = told.pointer("/agent/servers").and_then(Value::as_array);
-        seen = format!("{servers:?}");
-        servers.is_some_and(|servers| {
-            servers.len() == SERVERS.len() && servers.iter().all(|server| server["reloaded"].is_i64())
-        })
+        let part = |name: &str| {
+            told.pointer(name)
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default()
+        };
+        let (servers, certificates) = (part("/agent/servers"), part("/agent/certificates"));
+        seen = format!("{servers:?} {certificates:?}");
+        servers.len() == SERVERS.len()
+            && servers.iter().all(|server| server["problem"].is_null())
+            && certificates.iter().all(|certificate| certificate["state"] == "served")
     });
-    ensure!(is_served, "not every server was reloaded: {seen}");
+    ensure!(is_served, "not everything is served: {seen}");
     // A master takes a moment to read its files again, and old workers to end.
     let workers = || -> Vec<Vec<u32>> { masters.iter().map(|master| process::children(*master)).collect() };
     let mut seen = (workers(), Instant::now());

@@ -16,6 +16,7 @@
 //!
 //! What is planned and not committed leaves no trace.
 
+mod account;
 mod change;
 mod client;
 mod credential;
@@ -35,6 +36,7 @@ use enclave_wire::{Encode as _, KeyId, Name};
 use credential::ClientRecord;
 use names::NameRecord;
 
+pub(crate) use account::AccountKey;
 pub use change::{Change, Planned};
 pub use client::Client;
 pub use credential::{Credential, Seat};

@@ -11,6 +11,7 @@
 
 mod aws;
 mod behind;
+pub(crate) mod binding;
 mod bundle;
 mod data_keys;
 mod kms_keys;

@@ -11,6 +11,7 @@ mod control;
 mod deadline;
 mod force;
 mod frames;
+mod jobs;
 mod link;
 mod signing;
 

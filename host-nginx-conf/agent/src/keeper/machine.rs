@@ -13,6 +13,8 @@ pub(super) struct Machine {
     live: BTreeMap<Name, Directory>,
     servers: BTreeMap<Name, Serving>,
     clients: BTreeMap<Name, ClientState>,
+    /// Where it writes.
+    base: Option<String>,
     /// Whether it said so in this pass. If not, what it said stays true: nobody else changes it.
     pub(super) is_here: bool,
 }
@@ -42,12 +44,17 @@ impl Machine {
                 .into_iter()
                 .map(|found| (found.client.clone(), found))
                 .collect(),
+            base: Some(state.base),
             is_here: true,
         };
     }
 
     pub(super) fn lost(&mut self) {
         self.is_here = false;
+    }
+
+    pub(super) fn base(&self) -> Option<&str> {
+        self.base.as_deref()
     }
 
     pub(super) fn client(&self, name: &Name) -> Option<&ClientState> {

@@ -9,6 +9,7 @@
 mod live;
 mod reload;
 pub(crate) mod reloaded;
+pub(crate) mod started;
 mod trial;
 pub(crate) mod undo;
 
@@ -19,6 +20,7 @@ use enclave_tls_apply::{Deployed, Deployment, LiveCertificate, MAX_KEEP, ServerO
 use enclave_wire::Name;
 
 use self::reloaded::{Reloaded, Served};
+use self::started::Switched;
 use self::trial::{Tested, Time};
 use self::undo::Undo;
 use crate::clients::Clients;
@@ -68,7 +70,11 @@ impl Deploying<'_> {
                 return Err(error.into());
             }
         };
+        let is_switched = undo.switches();
         undo.settle()?;
+        if is_switched {
+            Switched::settled(self.records)?;
+        }
         let mut outcomes = Vec::new();
         for server in servers {
             outcomes.push(ServerOutcome {
@@ -136,6 +142,9 @@ impl Deploying<'_> {
                 Some(directory) => had.insert(one.name.clone(), *directory),
                 None => firsts.insert(one.name.clone(), one.directory),
             };
+        }
+        if !switched.is_empty() {
+            Switched::begins(self.records)?;
         }
         let undo = Undo::prepare(self.records, self.live, had, firsts)?;
         let outcome = switched.into_iter().try_for_each(|one| self.live.point(one));

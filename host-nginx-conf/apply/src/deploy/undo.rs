@@ -35,6 +35,11 @@ impl<'a> Undo<'a> {
         })
     }
 
+    /// Whether there is anything to undo.
+    pub(crate) fn switches(&self) -> bool {
+        !(self.had.is_empty() && self.firsts.is_empty())
+    }
+
     /// Whether this certificate had another generation live before.
     pub(crate) fn has(&self, name: &Name) -> bool {
         self.had.contains_key(name)

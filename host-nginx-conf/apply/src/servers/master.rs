@@ -12,6 +12,8 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
 
+use super::workers;
+
 /// A process that was found to be a server's master. The handle means this process for ever, whatever becomes of its number.
 pub(crate) struct Master {
     pid: Pid,
@@ -111,6 +113,11 @@ impl Master {
     /// Its number.
     pub(crate) fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// When it was started, in the kernel's ticks since boot.
+    pub(crate) fn started(&self) -> Option<u64> {
+        workers::started(self.pid())
     }
 
     /// Tells it to reload gracefully: new workers take new connections, old ones finish theirs.

@@ -6,4 +6,6 @@ mod workers;
 
 pub(crate) use master::{Master, MasterError};
 pub(crate) use test::test;
+#[cfg(test)]
+pub(crate) use workers::started;
 pub(crate) use workers::{Worker, children};

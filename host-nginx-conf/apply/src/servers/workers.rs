@@ -34,6 +34,11 @@ pub(crate) fn children(parent: u32) -> Vec<Worker> {
     its.take(MAX_WORKERS).collect()
 }
 
+/// When a process was started, in the kernel's ticks since the boot.
+pub(crate) fn started(pid: u32) -> Option<u64> {
+    Stat::of(pid).map(|stat| stat.started)
+}
+
 /// What `/proc/PID/stat` says of a process.
 struct Stat {
     parent: u32,

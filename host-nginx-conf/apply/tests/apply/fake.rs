@@ -130,6 +130,8 @@ impl World {
         fs::write(self.at("nginx.conf"), config).unwrap();
         fs::write(self.at("www.key"), &keys().first().unwrap().pem).unwrap();
         let errors = fs::File::create(self.at("nginx.out")).unwrap();
+        // Who starts in the very tick of a switch may have read what was before it.
+        thread::sleep(TICK * 3);
         let child = Command::new(NGINX)
             .arg("-c")
             .arg(self.at("nginx.conf"))
@@ -301,3 +303,6 @@ http {
     }
 }
 ";
+
+/// In which the kernel counts when a process was started.
+const TICK: Duration = Duration::from_millis(10);

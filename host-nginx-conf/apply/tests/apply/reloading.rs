@@ -20,8 +20,6 @@ fn nginx_reloads_what_it_can_serve_and_keeps_serving_what_it_cannot() {
     }
     let pid = world.nginx_pid();
     assert_eq!(world.served().as_deref(), Some("CN=one"));
-    let deployed = client.deploy(vec![first.clone()]).unwrap();
-    assert_eq!(outcomes(&deployed), [("main", &Outcome::Reloaded { pid })]);
 
     // A key that is not the file's.
     let deployed = client.deploy(vec![deployment("www", 2, 1, 0)]).unwrap();
@@ -62,6 +60,36 @@ fn nginx_reloads_what_it_can_serve_and_keeps_serving_what_it_cannot() {
         server.reloaded_with.as_ref().unwrap().first().unwrap().directory,
         second.directory()
     );
+}
+
+/// It has read what is live by itself: a reload would be for nothing. One that is not known to have is reloaded.
+#[test]
+fn a_server_that_starts_by_itself_is_not_reloaded_for_what_it_has_read() {
+    let config = WITH_NGINX.to_owned() + &certificate("www", "\"main\"");
+    let mut world = World::new(&config);
+    let client = world.start();
+    let first = deployment("www", 1, 0, 0);
+    client.deploy(vec![first.clone()]).unwrap();
+    assert_eq!(client.state().unwrap().servers[0].reloaded_with, None);
+    if !world.start_nginx() {
+        return;
+    }
+    let before = workers(world.nginx_pid());
+    let state = client.state().unwrap();
+    let with = state.servers[0].reloaded_with.as_ref().unwrap();
+    assert_eq!(with[0].directory, first.directory());
+    let deployed = client.deploy(vec![first]).unwrap();
+    assert_eq!(outcomes(&deployed), [("main", &Outcome::Unchanged {})]);
+    let deployed = client.deploy(Vec::new()).unwrap();
+    assert_eq!(outcomes(&deployed), []);
+    assert_eq!(workers(world.nginx_pid()), before, "it was reloaded");
+
+    // Without the record of the switch nobody knows.
+    fs::remove_file(world.at("base/.apply/switched.json")).unwrap();
+    fs::remove_file(world.at("base/.apply/reloaded.json")).unwrap();
+    let pid = world.nginx_pid();
+    let deployed = client.deploy(Vec::new()).unwrap();
+    assert_eq!(outcomes(&deployed), [("main", &Outcome::Reloaded { pid })]);
 }
 
 #[test]

@@ -156,9 +156,11 @@ fn a_client_key_wants_client_auth_and_may_have_no_names() {
         false,
         &purposes(&[oid::CLIENT_AUTH, oid::SERVER_AUTH]),
     );
-    for usage in Usage::ALL {
-        assert!(hierarchy.with_leaf(&both, *usage, &names()).is_ok(), "{usage}");
+    for usage in [Usage::Tls, Usage::TlsClient, Usage::Digest] {
+        assert!(hierarchy.with_leaf(&both, usage, &names()).is_ok(), "{usage}");
     }
+    let account = hierarchy.with_leaf(&both, Usage::AcmeAccount, &names());
+    assert_eq!(account, Err(ControlError::AccountKey));
 }
 
 #[test]

@@ -1,25 +1,31 @@
-//! The agent, as a thread that works on a request asks it: the thread waits, the conversation talks.
+//! The agent, as whoever works on a request or a job asks it: a thread or a task waits, the conversation talks.
 
-use enclave_wire::control::{AgentReply, ControlError, EnclaveRequest, StoreState};
+use std::time::Duration;
+
+use enclave_wire::control::{AgentReply, Challenge, ControlError, EnclaveRequest, JobId, Published, StoreState};
+use enclave_wire::log::Text;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 /// The agent at the other end of one control connection. When that ends, everything asked of it fails at once.
 #[derive(Clone)]
 pub(crate) struct Agent {
     asks: mpsc::Sender<Ask>,
+    since: Instant,
 }
 
 /// A request to the agent, and where its answer goes. Dropped unanswered, the one who asks learns that there is none.
-pub(super) struct Ask {
-    pub(super) request: EnclaveRequest,
-    pub(super) answered: oneshot::Sender<AgentReply>,
+pub(in crate::serve) struct Ask {
+    pub(in crate::serve) request: EnclaveRequest,
+    pub(in crate::serve) answered: oneshot::Sender<AgentReply>,
 }
 
 impl Agent {
     /// The agent of a connection, and the end at which its conversation takes what is asked.
-    pub(super) fn new() -> (Self, mpsc::Receiver<Ask>) {
+    pub(in crate::serve) fn new() -> (Self, mpsc::Receiver<Ask>) {
         let (asks, asked) = mpsc::channel(1);
-        (Self { asks }, asked)
+        let since = Instant::now();
+        (Self { asks, since }, asked)
     }
 
     /// Has the agent keep a state, and waits until it has. Call it on a thread that may block.
@@ -44,6 +50,36 @@ impl Agent {
         )
     }
 
+    /// Has the agent publish a challenge, and says how far it is; none where the connection ended.
+    pub(crate) async fn publish(&self, challenge: &Challenge) -> Option<Published> {
+        match self.ask_for(EnclaveRequest::Publish(challenge.clone())).await? {
+            AgentReply::Published(published) => Some(published),
+            refused @ (AgentReply::Pong
+            | AgentReply::Withdrawn
+            | AgentReply::Stored
+            | AgentReply::CredentialsNoted
+            | AgentReply::EndNoted
+            | AgentReply::Error(_)) => Some(Published::No(Text::lossy(&format!("the agent answers {refused:?}")))),
+        }
+    }
+
+    /// Has the agent take a challenge away, and says whether it did.
+    pub(crate) async fn withdraw(&self, challenge: &Challenge) -> bool {
+        let answer = self.ask_for(EnclaveRequest::Withdraw(challenge.clone())).await;
+        matches!(answer, Some(AgentReply::Withdrawn))
+    }
+
+    /// Tells the agent that a job has ended, and says whether it heard.
+    pub(crate) async fn ended(&self, job: JobId) -> bool {
+        let answer = self.ask_for(EnclaveRequest::Ended(job)).await;
+        matches!(answer, Some(AgentReply::EndNoted))
+    }
+
+    /// How long the connection has been there.
+    pub(crate) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
     /// Waits until the connection ends: then nobody waits for what is being worked on.
     pub(crate) async fn gone(&self) {
         self.asks.closed().await;
@@ -53,5 +89,11 @@ impl Agent {
         let (answered, answer) = oneshot::channel();
         self.asks.blocking_send(Ask { request, answered }).ok()?;
         answer.blocking_recv().ok()
+    }
+
+    async fn ask_for(&self, request: EnclaveRequest) -> Option<AgentReply> {
+        let (answered, answer) = oneshot::channel();
+        self.asks.send(Ask { request, answered }).await.ok()?;
+        answer.await.ok()
     }
 }

@@ -15,6 +15,7 @@ use super::agent::{Agent, Ask};
 use super::requests::{Requests, unexpected};
 use super::work::{Upkeep, Work};
 use crate::serve::State;
+use crate::serve::jobs::Jobs;
 use crate::serve::link::{End, Link, Patience};
 use crate::transport::Stream;
 
@@ -22,6 +23,7 @@ use crate::transport::Stream;
 pub(super) struct Conversation<'a> {
     state: &'a Arc<State>,
     signing: &'a mut Signing,
+    jobs: &'a mut Jobs,
     link: Link,
     /// What this service asks of the agent; from the work, by way of `agent` and `asked`, and of its own accord.
     requests: Requests,
@@ -41,7 +43,7 @@ enum Event {
 }
 
 impl<'a> Conversation<'a> {
-    pub(super) fn new(state: &'a Arc<State>, signing: &'a mut Signing, stream: Stream) -> Self {
+    pub(super) fn new(state: &'a Arc<State>, signing: &'a mut Signing, jobs: &'a mut Jobs, stream: Stream) -> Self {
         let limits = &state.platform.limits;
         // The heartbeat ends a connection on which nothing comes, long before this.
         let idle = limits.idle;
@@ -51,9 +53,11 @@ impl<'a> Conversation<'a> {
             write: limits.write,
         };
         let (agent, asked) = Agent::new();
+        jobs.meet(Some(agent.clone()));
         Self {
             state,
             signing,
+            jobs,
             link: Link::new(stream, limit::CONTROL, patience),
             requests: Requests::new(limits.heartbeat),
             agent,
@@ -158,6 +162,11 @@ impl<'a> Conversation<'a> {
             (Phase::AwaitingPolicy, _) => Reply::Error(ControlError::PolicyFirst),
             (_, Request::Ready) => self.open(),
             (_, Request::InstallAws(install)) => answer(self.state.install_aws(install), Reply::AwsInstalled),
+            (_, Request::Begin(job)) => {
+                let begun = self.jobs.begin(self.state, job);
+                begun.map_or_else(Reply::Error, Reply::Begun)
+            }
+            (_, Request::Job(id)) => Reply::Job(self.jobs.state(&id)),
             (_, request) => {
                 self.work = Some(Work::begin(self.state, &self.agent, header.request_id, request));
                 return Ok(());

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use super::jobs::Jobs;
 use super::signing::Plane;
 use super::{StartError, State};
 use crate::transport::{Listener, dial};
@@ -18,8 +19,9 @@ use crate::transport::{Listener, dial};
 use self::conversation::Conversation;
 
 pub(crate) use self::agent::Agent;
+pub(super) use self::work::install;
 
-/// Runs the service: control for ever, and the signing plane once control has opened it. Dropping the future ends both. A clock source
+/// Runs the service: control for ever, the jobs that it begins, and the signing plane once it has opened it. Dropping the future ends all. A clock source
 /// that is refused ends it.
 pub(super) async fn run(state: Arc<State>) -> Result<Infallible, StartError> {
     let machine = state.platform.machine.clone();
@@ -34,6 +36,7 @@ async fn serve(state: Arc<State>) -> Result<Infallible, StartError> {
         plane: Arc::new(Plane::new(Arc::clone(&state))?),
         tasks: JoinSet::new(),
     };
+    let mut jobs = Jobs::new();
     let limits = state.platform.limits;
     tracing::info!(boot = %state.boot, control = %state.config.control, "waiting for the control peer");
     loop {
@@ -41,7 +44,8 @@ async fn serve(state: Arc<State>) -> Result<Infallible, StartError> {
         if let Ok(stream) = dial(&state.config.control, limits.redial).await {
             state.statistics.control_connections.count();
             tracing::info!("control connected");
-            let end = Conversation::new(&state, &mut signing, stream).run().await;
+            let end = Conversation::new(&state, &mut signing, &mut jobs, stream).run().await;
+            jobs.meet(None);
             tracing::warn!(reason = %end, "control lost; dialling again");
         }
         tokio::time::sleep(limits.redial).await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use enclave_wire::control::{ControlError, Reply, Request};
+use enclave_wire::control::{ControlError, InstallChain, KeyInfo, Reply, Request};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -41,6 +41,22 @@ impl Work {
         let reply = reply.and_then(Result::ok).unwrap_or(Reply::Error(ControlError::Failed));
         (self.request_id, reply)
     }
+}
+
+/// Installs a chain that a job brings, in its turn among the requests.
+pub(in crate::serve) async fn install(
+    state: &Arc<State>,
+    agent: &Agent,
+    chain: InstallChain,
+) -> Result<KeyInfo, ControlError> {
+    let (state, agent) = (Arc::clone(state), agent.clone());
+    let turn = Arc::clone(&state.turn).lock_owned().await;
+    let work = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        operations::install(&state, &agent, &chain)
+    });
+    // If it panicked, the hook of `boot` has logged where.
+    work.await.unwrap_or(Err(ControlError::Failed))
 }
 
 /// Work of the service's own, between requests: a request that comes meanwhile waits for its turn.

@@ -4,10 +4,10 @@ use enclave_wire::control::{
     ControlError, Create, Import, InstallChain, KeyInfo, Listed, Narrow, Origin, Provision, Reply,
 };
 use enclave_wire::identity::CertificateRequest;
-use enclave_wire::{KeyId, Name};
+use enclave_wire::{DnsName, KeyId, KeyType, Name, Usage};
 
 use super::{Administrator, listed};
-use crate::chain;
+use crate::chain::{self, ValidChain};
 use crate::keystore::{Change, Key, KeyError, NewKey, SigningKey};
 
 impl Administrator<'_> {
@@ -15,6 +15,9 @@ impl Administrator<'_> {
         let policy = &self.force.policy;
         policy.allows(&create.name, create.usage)?;
         policy.allows_key(create.key_type)?;
+        if create.usage == Usage::AcmeAccount {
+            of_account(create.key_type, create.dns_names.items(), create.clients.items())?;
+        }
         let clients = once(create.clients)?;
         self.admits(&create.name, &clients, create.sealed.as_ref())?;
         let signing = SigningKey::generate(create.key_type).map_err(|error| failed("make a key", error))?;
@@ -34,6 +37,7 @@ impl Administrator<'_> {
         let policy = &self.force.policy;
         policy.allows_imports()?;
         policy.allows(&import.name, import.usage)?;
+        of_certificate(import.usage)?;
         let clients = once(import.clients)?;
         self.admits(&import.name, &clients, import.sealed.as_ref())?;
         let signing = SigningKey::from_pkcs8(import.pkcs8.as_bytes()).map_err(|error| failed("import a key", error))?;
@@ -53,6 +57,7 @@ impl Administrator<'_> {
     }
 
     pub(super) fn provision(&self, mut provision: Provision) -> Result<KeyInfo, ControlError> {
+        of_certificate(provision.usage)?;
         provision.clients = once(provision.clients)?;
         let change = self.provisioner.bundle(provision)?;
         let what = match &change {
@@ -68,17 +73,33 @@ impl Administrator<'_> {
 
     pub(super) fn request(&self, id: &KeyId) -> Result<CertificateRequest, ControlError> {
         let key = self.state.keys.get(id)?;
+        of_certificate(key.usage())?;
         let request = key.signing().certificate_request(key.dns_names());
         request.map_err(|error| failed("make a certificate request", error))
     }
 
-    pub(super) fn install_chain(&self, install: InstallChain) -> Result<KeyInfo, ControlError> {
+    pub(super) fn install_chain(&self, install: &InstallChain) -> Result<KeyInfo, ControlError> {
+        let (key, chain) = (install.key, self.valid(install)?);
+        self.change("chain installed", Change::InstallChain { key, chain })
+    }
+
+    /// The same, unless it is the chain that is there.
+    pub(super) fn install_new_chain(&self, install: &InstallChain) -> Result<KeyInfo, ControlError> {
+        self.state.platform.machine.has_room()?;
+        let known = self.state.keys.get(&install.key)?;
+        let (key, chain) = (install.key, self.valid(install)?);
+        if chain.served == *known.chain() {
+            return Ok(known.info());
+        }
+        self.change("chain installed", Change::InstallChain { key, chain })
+    }
+
+    fn valid(&self, install: &InstallChain) -> Result<ValidChain, ControlError> {
         let key = self.state.keys.get(&install.key)?;
+        of_certificate(key.usage())?;
         let now = self.state.platform.clock.now_unix();
         let spki = key.signing().spki();
-        let chain = chain::validate(&install.chain, spki, key.usage(), key.dns_names(), now)?;
-        let key = install.key;
-        self.change("chain installed", Change::InstallChain { key, chain })
+        chain::validate(&install.chain, spki, key.usage(), key.dns_names(), now)
     }
 
     pub(super) fn supersede(&self, id: KeyId) -> Result<KeyInfo, ControlError> {
@@ -96,6 +117,10 @@ impl Administrator<'_> {
 
     pub(super) fn narrow(&self, narrow: Narrow) -> Result<KeyInfo, ControlError> {
         let Narrow { key, usage } = narrow;
+        of_certificate(self.state.keys.get(&key)?.usage())?;
+        if usage == Usage::AcmeAccount {
+            return Err(ControlError::NotNarrower);
+        }
         self.change("narrowed", Change::Narrow { key, usage })
     }
 
@@ -115,6 +140,27 @@ impl Administrator<'_> {
         let key = self.provisioner.commit(planned)?;
         Ok(changed(what, &key))
     }
+}
+
+/// What an account's key may be. It signs what the enclave itself sends to a CA, so nobody else may use it, and no certificate names it;
+/// every CA takes ES256.
+fn of_account(key_type: KeyType, dns_names: &[DnsName], clients: &[Name]) -> Result<(), ControlError> {
+    if key_type != KeyType::P256 {
+        return Err(ControlError::KeyTypeRefused);
+    }
+    if dns_names.is_empty() && clients.is_empty() {
+        Ok(())
+    } else {
+        Err(ControlError::AccountKey)
+    }
+}
+
+/// An account's key is born here, and has no certificate. One that came from outside could be used outside.
+fn of_certificate(usage: Usage) -> Result<(), ControlError> {
+    if usage == Usage::AcmeAccount {
+        return Err(ControlError::AccountKey);
+    }
+    Ok(())
 }
 
 fn changed(what: &'static str, key: &Key) -> KeyInfo {

@@ -4,7 +4,9 @@ mod keys;
 mod shown;
 
 use enclave_wire::DecodeError;
-use enclave_wire::control::{ControlError, InstallCredential, Listed, Reply, Request, RevokeCredential};
+use enclave_wire::control::{
+    ControlError, InstallChain, InstallCredential, KeyInfo, Listed, Reply, Request, RevokeCredential,
+};
 
 use super::agent::Agent;
 use crate::provision::{Calls, Provisioner};
@@ -21,6 +23,13 @@ pub(super) fn answer(state: &State, agent: &Agent, request: Request) -> Reply {
         tracing::warn!(request = name, ?error, "a control request was refused");
         Reply::Error(error)
     })
+}
+
+/// Installs a chain that a job brings. One that is there already changes nothing: its job was interrupted before it could say so.
+pub(super) fn install(state: &State, agent: &Agent, chain: &InstallChain) -> Result<KeyInfo, ControlError> {
+    let force = state.in_force().ok_or(ControlError::PolicyFirst)?;
+    let administrator = Administrator::new(state, force, agent, force.aws.calls(agent));
+    administrator.install_new_chain(chain)
 }
 
 /// Does what waits for other KMS keys to answer, a part of it.
@@ -74,7 +83,7 @@ impl<'a> Administrator<'a> {
             Request::RevokeCredential(revoke) => self.revoke_credential(&revoke)?,
             Request::Create(create) => Reply::Created(self.create(create)?),
             Request::Csr(id) => Reply::Csr(self.request(&id)?),
-            Request::InstallChain(install) => Reply::ChainInstalled(self.install_chain(install)?),
+            Request::InstallChain(install) => Reply::ChainInstalled(self.install_chain(&install)?),
             Request::Import(import) => Reply::Imported(self.import(import)?),
             Request::Provision(provision) => Reply::Provisioned(self.provision(provision)?),
             Request::Restore(blob) => Reply::Restored(listed(self.provisioner.restore(blob.as_bytes())?)?),
