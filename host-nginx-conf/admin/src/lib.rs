@@ -17,6 +17,7 @@ pub mod eab;
 pub mod files;
 pub mod frames;
 pub mod hex;
+pub mod outage;
 pub mod peer;
 pub mod pem;
 pub mod printable;

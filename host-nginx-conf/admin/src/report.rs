@@ -23,7 +23,11 @@ pub enum Told {
     /// To [`Ask::Report`].
     Report(Box<Report>),
     /// To [`Ask::Logs`].
-    Logs(Vec<Line>),
+    Logs {
+        /// Which run of the agent counts these lines: another one begins at 1 again.
+        run: u64,
+        lines: Vec<Line>,
+    },
     /// Done.
     Done,
     /// Not done, and what to do about it.
@@ -46,8 +50,8 @@ pub struct Report {
     /// What is wrong with the agent itself, and so with no certificate, client or server alone.
     #[serde(default)]
     pub problems: Vec<String>,
-    /// What an outage of KMS together with a restart of the enclave would mean now; empty: nothing.
-    pub outage: Vec<String>,
+    /// The directory that servers' files are in, as the root helper says; none before it has answered.
+    pub base: Option<String>,
 }
 
 /// The configuration file.
@@ -88,6 +92,8 @@ pub struct Certificate {
     pub name: String,
     /// `csr` or `bundle`.
     pub source: String,
+    /// Whether its keys are to be sealed.
+    pub sealed: bool,
     pub usage: String,
     /// `served`, `waiting-for-chain`, `waiting-for-enclave`, `failed` and so on.
     pub state: String,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use enclave_tls_admin::report::{Ask, Configuration, Report, Told};
 use enclave_tls_config::{Config, Needs, changes};
@@ -38,6 +38,8 @@ pub(crate) struct Tasks {
     /// Beats while the keeper gets somewhere.
     keeps: Arc<Pulse>,
     metrics: Arc<Server>,
+    /// Distinguishes this run of the agent from others.
+    run: u64,
 }
 
 /// What the report is made from.
@@ -125,6 +127,7 @@ impl Tasks {
             rotate: Arc::default(),
             keeps,
             metrics: Server::new(move |path| metrics.answer(path)),
+            run: run(),
         });
         std::thread::spawn(move || egress::accept(&egress_dials, &egress));
         std::thread::spawn(move || logs::accept(&log_dials, &logs));
@@ -210,7 +213,10 @@ impl Tasks {
     fn answer(&self, ask: Ask) -> Told {
         match ask {
             Ask::Report => Told::Report(Box::new(self.known.report())),
-            Ask::Logs { most, after } => Told::Logs(log::newest(most, after)),
+            Ask::Logs { most, after } => Told::Logs {
+                run: self.run,
+                lines: log::newest(most, after),
+            },
             Ask::RotateCredential { client } => match client.parse() {
                 Ok(name) if self.known.in_force.config.lock().clients.contains_key(&name) => {
                     self.rotate.lock().push(name);
@@ -239,9 +245,17 @@ impl Known {
             clients: found.clients.clone(),
             servers: found.servers.clone(),
             problems: found.problems.clone(),
-            outage: found.outage.clone(),
+            base: found.base.clone(),
         }
     }
+}
+
+/// Another number for each start, on one machine.
+fn run() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let nanos = u64::try_from(since.as_nanos()).unwrap_or_default();
+    // A clock that was set back does not make two runs one, since their numbers differ.
+    nanos ^ u64::from(std::process::id()).rotate_left(32)
 }
 
 /// Nobody sees a change that takes a fifth of a second.

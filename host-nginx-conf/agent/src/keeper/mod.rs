@@ -61,6 +61,8 @@ pub(crate) struct Keeper<E, H> {
     given: BTreeMap<Name, Generation>,
     /// What the helper found on this machine.
     machine: Machine,
+    /// The enclave's time, or this machine's where it is not known: as of this pass.
+    now: i64,
     /// Stored, and not in the enclave: as of this pass.
     not_open: BTreeMap<Name, String>,
     /// What the last pass found, for the report.
@@ -81,6 +83,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             objects: objects::Written::new(directory),
             given: BTreeMap::new(),
             machine: Machine::default(),
+            now: 0,
             not_open: BTreeMap::new(),
             found: Arc::default(),
         }
@@ -94,6 +97,8 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         let before = self.enclave.not_open();
         let keys = self.enclave.keys();
         self.look_at_helper();
+        let its_time = keys.as_ref().ok().and_then(|_| self.enclave.now());
+        self.now = its_time.unwrap_or_else(|| self.clock.now());
         let (keys, did_all) = match keys {
             Ok(keys) => {
                 self.not_open = self.enclave.not_open();
@@ -174,7 +179,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             keys.of(&certificate.name),
             self.not_open.get(&certificate.name).map(String::as_str),
             is_new,
-            self.clock.now(),
+            self.now,
         )
     }
 }

@@ -22,7 +22,8 @@ pub(crate) struct Found {
     pub(crate) clients: Vec<report::Client>,
     pub(crate) servers: Vec<report::Server>,
     pub(crate) problems: Vec<String>,
-    pub(crate) outage: Vec<String>,
+    /// Where the helper writes.
+    pub(crate) base: Option<String>,
     /// When servers were last given another generation of a certificate, by its name, UTC.
     pub(crate) deployed: BTreeMap<String, i64>,
     /// When a pass last reached its end, whatever it found, in [`Clock::monotonic`](crate::clock::Clock::monotonic).
@@ -51,7 +52,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             clients: self.report_clients(config),
             servers: self.report_servers(config),
             problems: self.problems(),
-            outage: outage(config),
+            base: self.machine.base().map(str::to_owned),
             deployed: self.memory.deployed().clone(),
             passed: Some(self.clock.monotonic()),
         };
@@ -222,6 +223,7 @@ fn described(certificate: &Certificate) -> report::Certificate {
             Source::Bundle { .. } => "bundle",
         }
         .to_owned(),
+        sealed: certificate.sealed.is_some(),
         usage: certificate.usage.to_string(),
         servers: certificate.servers.iter().map(Name::to_string).collect(),
         ..report::Certificate::default()
@@ -234,38 +236,5 @@ fn away(certificate: &Certificate, known: Option<report::Certificate>, error: En
         state: "waiting-for-enclave".to_owned(),
         note: Some(error.to_string()),
         ..known.unwrap_or_else(|| described(certificate))
-    }
-}
-
-/// What an outage of KMS together with a restart of the enclave would mean.
-fn outage(config: &Config) -> Vec<String> {
-    let names = |is: fn(&&Certificate) -> bool| {
-        let its = config.certificates.values().filter(is);
-        its.map(|certificate| certificate.name.as_str()).collect::<Vec<_>>()
-    };
-    let lost = names(|certificate| matches!(certificate.source, Source::Csr { .. }) && certificate.sealed.is_none());
-    let later =
-        names(|certificate| certificate.sealed.is_some() || matches!(certificate.source, Source::Bundle { .. }));
-    let mut says = Vec::new();
-    if !lost.is_empty() {
-        says.push(format!(
-            "A restart of the enclave ends the keys of {}: they are born and not sealed. New ones are made, which need new certificates.",
-            list(&lost)
-        ));
-    }
-    if !later.is_empty() {
-        says.push(format!(
-            "If the enclave restarts while KMS cannot be reached, {} cannot be served until it can; nothing is lost. A sealing key in a \
-             second region (`[sealing] keys` in the policy) opens them meanwhile.",
-            list(&later)
-        ));
-    }
-    says
-}
-
-fn list(names: &[&str]) -> String {
-    match names {
-        [one, two, three, rest @ ..] if !rest.is_empty() => format!("{one}, {two}, {three} and {} more", rest.len()),
-        names => names.join(", "),
     }
 }

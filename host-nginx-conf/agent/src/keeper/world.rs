@@ -22,6 +22,14 @@ pub(crate) trait Enclave {
     /// Keys whose chain may be another than before, since this was asked last.
     fn newer_chains(&self) -> BTreeSet<KeyId>;
 
+    /// What it takes the time to be: keys sign or do not by its clock, whatever this machine's says. None where it does not say.
+    fn now(&self) -> Option<i64> {
+        match self.ask(&Request::Status) {
+            Ok(Reply::Status(status)) => Some(status.now),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
     /// Every key, page by page.
     fn keys(&self) -> Result<Vec<KeyInfo>, EnclaveError> {
         let mut keys = Vec::new();

@@ -33,7 +33,7 @@ fn json_has_an_object_a_line_and_the_newest_lines_are_told() {
 
     let client = Client::new(&running.dir.join("admin.sock"));
     let ask = |most, after| match client.agent(Ask::Logs { most, after }) {
-        Ok(Told::Logs(lines)) => lines,
+        Ok(Told::Logs { lines, .. }) => lines,
         _ => panic!("no lines"),
     };
     let told = ask(1_000, 0);

@@ -17,11 +17,13 @@ struct CertificateJson {
     days_left: Option<i64>,
     /// What to do; none where all is well.
     next: Option<String>,
+    /// The directory that its servers read, as the root helper has it; with the name of one certificate, once the helper has answered.
+    files: Option<String>,
 }
 
 pub(super) fn certificates(session: &Session, options: &args::Certificates) -> Result<Outcome, CommandError> {
-    let now = time::now();
     let report = session.report()?;
+    let now = session.now();
     match &options.name {
         Some(name) => one(session, report, name.as_str(), now)?,
         None => all(session, report, now)?,
@@ -42,6 +44,7 @@ fn all(session: &Session, report: Report, now: i64) -> Result<(), CommandError> 
 }
 
 fn one(session: &Session, report: Report, name: &str, now: i64) -> Result<(), CommandError> {
+    let files = report.base.map(|base| format!("{base}/live/{name}"));
     let mut named = report
         .certificates
         .into_iter()
@@ -49,7 +52,10 @@ fn one(session: &Session, report: Report, name: &str, now: i64) -> Result<(), Co
     let certificate = named
         .next()
         .ok_or_else(|| CommandError::NoCertificate(name.to_owned()))?;
-    let json = CertificateJson::new(certificate, now);
+    let json = CertificateJson {
+        files,
+        ..CertificateJson::new(certificate, now)
+    };
     session.show(|| one_text(&json, now), &json)
 }
 
@@ -59,7 +65,7 @@ impl Session {
         match self.client.agent(Ask::Report)? {
             Told::Report(report) => Ok(*report),
             Told::Failed(why) => Err(CommandError::Agent(why)),
-            Told::Logs(_) | Told::Done => Err(ClientError::Unexpected.into()),
+            Told::Logs { .. } | Told::Done => Err(ClientError::Unexpected.into()),
         }
     }
 }
@@ -70,6 +76,7 @@ impl CertificateJson {
             days_left: next::ends_within(&certificate, now),
             next: next::next(&certificate, now),
             certificate,
+            files: None,
         }
     }
 }
@@ -144,7 +151,7 @@ fn one_text(json: &CertificateJson, now: i64) -> String {
         ("servers", certificate.servers.join(", ")),
         (
             "servers read",
-            format!("{}/live/{}", enclave_tls_config::DEFAULT_DIRECTORY, certificate.name),
+            json.files.clone().unwrap_or_else(|| NO_HELPER.to_owned()),
         ),
     ]);
     let rows: Vec<_> = rows.into_iter().map(|(what, value)| [what.to_owned(), value]).collect();
@@ -189,6 +196,8 @@ fn ends(end: i64, now: i64) -> String {
 
 /// As long as a beginning of an id is taken for one.
 const SHORT_ID: usize = 8;
+const NO_HELPER: &str =
+    "not known: enclave-tls-apply has not answered the agent yet (`systemctl status enclave-tls-apply.socket`)";
 
 #[cfg(test)]
 mod tests {
@@ -197,12 +206,15 @@ mod tests {
 
     #[test]
     fn one_certificate_is_told_in_full() {
-        let json = CertificateJson::new(certificate("served", 100 * 86_400), 0);
+        let json = CertificateJson {
+            files: Some("/srv/tls/live/www".to_owned()),
+            ..CertificateJson::new(certificate("served", 100 * 86_400), 0)
+        };
         let text = one_text(&json, 0);
         for part in [
             "state            served\n",
             "the enclave, where it is born (csr)",
-            "/etc/enclave-tls/live/www\n",
+            "servers read     /srv/tls/live/www\n",
             &format!(
                 "1           live, with servers  1970-01-01T00:00:00Z  1970-04-11T00:00:00Z (100 days)  {}",
                 "ab".repeat(32)
@@ -214,6 +226,15 @@ mod tests {
         assert_eq!(
             (&value["name"], &value["days_left"], &value["next"]),
             (&"www".into(), &100.into(), &().into())
+        );
+    }
+
+    #[test]
+    fn where_the_helper_writes_is_not_guessed() {
+        let text = one_text(&CertificateJson::new(certificate("served", 0), 0), 0);
+        assert!(
+            text.contains("servers read     not known: enclave-tls-apply has not"),
+            "{text}"
         );
     }
 

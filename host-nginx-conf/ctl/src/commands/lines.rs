@@ -13,23 +13,33 @@ use crate::time;
 
 pub(super) fn logs(session: &Session, options: &args::Logs) -> Result<Outcome, CommandError> {
     let painter = Painter::of_stdout();
-    let lines = ask(&session.client, options.lines, 0)?;
+    let (mut run, lines) = ask(&session.client, options.lines, 0)?;
     let mut last = lines.last().map_or(0, |line| line.number);
     if !print(session, &lines, painter)? || !options.follow {
         return Ok(Outcome::Done);
     }
+    let mut is_away = false;
     loop {
         std::thread::sleep(EVERY);
-        let lines = match ask(&session.client, MOST, last) {
-            Ok(lines) => lines,
+        let (its, mut lines) = match ask(&session.client, MOST, last) {
+            Ok(told) => told,
             // The agent restarts: what it says then is what one waits for.
-            Err(CommandError::Client(ClientError::Connect { .. } | ClientError::Socket(_))) => continue,
+            Err(CommandError::Client(error @ (ClientError::Connect { .. } | ClientError::Socket(_)))) => {
+                if !std::mem::replace(&mut is_away, true) {
+                    eprintln!("({error}; waiting until it answers)");
+                }
+                continue;
+            }
             Err(error) => return Err(error),
         };
-        if lines.is_empty() && began_anew(&session.client, last)? {
+        if its != run {
+            eprintln!("(the agent was started anew; these are its lines from then on)");
+            (run, lines) = ask(&session.client, MOST, 0)?;
             last = 0;
-            continue;
+        } else if is_away {
+            eprintln!("(the agent answers again)");
         }
+        is_away = false;
         if let Some(missed) = missed(last, &lines) {
             eprintln!("({missed} lines came too fast to be kept)");
         }
@@ -42,27 +52,18 @@ pub(super) fn logs(session: &Session, options: &args::Logs) -> Result<Outcome, C
 
 /// The newest lines of the log, for the bundle that goes to whoever helps.
 pub(crate) fn newest(client: &Client) -> Result<Vec<Line>, CommandError> {
-    ask(client, MOST, 0)
+    ask(client, MOST, 0).map(|(_, lines)| lines)
 }
 
-/// In the order of their numbers.
-fn ask(client: &Client, most: u32, after: u64) -> Result<Vec<Line>, CommandError> {
+/// Which run of the agent answers, and the lines in the order of their numbers.
+fn ask(client: &Client, most: u32, after: u64) -> Result<(u64, Vec<Line>), CommandError> {
     match client.agent(Ask::Logs { most, after })? {
-        Told::Logs(mut lines) => {
+        Told::Logs { run, mut lines } => {
             lines.sort_by_key(|line| line.number);
-            Ok(lines)
+            Ok((run, lines))
         }
         Told::Failed(why) => Err(CommandError::Agent(why)),
         Told::Report(_) | Told::Done => Err(ClientError::Unexpected.into()),
-    }
-}
-
-/// Whether the agent counts from one again, since it restarted.
-fn began_anew(client: &Client, last: u64) -> Result<bool, CommandError> {
-    match ask(client, 1, 0) {
-        Ok(newest) => Ok(newest.last().is_some_and(|line| line.number < last)),
-        Err(CommandError::Client(ClientError::Connect { .. } | ClientError::Socket(_))) => Ok(false),
-        Err(error) => Err(error),
     }
 }
 

@@ -29,6 +29,7 @@ use crate::seal::{self, SealError};
 use crate::select::{SelectError, Selector};
 use crate::show::{self, KeyJson};
 use crate::support::{self, SupportError};
+use crate::time;
 use crate::verify::{self, VerifyError};
 use enclave_tls_admin::client::{Client, ClientError};
 use enclave_tls_admin::pem::PemError;
@@ -189,6 +190,14 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// The time by which keys sign or do not: the enclave's, and this machine's where the enclave is away.
+    fn now(&self) -> i64 {
+        match self.client.ask(Request::Status) {
+            Ok((Reply::Status(status), _)) => status.now,
+            Ok(_) | Err(_) => time::now(),
+        }
+    }
+
     /// Every key of the service, page by page.
     fn keys(&self) -> Result<Vec<KeyInfo>, CommandError> {
         let mut keys = Vec::new();

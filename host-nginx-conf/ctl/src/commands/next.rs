@@ -121,6 +121,7 @@ pub(super) mod tests {
         Certificate {
             name: "www".to_owned(),
             source: "csr".to_owned(),
+            sealed: false,
             usage: "tls".to_owned(),
             state: state.to_owned(),
             promise: "nobody else has it".to_owned(),

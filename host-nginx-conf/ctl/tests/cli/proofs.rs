@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use enclave_wire::control::ControlError;
+use enclave_wire::control::{ControlError, KmsAnswer, SealingKey};
+use enclave_wire::log::Text;
 use serde_json::json;
 
 use crate::stack::Stack;
@@ -92,6 +93,31 @@ fn threat_35_status_says_what_is_promised_by_origin_and_no_more() {
         json["logs"],
         json!({"records": 0, "dropped": 0, "malformed": 0, "last_error": null})
     );
+
+    fake.world().sealing = vec![
+        SealingKey {
+            kms_key: Text::lossy("arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"),
+            answers: KmsAnswer::Well,
+            missing: 0,
+        },
+        SealingKey {
+            kms_key: Text::lossy("arn:aws:kms:us-west-2:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"),
+            answers: KmsAnswer::Failed,
+            missing: 2,
+        },
+    ];
+    let output = stack.run(&["status"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let key = "us-west-2:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    let said = "did not answer, or refused, when it was asked last, and the states of 2 names do not open by it";
+    for line in [
+        format!("service: the KMS key arn:aws:kms:{key} {said}\n"),
+        format!("sealing key      arn:aws:kms:{key}: {said}\n"),
+    ] {
+        assert!(text.contains(&line), "{line}\n{text}");
+    }
+    assert_eq!(output.status.code(), Some(3), "it needs somebody");
+    fake.world().sealing.clear();
 
     fake.restart(&stack.control());
     fake.wait_until_serving();

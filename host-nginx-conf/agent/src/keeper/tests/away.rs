@@ -142,3 +142,26 @@ fn a_key_that_a_restart_ended_stays_shown_so_that_servers_start_for_the_sake_of_
     world.run(MINUTE);
     assert_eq!(shown(&world), before, "the agent's copy says so too");
 }
+
+/// Keys sign by the enclave's clock: one of this machine's that was set says nothing of them.
+#[test]
+fn threat_18_whether_a_certificate_has_ended_goes_by_the_enclaves_time() {
+    let mut world = World::serving(1);
+    let end = world.enclave.state().keys[0].validity.unwrap().not_after;
+    let said = |world: &mut World, enclave: Option<i64>| {
+        world.enclave.state().time = enclave;
+        world.pass();
+        world.state_of("c0000")
+    };
+    let left = end - world.clock.now();
+    world.clock.set(left + 1);
+    let (state, note) = said(&mut world, Some(end - 1));
+    assert_eq!((state.as_str(), note.as_str()), ("served", ""));
+    let (state, note) = said(&mut world, None);
+    assert_eq!(state, "served-with-a-problem");
+    assert!(note.contains("has ended"));
+    world.clock.set(-2);
+    let (state, note) = said(&mut world, Some(end + 1));
+    assert_eq!(state, "served-with-a-problem");
+    assert!(note.contains("has ended"));
+}

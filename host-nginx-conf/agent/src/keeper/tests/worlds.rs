@@ -31,6 +31,8 @@ pub(super) struct EnclaveState {
     /// Distinguishes the keys of one run from those of another.
     pub(super) run: u32,
     pub(super) away: bool,
+    /// What it says the time is.
+    pub(super) time: Option<i64>,
     pub(super) not_open: BTreeMap<Name, String>,
     newer: BTreeSet<KeyId>,
     /// Requests of this name are done, and their answer is lost.
@@ -258,6 +260,10 @@ impl Enclave for FakeEnclave {
     fn newer_chains(&self) -> BTreeSet<KeyId> {
         std::mem::take(&mut self.state().newer)
     }
+
+    fn now(&self) -> Option<i64> {
+        self.state().time
+    }
 }
 
 /// A root helper.
@@ -348,6 +354,7 @@ impl Helper for FakeHelper {
             all.iter().map(one).collect()
         };
         Ok(State {
+            base: "/etc/enclave-tls".to_owned(),
             live: list(&state.live),
             servers: (state.servers.keys())
                 .map(|server| ServerState {

@@ -4,6 +4,7 @@ use enclave_tls_admin::report::{Certificate, Report};
 use serde::Serialize;
 
 use super::StatusJson;
+use super::service::ServiceJson;
 use crate::commands::next;
 
 /// Something that does not become well by itself, or has not yet.
@@ -28,7 +29,7 @@ pub(super) fn look(status: &StatusJson) -> Vec<Attention> {
     enclave(status, &mut found);
     service(status, &mut found);
     for certificate in &status.agent.certificates {
-        found.extend(of_certificate(certificate, status.now));
+        found.extend(of_certificate(certificate, status.enclave_now()));
     }
     for client in &status.agent.clients {
         let told = client.problem.as_ref().map(|what| Attention {
@@ -121,6 +122,14 @@ fn service(status: &StatusJson, found: &mut Vec<Attention>) {
             );
         }
     }
+    let lacking = status.service.iter().flat_map(ServiceJson::lacking);
+    for key in lacking {
+        add(
+            format!("the KMS key {} {}", key.arn, key.said()),
+            "the enclave asks it again by itself; if it stays: is its host in [egress] allow (`enclave-tlsctl stats`), does its policy take \
+             this enclave (`enclave-tlsctl policy lint --key-arn ARN`)?",
+        );
+    }
     if let Some(why) = status.carried.aws_failure() {
         add(
             format!("no newer AWS credentials: {why}"),
@@ -166,6 +175,7 @@ pub(super) mod tests {
             service: None,
             carried: (&Parent::default()).into(),
             signatures: None,
+            outage: Vec::new(),
             now: 0,
         }
     }

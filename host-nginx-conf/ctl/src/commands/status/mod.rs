@@ -17,6 +17,7 @@ use crate::colour::Painter;
 use crate::{show, time};
 use enclave_tls_admin::advice;
 use enclave_tls_admin::client::ClientError;
+use enclave_tls_admin::outage::{AfterRestart, Meaning, Regions};
 use enclave_tls_admin::report::{Ask, Report, Told};
 
 pub(crate) use attention::Attention;
@@ -39,7 +40,9 @@ pub(crate) struct StatusJson {
     #[serde(flatten)]
     carried: CarriedJson,
     signatures: Option<SignaturesJson>,
-    /// When this was asked, by this machine's clock.
+    /// What an outage of KMS together with a restart of the enclave would mean now; empty: nothing.
+    outage: Vec<Meaning>,
+    /// When this was asked, by this machine's clock: what the agent did is told by it.
     #[serde(skip)]
     now: i64,
 }
@@ -48,6 +51,11 @@ impl StatusJson {
     /// What needs attention.
     pub(crate) fn needs(&self) -> &[Attention] {
         &self.attention
+    }
+
+    /// The time by which keys sign or do not: the enclave's, and this machine's where the enclave is away.
+    fn enclave_now(&self) -> i64 {
+        self.service.as_ref().map_or(self.now, ServiceJson::now)
     }
 
     /// Where the configuration file is that is in force.
@@ -114,7 +122,7 @@ fn gather(session: &Session, before: Option<&Look>) -> Result<(StatusJson, Optio
     let agent = match session.client.agent(Ask::Report)? {
         Told::Report(report) => *report,
         Told::Failed(why) => return Err(CommandError::Agent(why)),
-        Told::Logs(_) | Told::Done => return Err(ClientError::Unexpected.into()),
+        Told::Logs { .. } | Told::Done => return Err(ClientError::Unexpected.into()),
     };
     let carried = CarriedJson::from(&session.client.parent()?);
     let (away, service, look) = match session.client.ask(Request::Status) {
@@ -141,6 +149,7 @@ fn gather(session: &Session, before: Option<&Look>) -> Result<(StatusJson, Optio
         well: true,
         attention: Vec::new(),
         signatures: look.as_ref().map(|look| look.since(before)),
+        outage: outage(&agent, service.as_ref()),
         agent,
         away,
         service,
@@ -150,6 +159,14 @@ fn gather(session: &Session, before: Option<&Look>) -> Result<(StatusJson, Optio
     status.attention = attention::look(&status);
     status.well = status.attention.is_empty();
     Ok((status, look))
+}
+
+fn outage(report: &Report, service: Option<&ServiceJson>) -> Vec<Meaning> {
+    let mut after = AfterRestart::default();
+    for certificate in &report.certificates {
+        after.add(&certificate.name, certificate.source == "bundle", certificate.sealed);
+    }
+    after.meaning(service.map_or(Regions::NotKnown, ServiceJson::sealing_regions))
 }
 
 /// Often enough for somebody who waits, and nothing to the agent.

@@ -1,6 +1,10 @@
 //! What the service says of itself, and what the agent carries for it.
 
-use enclave_wire::control::{Freshness, KeyInfo, Origin, Phase, Status};
+use std::collections::BTreeSet;
+
+use enclave_policy::aws::KeyArn;
+use enclave_tls_admin::outage::Regions;
+use enclave_wire::control::{Freshness, KeyInfo, KmsAnswer, Origin, Phase, SealingKey, Status};
 use serde::Serialize;
 use sha2::{Digest, Sha384};
 
@@ -8,6 +12,7 @@ use super::super::logs::LogsJson;
 use super::super::stats;
 use enclave_tls_admin::{advice, hex, promise, protocol};
 
+use crate::show::plain;
 use crate::{table, time};
 
 /// The service. Absent while it is away.
@@ -27,6 +32,20 @@ pub(super) struct ServiceJson {
     keys: usize,
     /// By where they came from.
     origins: Vec<OriginJson>,
+    /// The KMS keys of the policy that states are sealed under.
+    sealing_keys: Vec<SealingKeyJson>,
+    #[serde(skip)]
+    now: i64,
+}
+
+/// A KMS key of the policy that states are sealed under.
+#[derive(Serialize)]
+pub(super) struct SealingKeyJson {
+    pub(super) arn: String,
+    /// Whether it answered when it was asked last; true too where it was not asked in this run.
+    pub(super) answers: bool,
+    /// How many names have a state that it does not open.
+    pub(super) missing: u32,
 }
 
 /// What the agent carries between the service and the world.
@@ -87,7 +106,31 @@ impl ServiceJson {
             pcr16: status.policy_sha384.map(|hash| hex::encode(&pcr16(&hash))),
             keys: keys.len(),
             origins: origins(keys),
+            sealing_keys: status.sealing.items().iter().map(SealingKeyJson::from).collect(),
+            now: status.now,
         }
+    }
+
+    /// What the service takes the time to be.
+    pub(super) fn now(&self) -> i64 {
+        self.now
+    }
+
+    /// The KMS keys that do not answer, or do not open all that is sealed.
+    pub(super) fn lacking(&self) -> impl Iterator<Item = &SealingKeyJson> {
+        self.sealing_keys.iter().filter(|key| !key.answers || key.missing > 0)
+    }
+
+    pub(super) fn sealing_regions(&self) -> Regions {
+        if self.policy_sha384.is_none() {
+            return Regions::NotKnown;
+        }
+        let keys = self
+            .sealing_keys
+            .iter()
+            .filter_map(|key| key.arn.parse::<KeyArn>().ok());
+        let regions: BTreeSet<_> = keys.map(|key| key.region().to_string()).collect();
+        Regions::Known(regions.len())
     }
 
     pub(super) fn serves(&self) -> bool {
@@ -139,6 +182,36 @@ impl CarriedJson {
     /// Why the last boot ended, where its log said so.
     pub(super) fn last_words(&self) -> Option<&str> {
         self.logs.as_ref()?.last_error()
+    }
+}
+
+impl From<&SealingKey> for SealingKeyJson {
+    fn from(key: &SealingKey) -> Self {
+        Self {
+            arn: key.kms_key.as_str().to_owned(),
+            answers: match key.answers {
+                KmsAnswer::Well => true,
+                KmsAnswer::Failed => false,
+            },
+            missing: key.missing,
+        }
+    }
+}
+
+impl SealingKeyJson {
+    /// How it stands, in words.
+    pub(super) fn said(&self) -> String {
+        let states = match self.missing {
+            0 => String::new(),
+            1 => "the state of 1 name does not open by it".to_owned(),
+            many => format!("the states of {many} names do not open by it"),
+        };
+        match (self.answers, states.is_empty()) {
+            (true, true) => "answers".to_owned(),
+            (true, false) => states,
+            (false, true) => "did not answer, or refused, when it was asked last".to_owned(),
+            (false, false) => format!("did not answer, or refused, when it was asked last, and {states}"),
+        }
     }
 }
 
@@ -244,6 +317,8 @@ pub(super) fn text(service: Option<&ServiceJson>, carried: &CarriedJson) -> Stri
             carried.logs.as_ref().map_or("off".to_owned(), LogsJson::counted),
         ),
     ]);
+    let sealing = service.iter().flat_map(|service| &service.sealing_keys);
+    rows.extend(sealing.map(|key| ("sealing key", format!("{}: {}", plain(&key.arn), key.said()))));
     rows.extend(service.map(|service| ("keys", service.keys.to_string())));
     let rows: Vec<_> = rows.into_iter().map(|(what, value)| [what.to_owned(), value]).collect();
     let mut text = table::render(["SERVICE", ""], &rows);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use enclave_tls_admin::outage::Meaning;
 use enclave_tls_admin::report::{Certificate, Client, Enclave, Report, Server};
 
 use super::StatusJson;
@@ -22,11 +23,11 @@ pub(super) fn text(status: &StatusJson, painter: Painter) -> String {
         }
     };
     part("Agent and enclave", agent(status));
-    part("Certificates", certificates(&report.certificates, status.now));
+    part("Certificates", certificates(&report.certificates, status.enclave_now()));
     part("Clients", clients(&report.clients, status.now));
     part("Servers", servers(&report.servers));
     part("Who else may have the keys", promises(report));
-    part("If KMS is out and the enclave restarts", outage(&report.outage));
+    part("If KMS is out and the enclave restarts", outage(&status.outage));
     text.push('\n');
     text + &service::text(status.service.as_ref(), &status.carried)
 }
@@ -196,11 +197,15 @@ fn promises(report: &Report) -> String {
     by.iter().filter(|(promise, _)| !promise.is_empty()).map(line).collect()
 }
 
-fn outage(says: &[String]) -> String {
+fn outage(says: &[Meaning]) -> String {
     if says.is_empty() {
         return "  Nothing of the configuration depends on KMS or on this run of the enclave.\n".to_owned();
     }
-    says.iter().map(|line| format!("  {line}\n")).collect()
+    let line = |Meaning { what, next }: &Meaning| {
+        let next = next.map(|next| format!("    to avoid it: {next}\n"));
+        format!("  {what}\n{}", next.unwrap_or_default())
+    };
+    says.iter().map(line).collect()
 }
 
 fn names_of(names: &[&str]) -> String {
@@ -228,6 +233,7 @@ mod tests {
     fn shown(report: Report) -> String {
         let mut status = attention::tests::status(report);
         status.attention = attention::look(&status);
+        status.outage = crate::commands::status::outage(&status.agent, None);
         text(&status, Painter::never())
     }
 
@@ -241,7 +247,6 @@ mod tests {
                 since: Some(0),
                 ..Client::default()
             }],
-            outage: vec!["www cannot be served until it can.".to_owned()],
             ..Report::default()
         };
         let text = shown(report);
@@ -250,7 +255,8 @@ mod tests {
             "1970-04-11T00:00:00Z (100 days)",
             "01234567    1970-01-01T00:00:00Z (0 seconds)",
             "  www: nobody else has it.\n",
-            "  www cannot be served until it can.\n",
+            "  each restart of the enclave ends the keys of www, which are born and not sealed",
+            "\n    to avoid it: set sealed = \"default\" on them",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
