@@ -19,6 +19,8 @@ mod import_acm;
 mod kms_policy;
 mod programs;
 #[deny(clippy::wildcard_enum_match_arm)]
+mod role_policy;
+#[deny(clippy::wildcard_enum_match_arm)]
 mod seal;
 mod select;
 mod show;

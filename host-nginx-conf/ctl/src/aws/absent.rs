@@ -1,6 +1,6 @@
 //! In place of the SDK, where it was left out.
 
-use super::{AwsError, KeyDescription};
+use super::{AwsError, KeyDescription, Simulated};
 
 pub(crate) fn encrypt(
     _arn: &str,
@@ -16,5 +16,17 @@ pub(crate) fn describe(_arn: &str, _region: &str) -> Result<KeyDescription, AwsE
 }
 
 pub(crate) fn credentials(_: Option<&str>) -> Result<Option<i64>, AwsError> {
+    Err(AwsError::NotBuilt)
+}
+
+pub(crate) fn role_arn(_: &str) -> Result<String, AwsError> {
+    Err(AwsError::NotBuilt)
+}
+
+pub(crate) fn role_policies(_: &str) -> Result<Vec<(String, String)>, AwsError> {
+    Err(AwsError::NotBuilt)
+}
+
+pub(crate) fn simulate(_: &str, _: &[&str], _: &[String]) -> Result<Vec<Simulated>, AwsError> {
     Err(AwsError::NotBuilt)
 }

@@ -1,12 +1,16 @@
-//! What this program asks of AWS. Only [`sdk`] knows the SDK; without the feature `aws`, [`absent`] says so in its place.
+//! What this program asks of AWS. Only [`sdk`] and [`iam`] know the SDK; without the feature `aws`, [`absent`] says so in its place.
 
 #[cfg(not(feature = "aws"))]
 mod absent;
 #[cfg(feature = "aws")]
+mod iam;
+#[cfg(feature = "aws")]
 mod sdk;
 
 #[cfg(not(feature = "aws"))]
-pub(crate) use absent::{credentials, describe, encrypt};
+pub(crate) use absent::{credentials, describe, encrypt, role_arn, role_policies, simulate};
+#[cfg(feature = "aws")]
+pub(crate) use iam::{role_arn, role_policies, simulate};
 #[cfg(feature = "aws")]
 pub(crate) use sdk::{credentials, describe, encrypt};
 
@@ -15,6 +19,22 @@ pub(crate) struct KeyDescription {
     pub(crate) policy: String,
     pub(crate) grants: String,
     pub(crate) metadata: String,
+}
+
+/// What IAM makes of an action on a resource.
+pub(crate) struct Simulated {
+    pub(crate) action: String,
+    pub(crate) resource: String,
+    pub(crate) verdict: Verdict,
+}
+
+/// Whether it would be let through.
+#[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "the SDK makes it"))]
+pub(crate) enum Verdict {
+    Allowed,
+    Denied,
+    /// It is denied so far, and the values of these condition keys were not given; or IAM said another word.
+    Depends(Vec<String>),
 }
 
 /// Why AWS did not do it.

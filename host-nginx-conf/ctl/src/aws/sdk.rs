@@ -140,7 +140,7 @@ fn metadata_json(metadata: &KeyMetadata) -> Value {
     } })
 }
 
-async fn configuration(region: Option<&str>) -> SdkConfig {
+pub(super) async fn configuration(region: Option<&str>) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     if let Some(region) = region {
         loader = loader.region(Region::new(region.to_owned()));
@@ -148,7 +148,7 @@ async fn configuration(region: Option<&str>) -> SdkConfig {
     loader.load().await
 }
 
-fn call<E, R>(operation: &'static str) -> impl FnOnce(SdkError<E, R>) -> AwsError
+pub(super) fn call<E, R>(operation: &'static str) -> impl FnOnce(SdkError<E, R>) -> AwsError
 where
     SdkError<E, R>: std::error::Error,
 {
@@ -158,7 +158,7 @@ where
     }
 }
 
-fn block_on<T>(work: impl Future<Output = Result<T, AwsError>>) -> Result<T, AwsError> {
+pub(super) fn block_on<T>(work: impl Future<Output = Result<T, AwsError>>) -> Result<T, AwsError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

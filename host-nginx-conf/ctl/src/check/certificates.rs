@@ -4,7 +4,7 @@ use enclave_tls_config::{BundlePlace, Certificate, Source};
 use serde::Deserialize;
 
 use super::finding::names;
-use super::{Context, Finding};
+use super::{Context, Finding, rights};
 use enclave_tls_admin::files;
 
 pub(super) fn look(context: &Context<'_>) -> Vec<Finding> {
@@ -45,6 +45,10 @@ fn bundle(certificate: &Certificate) -> Option<Finding> {
             BundlePlace::File(path) => path,
         },
     };
+    // Said among the rights.
+    if rights::is_denied(path) {
+        return None;
+    }
     let name = &certificate.name;
     let why = match files::read_public(path, MAX_BUNDLE) {
         Err(error) => error.to_string(),

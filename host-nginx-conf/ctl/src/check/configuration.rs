@@ -1,9 +1,9 @@
 //! The configuration file: what it says, line by line, and who may have changed it.
 
-use enclave_tls_config::permissions::{self, Owners};
+use enclave_tls_config::permissions::{self, Owners, PermissionError};
 use enclave_tls_config::{Config, ConfigError};
 
-use super::{Finding, Options};
+use super::{Finding, Options, rights};
 
 /// What the file says, where it can be used.
 pub(super) fn look(options: &Options) -> (Option<Config>, Vec<Finding>) {
@@ -38,6 +38,9 @@ fn refused(options: &Options, error: &ConfigError) -> Vec<Finding> {
     let path = options.config.display();
     let again = format!("enclave-tlsctl check --config {path}");
     match error {
+        ConfigError::Permission(PermissionError::Read(at, _)) if rights::is_denied(at) => {
+            vec![rights::refused(options)]
+        }
         ConfigError::Permission(error) => vec![Finding::error(AREA, error.to_string(), again)],
         ConfigError::Wrong { problems, .. } => problems
             .iter()

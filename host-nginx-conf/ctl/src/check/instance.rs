@@ -60,7 +60,27 @@ fn is_graviton(family: &str) -> bool {
     after.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with('g')
 }
 
+/// The name of the role whose credentials the instance has.
+pub(super) fn role() -> io::Result<String> {
+    let role = get("iam/security-credentials/")?;
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"+=,.@_-".contains(&byte);
+    match !role.is_empty() && role.bytes().all(is_name) {
+        true => Ok(role),
+        false => Err(io::Error::other("it names none")),
+    }
+}
+
 fn instance_type() -> io::Result<String> {
+    let kind = get("instance-type")?;
+    let is_type = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
+    match !kind.is_empty() && kind.bytes().all(is_type) {
+        true => Ok(kind),
+        false => Err(io::Error::other("it gives no instance type")),
+    }
+}
+
+/// A value of the metadata service.
+fn get(name: &str) -> io::Result<String> {
     let endpoint = std::env::var("AWS_EC2_METADATA_SERVICE_ENDPOINT").ok();
     let address = endpoint.as_deref().and_then(address_of);
     let address = address.unwrap_or_else(|| SocketAddr::from((IMDS, 80)));
@@ -71,18 +91,10 @@ fn instance_type() -> io::Result<String> {
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(io::Error::other("it gives no token"));
     }
-    let kind = ask(
+    ask(
         address,
-        &format!("GET /latest/meta-data/instance-type HTTP/1.1\r\nX-aws-ec2-metadata-token: {token}\r\n"),
-    )?;
-    let is_type = !kind.is_empty()
-        && kind
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
-    match is_type {
-        true => Ok(kind),
-        false => Err(io::Error::other("it gives no instance type")),
-    }
+        &format!("GET /latest/meta-data/{name} HTTP/1.1\r\nX-aws-ec2-metadata-token: {token}\r\n"),
+    )
 }
 
 /// `http://IP[:PORT]`, as the SDKs take it.

@@ -14,6 +14,8 @@ mod online;
 mod openssl;
 mod outage;
 mod policy;
+mod rights;
+mod role;
 mod server_files;
 mod servers;
 mod show;
@@ -43,6 +45,9 @@ pub(crate) struct Options {
     /// Also ask AWS, the instance's metadata service and the running agent
     #[arg(long)]
     pub(crate) online: bool,
+    /// With --online: the instance's role, a name or an ARN [default: as the metadata service says]
+    #[arg(long, value_name = "ROLE", requires = "online")]
+    pub(crate) role: Option<String>,
     /// Where enclave-tls-apply writes
     #[arg(long, value_name = "DIR", default_value = enclave_tls_config::DEFAULT_DIRECTORY, hide = true)]
     pub(crate) base: PathBuf,
@@ -112,7 +117,8 @@ fn read_text(path: &Path) -> Option<String> {
 type Area = fn(&Context<'_>) -> Vec<Finding>;
 
 /// In the order in which one would set things up.
-const AREAS: [Area; 11] = [
+const AREAS: [Area; 12] = [
+    rights::look,
     machine::look,
     accounts::look,
     policy::look,

@@ -5,7 +5,7 @@ use std::path::Path;
 use enclave_tls_pkcs11::config::Config;
 use enclave_wire::Name;
 
-use super::{Context, Finding, read_text};
+use super::{Context, Finding, read_text, rights};
 
 pub(super) fn look(context: &Context<'_>) -> Vec<Finding> {
     let mut findings = vec![installed(context)];
@@ -40,10 +40,13 @@ fn configuration(context: &Context<'_>, client: &Name) -> Finding {
         .join("clients")
         .join(client.as_str())
         .join("pkcs11.toml");
+    if rights::is_denied(&path) {
+        return not_looked_at(client);
+    }
     let Some(text) = read_text(&path) else {
         return Finding::warning(
             AREA,
-            format!("{} is not there yet, or you may not read it", path.display()),
+            format!("{} is not there yet", path.display()),
             "start the agent, which has enclave-tls-apply write it",
         );
     };
@@ -60,6 +63,15 @@ fn configuration(context: &Context<'_>, client: &Name) -> Finding {
         ),
         Ok(_) => credential(&path, client),
     }
+}
+
+/// Said among the rights; here nothing is said to be missing.
+fn not_looked_at(client: &Name) -> Finding {
+    Finding::warning(
+        AREA,
+        format!("the files of client {client} were not looked at"),
+        rights::AS_ROOT,
+    )
 }
 
 fn credential(configuration: &Path, client: &Name) -> Finding {

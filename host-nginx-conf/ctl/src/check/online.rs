@@ -6,7 +6,7 @@ use enclave_tls_admin::hex;
 use enclave_tls_config::{Config, Source};
 use enclave_tls_nitro::image_measurements;
 
-use super::{Finding, Level, Options, configuration, instance, policy};
+use super::{Finding, Level, Options, configuration, instance, policy, role};
 use crate::aws::{self, AwsError};
 use crate::commands::{Session, status_report};
 use crate::kms_policy::{self, Measured, PolicyError, Role};
@@ -18,6 +18,9 @@ pub(super) fn look(options: &Options, session: &Session) -> Vec<Finding> {
     if let (Some(config), _) = configuration::look(options) {
         let (policy, _) = policy::read(options, &config);
         findings.extend(of_aws(&config, policy.as_ref()));
+        if config.aws.is_some() {
+            findings.extend(role::look(options));
+        }
     }
     findings.extend(agent(session));
     findings

@@ -5,7 +5,7 @@ use std::path::Path;
 use enclave_tls_config::{KeyAccess, Server};
 use enclave_wire::Name;
 
-use super::{Context, Finding, read_text};
+use super::{Context, Finding, read_text, rights};
 
 pub(super) fn look(context: &Context<'_>) -> Vec<Finding> {
     let all = context.config.servers.iter();
@@ -15,11 +15,14 @@ pub(super) fn look(context: &Context<'_>) -> Vec<Finding> {
 
 fn of_server(context: &Context<'_>, name: &Name, server: &Server) -> Vec<Finding> {
     let path = server.openssl_conf(&context.options.base);
+    if rights::is_denied(&path) {
+        return Vec::new();
+    }
     let Some(text) = read_text(&path) else {
         return vec![match &server.openssl_conf {
             Some(_) => Finding::error(
                 AREA,
-                format!("{name}: {} is not there, or you may not read it", path.display()),
+                format!("{name}: {} is not there", path.display()),
                 format!("write it, or remove openssl_conf under [servers.{name}]: then one is written for you"),
             ),
             None => Finding::warning(

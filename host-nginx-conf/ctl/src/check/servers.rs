@@ -8,7 +8,7 @@ use enclave_wire::Name;
 
 use super::finding::names;
 use super::server_files::ServerFiles;
-use super::{Context, Finding};
+use super::{Context, Finding, rights};
 
 pub(super) fn look(context: &Context<'_>) -> Vec<Finding> {
     let all = context.config.servers.iter();
@@ -19,13 +19,13 @@ pub(super) fn look(context: &Context<'_>) -> Vec<Finding> {
 fn of_server(context: &Context<'_>, name: &Name, server: &Server) -> Vec<Finding> {
     let mut findings = vec![program(name, server)];
     let files = ServerFiles::read(server);
+    if rights::is_denied(&server.config) {
+        return findings;
+    }
     if !files.is_readable {
         findings.push(Finding::error(
             AREA,
-            format!(
-                "{name}: {} is not there, or you may not read it",
-                server.config.display()
-            ),
+            format!("{name}: {} is not there", server.config.display()),
             format!("correct config under [servers.{name}] in config.toml"),
         ));
         return findings;

@@ -19,11 +19,13 @@ use std::path::{Path, PathBuf};
 use enclave_policy::Policy;
 use enclave_policy::aws::KeyArn;
 
+pub(crate) use condition::{Truth, Value, is_like, judge, unjudged};
+pub(crate) use document::{Document, Effect, Listed, Statement};
 pub(crate) use finding::Role;
 pub(crate) use measured::Measured;
 pub(crate) use options::Options;
 
-use self::document::{Document, DocumentError};
+use self::document::DocumentError;
 use self::evaluate::Rules;
 use self::finding::Severity;
 use self::generate::{Generated, MAX_KEY_POLICY, Wanted};
@@ -32,6 +34,7 @@ use self::lint::Subject;
 use self::options::{Command, Generate, Lint, OnePolicy};
 use crate::args::wrong_usage;
 use crate::aws::{self, AwsError};
+use crate::role_policy;
 use enclave_tls_admin::files;
 
 /// Why `policy` did not do it.
@@ -143,9 +146,22 @@ fn wanted(options: &Generate) -> Wanted {
 }
 
 fn lint(options: &Lint, json: bool) -> Result<(), PolicyError> {
+    if options.policy.is_none() && options.key_arn.is_none() {
+        return lint_role(options, json);
+    }
     let report = subject(options)?.lint();
     show::report(&report, json)?;
     match report.above_notes() {
+        0 => Ok(()),
+        count => Err(PolicyError::Found(count)),
+    }
+}
+
+/// Without a key: what the policies of the instance's role allow.
+fn lint_role(options: &Lint, json: bool) -> Result<(), PolicyError> {
+    let policies = options.iam.iter().map(|path| role_policy::read(path));
+    let findings = role_policy::lint(&policies.collect::<Result<Vec<_>, _>>()?);
+    match role_policy::report(&findings, json)? {
         0 => Ok(()),
         count => Err(PolicyError::Found(count)),
     }

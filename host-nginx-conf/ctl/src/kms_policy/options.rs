@@ -23,7 +23,7 @@ pub(crate) enum Command {
     Merge(OnePolicy),
     /// Write the policy of a KMS key, and of the role that uses it, for measured enclaves alone
     Generate(Generate),
-    /// Say who can read, forge or change what a KMS key protects
+    /// Say who can read, forge or change what a KMS key protects; with --iam alone, whether the instance's role could get certificates
     Lint(Lint),
 }
 
@@ -93,21 +93,21 @@ pub(crate) struct Lint {
     #[arg(
         long,
         value_name = "FILE",
-        required_unless_present = "key_arn",
+        required_unless_present_any = ["key_arn", "iam"],
         conflicts_with = "key_arn"
     )]
     pub(crate) policy: Option<PathBuf>,
     /// Its grants, from `aws kms list-grants`
-    #[arg(long, value_name = "FILE", conflicts_with = "key_arn")]
+    #[arg(long, value_name = "FILE", conflicts_with = "key_arn", requires = "policy")]
     pub(crate) grants: Option<PathBuf>,
     /// What it is, from `aws kms describe-key`
-    #[arg(long, value_name = "FILE", conflicts_with = "key_arn")]
+    #[arg(long, value_name = "FILE", conflicts_with = "key_arn", requires = "policy")]
     pub(crate) metadata: Option<PathBuf>,
     /// Ask AWS for all three
     #[arg(long, value_name = "ARN")]
     pub(crate) key_arn: Option<KeyArn>,
-    /// An IAM policy of the key's account; repeat it for more
-    #[arg(long, value_name = "FILE")]
+    /// With a key: IAM policies of its account. Without: all policies of the instance's role, which then are what is judged
+    #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) iam: Vec<PathBuf>,
     /// An image and its policy that shall use the key, and no other; repeat it for more
     #[arg(long, value_name = "PCR0:PCR16")]

@@ -104,6 +104,7 @@ impl Item {
                 config: options.config.clone(),
                 image_policy: None,
                 online: false,
+                role: None,
                 base: options.base.clone(),
                 root: PathBuf::from("/"),
             })),

@@ -13,10 +13,10 @@ use crate::directory::Directory;
 use crate::enclave::POLICY;
 
 /// A machine's files, and a configuration that they are right for.
-struct Machine(Directory);
+pub(crate) struct Machine(Directory);
 
 impl Machine {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let machine = Self(Directory::new(&format!("check-{name}")));
         let pcr = "0c".repeat(48);
         for (file, text) in [
@@ -76,7 +76,7 @@ impl Machine {
         self.0.write(name, text);
     }
 
-    fn configure(&self, certificates: &[&str], more: &str) {
+    pub(crate) fn configure(&self, certificates: &[&str], more: &str) {
         let at = self.0.0.display();
         let mut text = format!(
             "[enclave]\nimage = \"{at}/image/enclave-tls.eif\"\nnitro_cli = \"{at}/nitro-cli\"\n[clients.web]\ngroup = \"web\"\n\
@@ -94,7 +94,7 @@ impl Machine {
         self.findings_with(&[], &[])
     }
 
-    fn findings_with(&self, more: &[&str], environment: &[(&str, &str)]) -> Vec<Value> {
+    pub(crate) fn findings_with(&self, more: &[&str], environment: &[(&str, &str)]) -> Vec<Value> {
         let at = |name: &str| self.path(name).display().to_string();
         let (config, base, root) = (at("config.toml"), at("base"), at(""));
         let args = ["--json", "check", "--config", &config, "--base", &base, "--root", &root];
@@ -129,6 +129,10 @@ const OURS: &[&str] = &[
     "systemd",
     "sockets",
 ];
+
+/// The group web of the machine that is made of files.
+const GROUP: u32 = 33;
+const NOBODY: u32 = 65_534;
 
 #[test]
 fn a_machine_that_is_set_up_has_nothing_to_correct() {
@@ -244,6 +248,65 @@ fn each_mistake_of_the_file_has_its_line() {
     let told = machine.told(&["configuration"]);
     assert!(told[0].0.contains("config.toml:3: "), "{told:?}");
     assert!(told[0].1.starts_with("edit line 3 of "), "{told:?}");
+}
+
+/// As the packages leave it, 0640 of root and a group: whoever is not of it reads what to do, and a member needs no sudo.
+#[test]
+fn who_may_not_read_the_configuration_is_told_so_and_a_member_of_its_group_is_not() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    use std::os::unix::process::CommandExt;
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED who_may_not_read_the_configuration: it runs commands as another user, which only root can");
+        return;
+    }
+    let machine = Machine::new("rights");
+    let config = machine.path("config.toml");
+    chown(&config, Some(0), Some(GROUP)).unwrap();
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o640)).unwrap();
+    let of_client = machine.path("base/clients/web");
+    fs::set_permissions(&of_client, fs::Permissions::from_mode(0o700)).unwrap();
+    let run = |gid: u32| {
+        let at = |name: &str| machine.path(name).display().to_string();
+        let (config, base, root) = (at("config.toml"), at("base"), at(""));
+        // It may not reach the directory that it was built in.
+        let program = machine.path("enclave-tlsctl");
+        fs::copy(env!("CARGO_BIN_EXE_enclave-tlsctl"), &program).unwrap();
+        let mut command = std::process::Command::new(program);
+        command.args(["--json", "check", "--config", &config, "--base", &base, "--root", &root]);
+        let output = command.uid(NOBODY).gid(gid).current_dir("/").output().unwrap();
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+        json["findings"].as_array().unwrap().clone()
+    };
+    let stranger = run(NOBODY);
+    let [only] = &stranger[..] else { panic!("{stranger:#?}") };
+    let (found, todo) = (only["found"].as_str().unwrap(), only["todo"].as_str().unwrap());
+    assert!(
+        found.starts_with("you may not read ") && found.contains("mode 0640 and the group web"),
+        "{found}"
+    );
+    assert!(
+        todo.starts_with("sudo enclave-tlsctl check; or ") && todo.contains("setfacl -m g:enclave-tls-admin:r "),
+        "{todo}"
+    );
+
+    let member = run(GROUP);
+    let of = |area: &str| member.iter().filter(|one| one["area"] == area).collect::<Vec<_>>();
+    assert_eq!(of("configuration")[0]["level"], "ok", "{member:#?}");
+    let [rights] = of("rights")[..] else {
+        panic!("{member:#?}")
+    };
+    assert!(
+        rights["found"]
+            .as_str()
+            .unwrap()
+            .contains(&of_client.display().to_string()),
+        "{rights}"
+    );
+    assert_eq!(rights["todo"], "sudo enclave-tlsctl check");
+    let said = member
+        .iter()
+        .any(|one| one["found"].as_str().unwrap().contains("not there yet"));
+    assert!(!said, "what may not be read is said to be missing: {member:#?}");
 }
 
 #[test]

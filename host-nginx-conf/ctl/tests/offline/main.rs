@@ -9,6 +9,7 @@ mod host;
 mod import_acm;
 mod kms_key;
 mod policy;
+mod role;
 #[cfg(feature = "aws")]
 mod seal;
 mod server;
