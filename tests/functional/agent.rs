@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use e2e::lab::agent;
 use e2e::lab::load::Load;
+use e2e::lab::program::succeed;
 use e2e::lab::server::{Server, Tls, get};
 use e2e::lab::suite::Test;
 use e2e::lab::{Endpoint, Lab, process};
@@ -18,6 +19,7 @@ pub(super) const TESTS: &[Test] = e2e::tests![
     a_credential_is_rotated_under_load,
     every_certificate_is_served_and_the_report_says_so,
     metrics_count_signatures_and_the_agent_is_ready,
+    certificates_name_the_directory_that_servers_read,
 ];
 
 /// The agent is in no handshake's way, and its successor adopts what runs.
@@ -142,6 +144,21 @@ fn metrics_count_signatures_and_the_agent_is_ready(lab: &Lab) -> Result<()> {
     ] {
         ensure!(agent::metric(&page, name, "").is_some(), "no {name}: {page}");
     }
+    Ok(())
+}
+
+/// The helper's own, which in a lab is not that of packages.
+fn certificates_name_the_directory_that_servers_read(lab: &Lab) -> Result<()> {
+    let endpoint = served(lab).next().context("nothing is served")?;
+    let told = lab.ctl(&["certificates", &endpoint.key])?;
+    let files = std::path::Path::new(told["files"].as_str().context("no files")?);
+    ensure!(
+        files.starts_with(lab.dir()?) && files.join("chain.pem").exists(),
+        "{told}"
+    );
+    let mut text = lab.ctl_command()?;
+    let text = succeed(text.args(["certificates", &endpoint.key]))?;
+    ensure!(text.contains(&format!("{}\n", files.display())), "{text}");
     Ok(())
 }
 

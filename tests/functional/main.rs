@@ -1,6 +1,8 @@
 //! What web servers and PKCS#11 programs get, each asked through the real program.
 
 mod agent;
+mod agent_commands;
+mod agent_troubles;
 mod calls;
 mod handshakes;
 mod lifecycle;
@@ -32,6 +34,8 @@ fn main() -> ExitCode {
             round_trips::TESTS,
             workers::TESTS,
             agent::TESTS,
+            agent_commands::TESTS,
+            agent_troubles::TESTS,
             outage::TESTS,
         ],
     )

@@ -6,6 +6,7 @@ pub mod client;
 pub mod keys;
 pub mod kms;
 pub mod load;
+pub mod otherwise;
 pub mod process;
 pub mod program;
 pub mod scratch;
@@ -13,7 +14,9 @@ pub mod second;
 pub mod server;
 pub mod service;
 pub mod signing;
+pub mod stall;
 pub mod suite;
+pub mod terminal;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -153,9 +153,10 @@ impl Release {
 }
 
 /// From Debian 12 itself.
-const PACKAGES: [&str; 15] = [
+const PACKAGES: [&str; 16] = [
     "apache2",                  // httpd, with the event MPM
     "ca-certificates",          // cargo's downloads
+    "faketime",                 // clocks of running programs, set by tests
     "gcc",                      // aws-lc, and the thread test in C
     "gnutls-bin",               // p11tool
     "haproxy",                  // which chroots
