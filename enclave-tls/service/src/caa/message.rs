@@ -261,7 +261,7 @@ pub(super) mod tests {
     /// An answer with these records, each of an owner, a type and its data; owners are written out.
     pub(crate) fn answer(to: &str, flags: u16, records: &[(&str, u16, Vec<u8>)]) -> Vec<u8> {
         let mut message = question(&name(to));
-        message.truncate(message.len() - 11);
+        message.truncate(message.len().saturating_sub(11));
         message.splice(2..4, (RESPONSE | flags).to_be_bytes());
         message.splice(6..8, u16::try_from(records.len()).unwrap().to_be_bytes());
         message.splice(10..12, [0, 0]);
@@ -448,7 +448,7 @@ pub(super) mod tests {
                 let at = at.index(message.len());
                 message[at] = byte;
             }
-            message.truncate(cut.index(message.len() + 1));
+            message.truncate(cut.index(message.len().saturating_add(1)));
             let _ = super::records(&message, &name("a.example"));
             let _ = super::records(&random, &name("a.example"));
         }

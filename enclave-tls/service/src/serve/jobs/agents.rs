@@ -54,10 +54,11 @@ impl Agents {
 
 #[cfg(test)]
 mod tests {
+    use super::super::server::after;
     use super::*;
 
     fn soon(seconds: u64) -> Instant {
-        Instant::now() + Duration::from_secs(seconds)
+        after(Duration::from_secs(seconds))
     }
 
     #[tokio::test(start_paused = true)]

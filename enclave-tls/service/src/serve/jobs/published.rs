@@ -123,7 +123,10 @@ mod tests {
                         None => return,
                     },
                     EnclaveRequest::Withdraw(_) => ("withdraw", AgentReply::Withdrawn),
-                    other => panic!("{other:?}"),
+                    other @ (EnclaveRequest::Ping
+                    | EnclaveRequest::StoreState(_)
+                    | EnclaveRequest::NeedCredentials
+                    | EnclaveRequest::Ended(_)) => panic!("{other:?}"),
                 };
                 noted.lock().unwrap().push(word);
                 ask.answered.send(reply).unwrap();
