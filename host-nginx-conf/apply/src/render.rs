@@ -35,13 +35,14 @@ pub(crate) fn files(deployment: &Deployment, at: &Plain) -> Result<Vec<(&'static
     let with_key = |key: &str| format!("{head}{nginx}_certificate {at}/chain.pem;\n{nginx}_certificate_key {key};\n");
     files.push(("nginx.conf", with_key(&format!("{at}/key.pem"))));
     files.push(("nginx-store.conf", with_key(&format!("\"store:{uri}\""))));
-    let httpd = format!("{head}SSLCertificateFile {at}/chain.pem\nSSLCertificateKeyFile \"{uri}\"\n");
+    let httpd = |key: &str| format!("{head}SSLCertificateFile {at}/chain.pem\nSSLCertificateKeyFile {key}\n");
     match deployment.usage() {
-        Usage::Tls => files.push(("httpd.conf", httpd)),
+        Usage::Tls => files.push(("httpd.conf", httpd(&format!("{at}/key.pem")))),
+        // An engine sends digests: a key of another usage would refuse in every handshake, and has no such files.
         Usage::Digest => {
-            files.push(("httpd.conf", httpd));
-            // An engine sends digests, so a key of another usage would refuse in every handshake: then there is no such file.
+            files.push(("httpd.conf", httpd(&format!("{at}/key.pem"))));
             files.push(("nginx-engine.conf", with_key(&format!("\"engine:pkcs11:{uri}\""))));
+            files.push(("httpd-engine.conf", httpd(&format!("\"{uri}\""))));
         }
         // httpd cannot take a proxy's key from elsewhere than a file.
         Usage::TlsClient | Usage::AcmeAccount => {}
@@ -151,6 +152,10 @@ mod tests {
             ),
             (
                 "httpd.conf",
+                "SSLCertificateFile /e/g/chain.pem\nSSLCertificateKeyFile /e/g/key.pem\n".to_owned(),
+            ),
+            (
+                "httpd-engine.conf",
                 format!("SSLCertificateFile /e/g/chain.pem\nSSLCertificateKeyFile \"{uri}\"\n"),
             ),
         ] {
@@ -163,6 +168,7 @@ mod tests {
     #[test]
     fn a_usage_has_only_the_files_that_can_serve_it() {
         assert_eq!(file(Usage::Tls, "nginx-engine.conf"), None);
+        assert_eq!(file(Usage::Tls, "httpd-engine.conf"), None);
         assert_eq!(file(Usage::TlsClient, "httpd.conf"), None);
         assert!(
             file(Usage::TlsClient, "nginx.conf")

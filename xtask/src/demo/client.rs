@@ -47,16 +47,20 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        let fields = self.headers.lines().filter_map(|line| line.split_once(": "));
+        // HAProxy writes names of fields in small letters.
+        let mut named = fields.filter(|(field, _)| field.eq_ignore_ascii_case(name));
+        named.next().map(|(_, value)| value)
     }
 }
 
-/// One full handshake and one request.
-pub(super) fn get(endpoint: &Endpoint, ca: &Path, tls: Tls) -> Result<Session> {
+/// One full handshake and one request, by a client that can verify signatures of this kind of key alone: a server with keys of
+/// both kinds shows this one.
+pub(super) fn get(endpoint: &Endpoint, ca: &Path, tls: Tls, kind: &str) -> Result<Session> {
     let mut client = s_client(endpoint, tls);
+    let signatures = if kind.starts_with("RSA") { RSA } else { ECDSA };
     client
+        .args(["-sigalgs", signatures])
         .args(["-verify_return_error", "-verify_hostname", &endpoint.name])
         .arg("-CAfile")
         .arg(ca);
@@ -142,6 +146,9 @@ fn talk(command: &mut Command, input: &str) -> Result<(String, String)> {
     let output = child.wait_with_output()?;
     Ok((text(&output.stdout), text(&output.stderr)))
 }
+
+const RSA: &str = "RSA-PSS+SHA256:RSA-PSS+SHA384:RSA-PSS+SHA512";
+const ECDSA: &str = "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512";
 
 fn after(text: &str, mark: &str) -> Option<String> {
     let (_, rest) = text.split_once(mark)?;

@@ -11,24 +11,16 @@ use crate::table::{Table, Verdict};
 
 /// Makes all handshakes.
 pub(super) fn all(lab: &Description) -> Result<Table> {
-    let mut table = Table::new([
-        "NGINX via",
-        "key",
-        "type",
-        "usage",
-        "TLS",
-        "cipher",
-        "signature",
-        "answer",
-    ]);
+    let mut table = Table::new(["server", "key", "type", "usage", "TLS", "cipher", "signature", "answer"]);
     for endpoint in lab.endpoints.iter().filter(|endpoint| endpoint.via != "file") {
         let key = key(lab, &endpoint.key)?;
         for tls in Tls::ALL {
-            let shown = client::get(endpoint, &lab.ca, tls).and_then(|session| checked(lab, endpoint, key, session));
+            let shown =
+                client::get(endpoint, &lab.ca, tls, &key.kind).and_then(|session| checked(lab, endpoint, key, session));
             row(&mut table, endpoint, key, tls, shown);
         }
     }
-    for via in ["provider", "engine"] {
+    for via in ["provider", "engine", "httpd-provider", "httpd-engine", "haproxy"] {
         let rsa = |end: &&Endpoint| end.via == via && key(lab, &end.key).is_ok_and(|key| key.kind.starts_with("RSA"));
         let endpoint = lab.endpoints.iter().find(rsa).context("no RSA endpoint")?;
         let key = key(lab, &endpoint.key)?;
@@ -86,9 +78,13 @@ fn row(table: &mut Table, endpoint: &Endpoint, key: &Key, tls: Tls, shown: Resul
             reason.lines().next().unwrap_or_default().to_owned(),
         ]
     });
-    let [via, name, kind, usage] = [&endpoint.via, &key.label, &key.kind, &key.usage].map(String::clone);
+    let server = match endpoint.via.strip_prefix(&endpoint.server) {
+        Some(via) => format!("{}{}", endpoint.server, via.replace('-', " ")),
+        None => format!("{} {}", endpoint.server, endpoint.via),
+    };
+    let [name, kind, usage] = [&key.label, &key.kind, &key.usage].map(String::clone);
     table.row(
-        [via, name, kind, usage, tls.name().into(), cipher, signature, answer],
+        [server, name, kind, usage, tls.name().into(), cipher, signature, answer],
         verdict,
     );
 }
@@ -101,11 +97,8 @@ fn key<'a>(lab: &'a Description, label: &str) -> Result<&'a Key> {
 }
 
 fn workers(lab: &Description, via: &str) -> Vec<u32> {
-    let mut pids = lab
-        .pids
-        .get(&format!("nginx-{via}"))
-        .map(|&master| process::children(master))
-        .unwrap_or_default();
+    let master = lab.servers.get(via).and_then(|files| lab.pids.get(&files.process));
+    let mut pids = master.map(|&master| process::children(master)).unwrap_or_default();
     pids.sort_unstable();
     pids
 }

@@ -155,18 +155,21 @@ fn places(lab: &Lab) -> Vec<Place> {
         files: Vec::new(),
         expects,
     };
-    let nginx = |instance: &str, expects| {
-        let master = process(&format!("nginx-{instance}"));
+    let server = |via: &str, expects| {
+        let named = description.servers.get(via).map(|files| files.process.as_str());
+        let master = named.and_then(process);
         let pids: Vec<u32> = master
             .into_iter()
             .chain(master.map(process::children).unwrap_or_default())
             .collect();
-        place(format!("NGINX {instance}, {} processes", pids.len()), pids, expects)
+        place(
+            format!("{}, {} processes", named.unwrap_or(via).replace('-', " "), pids.len()),
+            pids,
+            expects,
+        )
     };
-    let mut places: Vec<Place> = ["provider", "engine", "proxy", "upstream"]
-        .iter()
-        .map(|name| nginx(name, Expects::Nothing))
-        .collect();
+    let without_keys = description.servers.keys().filter(|via| *via != "file");
+    let mut places: Vec<Place> = without_keys.map(|via| server(via, Expects::Nothing)).collect();
     places.push(place(
         "agent, supervisor, root helper".into(),
         ["agent", "supervisor", "apply"]
@@ -192,7 +195,7 @@ fn places(lab: &Lab) -> Vec<Place> {
         process("service").into_iter().collect(),
         Expects::All,
     ));
-    let mut file = nginx("file", Expects::ImportedTls);
+    let mut file = server("file", Expects::ImportedTls);
     file.name = format!("control: {}", file.name);
     places.push(file);
     places.push(Place {

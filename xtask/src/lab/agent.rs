@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 
 use super::aws::{Aws, BUCKET, BUNDLE_KEY, REGION};
 use super::enclave::{CPUS, Enclave, MEBIBYTES, Part};
-use super::nginx::Server;
-use super::place::{Place, WORKERS};
+use super::httpd;
+use super::place::{HAPROXY, Place, WORKERS};
 use super::plan::{KEYS, KeyPlan, Origin, Via};
+use super::server::Server;
 use super::service::{Ctl, Starter, set_mode};
-use super::state::Nginx;
+use super::state::Files;
 use crate::build::Binaries;
 use crate::process;
 
@@ -66,26 +67,36 @@ pub(super) fn start(
     Ok(())
 }
 
-/// Waits until the servers' files of every certificate of the inventory are there.
-pub(super) fn wait_until_deployed(place: &Place) -> Result<()> {
-    for plan in KEYS.iter().filter(|plan| plan.is_in_inventory()) {
-        let live = place.live(plan.name);
-        ensure!(
-            process::wait_until(Duration::from_secs(60), || live.join("chain.pem").exists()),
-            "nothing of {} is live; see {}",
-            plan.name,
-            place.log("agent").display()
-        );
-    }
+/// Waits until the servers' files of every certificate of the inventory are there to stay: a first one may be taken away again for
+/// the time of a test.
+pub(super) fn wait_until_deployed(place: &Place, ctl: &Ctl) -> Result<()> {
+    let mut seen = Vec::new();
+    let deployed = process::wait_until(Duration::from_secs(60), || {
+        // It exits 3 where something needs attention.
+        let Ok(told) = ctl.told(&["status"]) else { return false };
+        let certificates = told.pointer("/agent/certificates").and_then(Value::as_array);
+        let others = certificates
+            .into_iter()
+            .flatten()
+            .filter(|one| one["state"] != "served");
+        seen = others.map(|one| one["name"].to_string()).collect();
+        certificates.is_some() && seen.is_empty()
+    });
+    ensure!(
+        deployed,
+        "not everything of {} is live; see {}",
+        seen.join(", "),
+        place.log("agent").display()
+    );
     Ok(())
 }
 
 /// Has the agent look again, and waits until every certificate is served: it has a server that may have read something older reload, and
 /// a test that counts workers must not meet that.
-pub(super) fn wait_until_served(starter: &Starter<'_>, ctl: &Ctl) -> Result<()> {
-    let masters: Vec<u32> = SERVERS
+pub(super) fn wait_until_served(starter: &Starter<'_>, ctl: &Ctl, servers: &[Server]) -> Result<()> {
+    let masters: Vec<u32> = servers
         .iter()
-        .filter_map(|via| starter.processes.started.get(&format!("nginx-{}", via.name())))
+        .filter_map(|server| starter.processes.started.get(&server.files.process))
         .map(|identity| identity.pid)
         .collect();
     let agent = starter.processes.started.get("agent").context("no agent")?;
@@ -102,7 +113,7 @@ pub(super) fn wait_until_served(starter: &Starter<'_>, ctl: &Ctl) -> Result<()> 
         };
         let (servers, certificates) = (part("/agent/servers"), part("/agent/certificates"));
         seen = format!("{servers:?} {certificates:?}");
-        servers.len() == SERVERS.len()
+        servers.len() == Via::OF_THE_SERVICE.len()
             && servers.iter().all(|server| server["problem"].is_null())
             && certificates.iter().all(|certificate| certificate["state"] == "served")
     });
@@ -184,7 +195,7 @@ pub(super) fn configuration(place: &Place, wanted: &Wanted<'_>, servers: &[Serve
     text.push_str(&format!(
         "\n[aws]\n\n[egress]\nallow = [\n{allow}]\n\n[egress.resolve]\n{resolve}"
     ));
-    for via in SERVERS {
+    for via in Via::OF_THE_SERVICE {
         text.push_str(&server(via, servers));
     }
     for plan in KEYS.iter().filter(|plan| plan.is_in_inventory()) {
@@ -217,6 +228,9 @@ log = "text"
 
 [clients.{WORKERS}]
 group = "{WORKERS}"
+
+[clients.{HAPROXY}]
+group = "{HAPROXY}"
 "#,
         image = place.image().display(),
         nitro_cli = place.nitro("nitro-cli").display(),
@@ -237,27 +251,35 @@ fn server(via: Via, servers: &[Server]) -> String {
 }
 
 /// A server's own section.
-pub(super) fn server_with(via: Via, files: &Nginx) -> String {
-    let key = if via == Via::Engine { "engine" } else { "provider" };
-    format!(
-        "\n[servers.{}]\nkind = \"nginx\"\nclient = \"{WORKERS}\"\nkey = \"{key}\"\nconfig = \"{}\"\npid_file = \"{}\"\n",
+pub(super) fn server_with(via: Via, files: &Files) -> String {
+    let mut text = format!(
+        "\n[servers.{}]\nkind = \"{}\"\nclient = \"{}\"\nkey = \"{}\"\nconfig = \"{}\"\npid_file = \"{}\"\n",
         via.name(),
+        files.kind,
+        via.client(),
+        via.openssl().unwrap_or_default(),
         files.conf.display(),
         files.pid_file.display()
-    )
+    );
+    if files.kind == "httpd" {
+        // Debian's name for it.
+        text.push_str(&format!("program = \"{}\"\n", httpd::PROGRAM));
+    }
+    text
 }
 
 fn certificate(place: &Place, plan: &KeyPlan) -> String {
     let name = plan.name;
-    let servers: Vec<_> = SERVERS
+    let servers: Vec<_> = Via::OF_THE_SERVICE
         .iter()
         .filter(|via| via.uses(plan))
         .map(|via| format!("\"{}\"", via.name()))
         .collect();
+    let hosts: Vec<_> = plan.hosts().iter().map(|host| format!("\"{host}\"")).collect();
     let mut text = format!(
-        "\n[[certificates]]\nname = \"{name}\"\nusage = \"{}\"\ndns_names = [\"{}\"]\nservers = [{}]\n",
+        "\n[[certificates]]\nname = \"{name}\"\nusage = \"{}\"\ndns_names = [{}]\nservers = [{}]\n",
         plan.usage,
-        plan.host(),
+        hosts.join(", "),
         servers.join(", ")
     );
     text.push_str(&match plan.origin {
@@ -276,9 +298,6 @@ fn certificate(place: &Place, plan: &KeyPlan) -> String {
     });
     text
 }
-
-/// Those that take keys from the service.
-const SERVERS: [Via; 3] = [Via::Provider, Via::Engine, Via::Proxy];
 
 /// Far longer than a reload takes.
 const SETTLED: Duration = Duration::from_millis(1_500);

@@ -87,13 +87,15 @@ pub(super) fn create_aws(place: &Place, hosts: &[&str]) -> Result<()> {
 }
 
 /// Signs a request: the chain to serve is leaf and issuer.
-pub(super) fn issue(place: &Place, request: &Path, host: &str, purpose: &str, chain: &Path) -> Result<()> {
+pub(super) fn issue(place: &Place, request: &Path, hosts: &[String], purpose: &str, chain: &Path) -> Result<()> {
+    let names: Vec<_> = hosts.iter().map(|host| format!("DNS:{host}")).collect();
     let extensions = chain.with_extension("ext");
     fs::write(
         &extensions,
         format!(
             "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n\
-             extendedKeyUsage={purpose}\nsubjectAltName=DNS:{host}\n"
+             extendedKeyUsage={purpose}\nsubjectAltName={}\n",
+            names.join(",")
         ),
     )?;
     sign(place, "issuer", request, &extensions, chain)?;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::aws::{Aws, BUNDLE_KEY};
 use super::ca;
 use super::nginx::UPSTREAM;
-use super::place::{Place, WORKERS};
+use super::place::Place;
 use super::plan::{KEYS, KeyPlan, Kind, Origin};
 use super::service::Ctl;
 use super::state::Key;
@@ -19,7 +19,7 @@ pub(super) fn prepare(place: &Place, ctl: &Ctl, aws: &Aws) -> Result<()> {
     ca::create(place)?;
     for_upstream(place)?;
     for plan in KEYS.iter().filter(|plan| plan.origin.has_file()) {
-        certified_file(place, plan.kind, plan.name, &plan.host())?;
+        certified_file(place, plan.kind, plan.name, &plan.hosts())?;
         ca::to_der(&place.private(plan.name), &place.private_der(plan.name))?;
         if plan.is_in_inventory() {
             seal(place, ctl, aws, plan).with_context(|| format!("no bundle {}", plan.name))?;
@@ -80,7 +80,7 @@ fn certify(place: &Place, ctl: &Ctl, plan: &KeyPlan) -> Result<String> {
     let request = place.public(plan.name, "csr.pem");
     let chain = place.public(plan.name, "chain.pem");
     ctl.run(&["csr", &id, "--out", &request.display().to_string()])?;
-    ca::issue(place, &request, &plan.host(), plan.purpose(), &chain)?;
+    ca::issue(place, &request, &plan.hosts(), plan.purpose(), &chain)?;
     ctl.run(&["install", &id, &chain.display().to_string()])?;
     Ok(id)
 }
@@ -89,9 +89,9 @@ fn certify(place: &Place, ctl: &Ctl, plan: &KeyPlan) -> Result<String> {
 fn imported(place: &Place, ctl: &Ctl, plan: &KeyPlan) -> Result<String> {
     let file = place.private(plan.name).display().to_string();
     let chain = place.public(plan.name, "chain.pem").display().to_string();
-    let host = plan.host();
+    let (hosts, clients) = (plan.hosts().join(","), Vec::from_iter(plan.clients()).join(","));
     let import = ["import", plan.name, &file, "--keep", "--chain", &chain];
-    let whose = ["--usage", plan.usage, "--dns-name", &host, "--client", WORKERS];
+    let whose = ["--usage", plan.usage, "--dns-name", &hosts, "--client", &clients];
     id_of(&ctl.run(&[&import[..], &whose].concat())?)
 }
 
@@ -120,15 +120,15 @@ fn seal(place: &Place, ctl: &Ctl, aws: &Aws, plan: &KeyPlan) -> Result<()> {
 
 /// The key of the server behind the proxy: not one of the service.
 fn for_upstream(place: &Place) -> Result<()> {
-    certified_file(place, Kind::P256, UPSTREAM, UPSTREAM)
+    certified_file(place, Kind::P256, UPSTREAM, &[UPSTREAM.to_owned()])
 }
 
-fn certified_file(place: &Place, kind: Kind, name: &str, host: &str) -> Result<()> {
+fn certified_file(place: &Place, kind: Kind, name: &str, hosts: &[String]) -> Result<()> {
     let key = place.private(name);
     let request = place.public(name, "csr.pem");
     ca::new_key(kind, &key)?;
-    ca::request(&key, host, &request)?;
-    ca::issue(place, &request, host, "serverAuth", &place.public(name, "chain.pem"))?;
+    ca::request(&key, name, &request)?;
+    ca::issue(place, &request, hosts, "serverAuth", &place.public(name, "chain.pem"))?;
     Ok(fs::remove_file(&request)?)
 }
 

@@ -14,7 +14,7 @@ use super::place::Place;
 use super::plan::Via;
 use super::ports::Ports;
 use super::service::Starter;
-use super::state::{Nginx, Processes};
+use super::state::{Files, Processes};
 use super::{MODULE_CONFIG, aws, ca, claim, nginx, signing_address};
 use crate::build::Binaries;
 use crate::paths::Paths;
@@ -39,7 +39,7 @@ pub(crate) struct Many {
 pub(crate) struct Startable {
     pub(crate) words: Vec<String>,
     pub(crate) environment: BTreeMap<&'static str, String>,
-    pub(crate) files: Nginx,
+    pub(crate) files: Files,
     pub(crate) address: SocketAddr,
 }
 
@@ -60,14 +60,14 @@ impl Many {
             agent: started.agent,
             apply: started.apply,
             server: Startable {
-                words: words(&started.server.0),
+                words: nginx::words(&started.server.0),
                 environment,
                 files: started.server.0,
                 address: started.server.1,
             },
             files,
             control: Startable {
-                words: words(&started.control.0),
+                words: nginx::words(&started.control.0),
                 environment: BTreeMap::new(),
                 files: started.control.0,
                 address: started.control.1,
@@ -85,8 +85,8 @@ struct Started {
     names: Vec<String>,
     agent: u32,
     apply: u32,
-    server: (Nginx, SocketAddr),
-    control: (Nginx, SocketAddr),
+    server: (Files, SocketAddr),
+    control: (Files, SocketAddr),
 }
 
 fn bring_up(paths: &Paths, place: &Place, via: Via, certificates: usize) -> Result<Started> {
@@ -99,7 +99,7 @@ fn bring_up(paths: &Paths, place: &Place, via: Via, certificates: usize) -> Resu
     let names: Vec<_> = (0..certificates).map(|number| format!("lab-{number:04}")).collect();
     let mut ports = Ports::find(2)?;
     let snippets = paths.snippets();
-    let mut server = |instance: &str, directory: &Path, file: &str| -> Result<(Nginx, SocketAddr)> {
+    let mut server = |instance: &str, directory: &Path, file: &str| -> Result<(Files, SocketAddr)> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.take()?));
         let blocks = blocks(&names, address, directory, file)?;
         Ok((nginx::write(place, &snippets, instance, &blocks)?, address))
@@ -163,17 +163,6 @@ fn certificate(name: &str, via: Via) -> String {
         host(name),
         via.name()
     )
-}
-
-fn words(files: &Nginx) -> Vec<String> {
-    let prefix = files.conf.parent().unwrap_or(Path::new("/"));
-    vec![
-        nginx::PROGRAM.into(),
-        "-p".into(),
-        format!("{}/", prefix.display()),
-        "-c".into(),
-        files.conf.display().to_string(),
-    ]
 }
 
 fn host(name: &str) -> String {

@@ -1,9 +1,11 @@
-//! A lab: the service, its keys, and NGINX servers that use them, on this machine's loopback and in one directory.
+//! A lab: the service, its keys, and web servers that use them, on this machine's loopback and in one directory.
 
 mod agent;
 mod aws;
 mod ca;
 mod enclave;
+mod haproxy;
+mod httpd;
 mod interrupt;
 mod keys;
 mod many;
@@ -12,6 +14,7 @@ mod nginx;
 mod place;
 mod plan;
 mod ports;
+mod server;
 mod service;
 mod state;
 mod template;
@@ -25,7 +28,7 @@ use anyhow::{Context, Result, ensure};
 
 use self::agent::Wanted;
 use self::aws::Aws;
-use self::nginx::Server;
+use self::server::Server;
 use self::service::Starter;
 use self::state::Processes;
 use crate::build::Binaries;
@@ -155,7 +158,7 @@ fn bring_up(paths: &Paths, place: &Place, enclave: Enclave) -> Result<Descriptio
     // A home that only its user enters would keep the module from the workers' user.
     fs::copy(&binaries.module, place.module())?;
     progress::step("making a CA and bundles", || keys::prepare(place, &ctl, &aws))?;
-    let servers = nginx::configure(place, &paths.snippets())?;
+    let servers = server::configure(place, &paths.snippets())?;
     let parts = enclave.parts(paths, place, &binaries, &signing)?;
     let wanted = Wanted {
         enclave,
@@ -167,10 +170,12 @@ fn bring_up(paths: &Paths, place: &Place, enclave: Enclave) -> Result<Descriptio
         agent::start(&mut starter, &binaries, &wanted, &configuration, &aws.instance())
     })?;
     let keys = progress::step("getting certificates", || keys::complete(place, &ctl))?;
-    progress::step("waiting for the servers' files", || agent::wait_until_deployed(place))?;
-    progress::step("starting NGINX", || {
+    progress::step("waiting for the servers' files", || {
+        agent::wait_until_deployed(place, &ctl)
+    })?;
+    progress::step("starting NGINX, httpd and HAProxy", || {
         start_servers(&mut starter, &servers)?;
-        agent::wait_until_served(&starter, &ctl)
+        agent::wait_until_served(&starter, &ctl, &servers)
     })?;
     let processes = &starter.processes;
     let description = Description {
@@ -192,7 +197,7 @@ fn bring_up(paths: &Paths, place: &Place, enclave: Enclave) -> Result<Descriptio
             .map(|via| (via.to_owned(), place.openssl(via)))
             .into(),
         commands: processes.commands.clone(),
-        nginx: servers
+        servers: servers
             .into_iter()
             .map(|server| (server.name.to_owned(), server.files))
             .collect(),
@@ -212,13 +217,7 @@ fn bring_up(paths: &Paths, place: &Place, enclave: Enclave) -> Result<Descriptio
 }
 
 fn start_servers(starter: &mut Starter<'_>, servers: &[Server]) -> Result<()> {
-    for server in servers {
-        let name = format!("nginx-{}", server.name);
-        starter.processes.commands.insert(name.clone(), server.command());
-        let pid = server.start(&starter.place.module_config())?;
-        starter.note(&name, pid)?;
-    }
-    Ok(())
+    servers.iter().try_for_each(|server| server.start(starter))
 }
 
 fn urls(servers: &[Server]) -> BTreeMap<String, String> {

@@ -96,9 +96,9 @@ impl Place {
         self.root.join("servers")
     }
 
-    /// What the servers' client reads: credential, configuration of module and OpenSSL.
-    pub(super) fn client(&self, file: &str) -> PathBuf {
-        self.base().join("clients").join(WORKERS).join(file)
+    /// What the servers of a client read: credential, configuration of module and OpenSSL.
+    pub(super) fn client(&self, client: &str, file: &str) -> PathBuf {
+        self.base().join("clients").join(client).join(file)
     }
 
     /// The files of a certificate's live generation.
@@ -107,7 +107,7 @@ impl Place {
     }
 
     pub(super) fn module_config(&self) -> PathBuf {
-        self.client("pkcs11.toml")
+        self.client(WORKERS, "pkcs11.toml")
     }
 
     pub(super) fn apply_socket(&self) -> PathBuf {
@@ -205,11 +205,19 @@ impl Place {
     }
 
     pub(super) fn openssl(&self, via: &str) -> PathBuf {
-        self.client(&format!("{via}.cnf"))
+        self.client(WORKERS, &format!("{via}.cnf"))
     }
 
     pub(super) fn nginx(&self, instance: &str) -> PathBuf {
         self.root.join("nginx").join(instance)
+    }
+
+    pub(super) fn httpd(&self, instance: &str) -> PathBuf {
+        self.root.join("httpd").join(instance)
+    }
+
+    pub(super) fn haproxy(&self, file: &str) -> PathBuf {
+        self.root.join("haproxy").join(file)
     }
 
     fn marker(&self) -> PathBuf {
@@ -217,14 +225,18 @@ impl Place {
     }
 }
 
-/// The user and the group of NGINX's workers.
+/// The user and the group of the workers of NGINX and httpd.
 pub(crate) const WORKERS: &str = "www-data";
+/// Those of HAProxy's.
+pub(super) const HAPROXY: &str = "haproxy";
 
 /// With their modes: what holds secrets is root's alone.
-const DIRECTORIES: [(&str, u32); 12] = [
+const DIRECTORIES: [(&str, u32); 14] = [
     ("aws", 0o700),
     ("ca", 0o755),
     ("control", 0o700),
+    ("haproxy", 0o755),
+    ("httpd", 0o755),
     ("lib", 0o755),
     ("log", 0o755),
     ("nginx", 0o755),

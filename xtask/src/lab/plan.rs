@@ -1,6 +1,9 @@
-//! What a lab consists of: its keys, and the NGINX servers with the keys that each serves.
+//! What a lab consists of: its keys, and the servers with the keys that each serves.
 
+use std::collections::BTreeSet;
 use std::fmt;
+
+use super::place::{HAPROXY, WORKERS};
 
 /// A key of the lab.
 #[derive(Clone, Copy, Debug)]
@@ -13,9 +16,30 @@ pub(crate) struct KeyPlan {
 }
 
 impl KeyPlan {
-    /// The name in its certificate.
+    /// The name that its certificate alone has.
     pub(crate) fn host(&self) -> String {
         format!("{}.lab.test", self.name.trim_start_matches("lab-"))
+    }
+
+    /// The name that it shares with the key of the other type: a client of a server with both gets the one that it can verify.
+    pub(crate) fn shared_host(&self) -> String {
+        let name = self.name.trim_start_matches("lab-");
+        let (name, _kind) = name.rsplit_once('-').unwrap_or((name, ""));
+        format!("{name}.lab.test")
+    }
+
+    /// All names in its certificate.
+    pub(super) fn hosts(&self) -> Vec<String> {
+        if self.usage == "tls-client" {
+            return vec![self.host()];
+        }
+        vec![self.host(), self.shared_host()]
+    }
+
+    /// Those whose servers use it.
+    pub(super) fn clients(&self) -> BTreeSet<&'static str> {
+        let users = Via::OF_THE_SERVICE.into_iter().filter(|via| via.uses(self));
+        users.map(Via::client).collect()
     }
 
     /// Whether the agent has it made; the others are imported by hand.
@@ -100,19 +124,35 @@ impl Origin {
     }
 }
 
-/// Which way an NGINX takes its keys.
+/// The servers of a lab, by what they are and which way they take their keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Via {
+    /// NGINX by the provider.
     Provider,
+    /// NGINX by the engine.
     Engine,
-    /// By the provider, and for both of its sides: it proxies with a client certificate.
+    /// NGINX by the provider, and for both of its sides: it proxies with a client certificate.
     Proxy,
-    /// From a file: the control, whose memory must show what the others' must not.
+    /// NGINX with keys in files: the control, whose memory must show what the others' must not.
     File,
+    HttpdProvider,
+    HttpdEngine,
+    /// By the provider, and in a chroot.
+    Haproxy,
 }
 
 impl Via {
-    pub(crate) const ALL: [Self; 4] = [Self::Provider, Self::Engine, Self::Proxy, Self::File];
+    /// Those that are NGINX.
+    pub(crate) const NGINX: [Self; 4] = [Self::Provider, Self::Engine, Self::Proxy, Self::File];
+    /// Those that take keys from the service.
+    pub(super) const OF_THE_SERVICE: [Self; 6] = [
+        Self::Provider,
+        Self::Engine,
+        Self::Proxy,
+        Self::HttpdProvider,
+        Self::HttpdEngine,
+        Self::Haproxy,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -120,7 +160,24 @@ impl Via {
             Self::Engine => "engine",
             Self::Proxy => "proxy",
             Self::File => "file",
+            Self::HttpdProvider => "httpd-provider",
+            Self::HttpdEngine => "httpd-engine",
+            Self::Haproxy => "haproxy",
         }
+    }
+
+    /// The configuration of OpenSSL that it has; none: its keys are in files.
+    pub(super) fn openssl(self) -> Option<&'static str> {
+        match self {
+            Self::Provider | Self::Proxy | Self::HttpdProvider | Self::Haproxy => Some("provider"),
+            Self::Engine | Self::HttpdEngine => Some("engine"),
+            Self::File => None,
+        }
+    }
+
+    /// Whose credential it has.
+    pub(super) fn client(self) -> &'static str {
+        if self == Self::Haproxy { HAPROXY } else { WORKERS }
     }
 
     /// Whether it has this key: to serve with, or to show to the server behind it.
@@ -129,15 +186,30 @@ impl Via {
         shows || self.serves().iter().any(|served| served.name == plan.name)
     }
 
-    /// The keys that it serves, one endpoint each.
+    /// The keys that it serves.
     pub(crate) fn serves(self) -> Vec<KeyPlan> {
         let wanted = |key: &KeyPlan| match self {
             Self::Provider => key.usage == "tls",
-            Self::Engine => key.usage == "digest",
+            Self::Engine | Self::HttpdEngine => key.usage == "digest",
             Self::Proxy => key.usage == "tls" && key.origin == Origin::Born,
             Self::File => key.usage == "tls" && key.origin == Origin::Imported,
+            // Those that outlive a restart of the service.
+            Self::HttpdProvider | Self::Haproxy => {
+                key.usage == "tls" && matches!(key.origin, Origin::Sealed | Origin::Imported)
+            }
         };
         KEYS.into_iter().filter(wanted).collect()
+    }
+
+    /// What it serves, an RSA and an ECDSA certificate of one name together.
+    pub(super) fn pairs(self) -> Vec<[KeyPlan; 2]> {
+        let served = self.serves();
+        let rsa = served.iter().filter(|key| key.kind == Kind::Rsa2048);
+        let pairs = rsa.filter_map(|rsa| {
+            let is_other = |key: &&KeyPlan| key.kind == Kind::P256 && key.shared_host() == rsa.shared_host();
+            Some([*rsa, *served.iter().find(is_other)?])
+        });
+        pairs.collect()
     }
 }
 

@@ -36,8 +36,8 @@ pub(crate) struct Description {
     pub(crate) openssl_conf: BTreeMap<String, PathBuf>,
     /// The words of the command that each process was started with: to start one again.
     pub(crate) commands: BTreeMap<String, Vec<String>>,
-    /// NGINX's configuration and pid file, by server.
-    pub(crate) nginx: BTreeMap<String, Nginx>,
+    /// Their configuration and pid files, by server.
+    pub(crate) servers: BTreeMap<String, Files>,
     /// `enclave-tlsctl`.
     pub(crate) ctl: PathBuf,
     /// The agent's configuration.
@@ -117,9 +117,13 @@ pub(crate) struct Key {
     pub(crate) private_key: Option<PathBuf>,
 }
 
-/// What is needed to reload or upgrade an NGINX of the lab.
+/// What is needed to reload or upgrade a server of the lab.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Nginx {
+pub(crate) struct Files {
+    /// What program it is, as the agent's configuration says.
+    pub(crate) kind: String,
+    /// The name of its process.
+    pub(crate) process: String,
     pub(crate) conf: PathBuf,
     pub(crate) pid_file: PathBuf,
     pub(crate) error_log: PathBuf,

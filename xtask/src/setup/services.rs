@@ -52,7 +52,7 @@ fn restore() -> Result<()> {
 }
 
 /// Those of our packages that bring a service of the same name.
-const SERVICES: [&str; 1] = ["nginx"];
+const SERVICES: [&str; 3] = ["apache2", "haproxy", "nginx"];
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 const ASIDE: &str = "/usr/sbin/policy-rc.d.before-enclave-tls";

@@ -133,14 +133,16 @@ fn spawn(server: &Server, base: &Plain) -> io::Result<(PipeReader, Child)> {
     Ok((output, child))
 }
 
-/// Debian's configuration of httpd names variables that its starting script sets; the running master has them.
+/// Debian's configuration of httpd names variables that its starting script sets. The running master has them; where none runs,
+/// they stand for what that script has: directories that it makes are not there before, and a test writes nothing in them.
 fn environment_of_httpd(server: &Server) -> Vec<(String, String)> {
     match server.kind {
         Kind::Nginx | Kind::Haproxy => Vec::new(),
         Kind::Httpd => {
             let master = Master::find(server).ok().flatten();
             let environment = master.and_then(|master| std::fs::read(format!("/proc/{}/environ", master.pid())).ok());
-            variables(&environment.unwrap_or_default(), "APACHE_")
+            let debians = || DEBIANS.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            environment.map_or_else(debians, |environment| variables(&environment, "APACHE_"))
         }
     }
 }
@@ -203,6 +205,16 @@ impl Tail {
         lines.collect::<Vec<_>>().join("\n")
     }
 }
+
+/// Those of `/etc/apache2/envvars`.
+const DEBIANS: [(&str, &str); 6] = [
+    ("APACHE_RUN_USER", "www-data"),
+    ("APACHE_RUN_GROUP", "www-data"),
+    ("APACHE_PID_FILE", "/run/apache2.pid"),
+    ("APACHE_RUN_DIR", "/run"),
+    ("APACHE_LOCK_DIR", "/run"),
+    ("APACHE_LOG_DIR", "/var/log"),
+];
 
 #[cfg(test)]
 mod tests {
