@@ -84,10 +84,8 @@ fn a_broken_configuration_leaves_the_one_in_force(lab: &Lab) -> Result<()> {
 fn a_credential_is_rotated_under_load(lab: &Lab) -> Result<()> {
     let servers = ["provider", "engine"].map(|via| Server::of(lab, via));
     let before = processes(lab, &servers)?;
-    let credential = |lab: &Lab| -> Result<Option<String>> {
-        let report = agent::report(lab)?;
-        Ok(report.clients.first().and_then(|client| client.credential.clone()))
-    };
+    let credential =
+        |lab: &Lab| -> Result<Option<String>> { Ok(agent::credential_of(&agent::report(lab)?, "www-data")) };
     let older = credential(lab)?.context("the client has no credential")?;
     let mut loads = Vec::new();
     for endpoint in served(lab) {
@@ -96,8 +94,7 @@ fn a_credential_is_rotated_under_load(lab: &Lab) -> Result<()> {
     let client = "www-data".to_owned();
     ensure!(agent::ask(lab, Ask::RotateCredential { client })? == Told::Done);
     agent::wait_for(lab, "the newer credential", |report| {
-        let newer = report.clients.first().and_then(|client| client.credential.as_ref());
-        newer.is_some_and(|newer| *newer != older)
+        agent::credential_of(report, "www-data").is_some_and(|newer| newer != older)
     })?;
     sleep(Duration::from_secs(1));
     lab.revoke("www-data", &older)?;

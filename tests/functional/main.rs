@@ -5,10 +5,13 @@ mod agent_commands;
 mod agent_troubles;
 mod calls;
 mod handshakes;
+mod haproxy;
+mod httpd;
 mod lifecycle;
 mod openssl_tool;
 mod outage;
 mod p11tool;
+mod pairs;
 mod pkcs11_tool;
 mod round_trips;
 mod rsa_key_exchange;
@@ -33,6 +36,8 @@ fn main() -> ExitCode {
             rsa_key_exchange::TESTS,
             round_trips::TESTS,
             workers::TESTS,
+            httpd::TESTS,
+            haproxy::TESTS,
             agent::TESTS,
             agent_commands::TESTS,
             agent_troubles::TESTS,

@@ -24,7 +24,7 @@ pub(super) const TESTS: &[Test] = e2e::tests![
 ];
 
 fn threat_41_a_client_of_rsa_key_exchange_gets_an_alert(lab: &Lab) -> Result<()> {
-    for via in ["provider", "engine"] {
+    for via in ["provider", "engine", "httpd-provider", "httpd-engine", "haproxy"] {
         let endpoint = lab.lasting_endpoint(via, "RSA-2048")?;
         let server = Server::of(lab, via);
         let workers = server.workers()?;
@@ -155,10 +155,7 @@ struct Careless {
 impl Careless {
     fn start(lab: &Lab, via: &str) -> Result<Self> {
         let scratch = Scratch::new()?;
-        let files = lab
-            .nginx
-            .get(via)
-            .with_context(|| format!("the lab has no NGINX {via}"))?;
+        let files = lab.files(via)?;
         let own = files.conf.parent().context("no directory")?;
         let mut endpoint = lab.lasting_endpoint(via, "RSA-2048")?.clone();
         let mut text = fs::read_to_string(&files.conf)?;

@@ -9,16 +9,15 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::lab::agent;
 use e2e::lab::kms::KeyPolicy;
 use e2e::lab::load::{Load, RECOVERY};
 use e2e::lab::process;
-use e2e::lab::program::{openssl, succeed};
+use e2e::lab::program::{openssl, run, succeed};
 use e2e::lab::scratch::Scratch;
 use e2e::lab::server::{self, Server, Tls};
 use e2e::lab::service::{self, Stalled};
 use e2e::lab::suite::{self, Needs, Test};
-use e2e::lab::{Enclave, Lab};
+use e2e::lab::{Enclave, Lab, agent, authority};
 
 fn main() -> ExitCode {
     suite::main(Needs::ALab, &[TESTS])
@@ -29,6 +28,7 @@ const TESTS: &[Test] = e2e::tests![
     threat_11_killed_and_paused_again_and_again_under_load,
     servers_start_and_reload_while_the_enclave_is_away,
     a_killed_enclave_comes_back_without_anybody,
+    httpd_and_haproxy_serve_again_without_a_restart,
     everything_starts_in_another_order,
     born_keys_are_gone_after_a_restart_and_list_says_so,
     threat_26_kms_releases_to_the_registers_of_this_image_alone,
@@ -128,7 +128,7 @@ fn servers_start_and_reload_while_the_enclave_is_away(lab: &Lab) -> Result<()> {
         // A server that starts anew.
         let mut test = lab.command(lab.program("nginx-provider")?);
         test.env("OPENSSL_CONF", &lab.openssl_conf["provider"]);
-        succeed(test.args(["-t", "-c"]).arg(&lab.nginx["provider"].conf)).map(drop)
+        succeed(test.args(["-t", "-c"]).arg(&lab.files("provider")?.conf)).map(drop)
     })();
     service::start(lab)?;
     away?;
@@ -163,6 +163,45 @@ fn a_killed_enclave_comes_back_without_anybody(lab: &Lab) -> Result<()> {
         (server.master()?, server.workers()?) == before,
         "NGINX's processes changed"
     );
+    Ok(())
+}
+
+/// The same processes: a handshake ends with an alert while the enclave is away, and goes well when it is back.
+fn httpd_and_haproxy_serve_again_without_a_restart(lab: &Lab) -> Result<()> {
+    let vias = ["httpd-provider", "httpd-engine", "haproxy"];
+    let processes = || -> Result<Vec<_>> {
+        let servers = vias.iter().map(|via| Server::of(lab, via));
+        servers
+            .map(|server| Ok((server.master()?, server.workers()?)))
+            .collect()
+    };
+    let mut endpoints = Vec::new();
+    for via in vias {
+        for kind in ["P-256", "RSA-2048"] {
+            endpoints.push(lab.lasting_endpoint(via, kind)?);
+        }
+    }
+    for endpoint in &endpoints {
+        server::get(lab, endpoint, Tls::V13, &[]).context("before")?;
+    }
+    let before = processes()?;
+    service::kill(lab)?;
+    let away = endpoints.iter().try_for_each(|endpoint| {
+        let complaint = run(&mut server::s_client(endpoint, Tls::V13))?.printed();
+        ensure!(complaint.contains("alert"), "{endpoint}: no alert: {complaint}");
+        Ok(())
+    });
+    service::start(lab)?;
+    away?;
+    for endpoint in &endpoints {
+        process::wait_until(
+            Duration::from_secs(20),
+            "a handshake after the service's return",
+            || server::get(lab, endpoint, Tls::V13, &[]).is_ok(),
+        )
+        .with_context(|| endpoint.to_string())?;
+    }
+    ensure!(processes()? == before, "a server was restarted");
     Ok(())
 }
 
@@ -290,7 +329,7 @@ fn a_new_generation_is_switched_to_under_load(lab: &Lab) -> Result<()> {
         .context("it is not served")?;
     let server = Server::of(lab, "provider");
     let master = server.master()?;
-    let host = endpoint.name.clone();
+    let hosts = authority::hosts_of(lab, &older.label)?;
     let born = lab.ctl(&[
         "create",
         &older.label,
@@ -299,16 +338,16 @@ fn a_new_generation_is_switched_to_under_load(lab: &Lab) -> Result<()> {
         "--usage",
         "tls",
         "--dns-name",
-        &host,
+        &hosts.join(","),
         "--client",
-        "www-data",
+        "www-data,haproxy",
         "--sealed=lab",
     ])?;
     let newer = born["id"].as_str().context("no id")?.to_owned();
     let load = Load::start_with(lab, endpoint, LOAD, &[&older.id, &newer])?;
     let (request, chain) = (scratch.file("csr.pem"), scratch.file("chain.pem"));
     lab.ctl(&["csr", &newer, "--out", &request.display().to_string()])?;
-    issue(lab, &request, &host, &chain)?;
+    authority::issue(lab, &request, &hosts.each_ref().map(String::as_str), &chain)?;
     let spki = succeed(openssl().args(["x509", "-noout", "-pubkey", "-in"]).arg(&chain))?;
     lab.ctl(&["install", &newer, &chain.display().to_string()])?;
     agent::wait_for(lab, "the newer generation to be live", |report| {
@@ -330,45 +369,6 @@ fn a_new_generation_is_switched_to_under_load(lab: &Lab) -> Result<()> {
     };
     ensure!(state(&older.id)? == "superseded" && state(&newer)? == "live");
     Ok(())
-}
-
-/// The lab's CA signs a request.
-fn issue(lab: &Lab, request: &Path, host: &str, chain: &Path) -> Result<()> {
-    let ca = lab.dir()?.join("ca");
-    let extensions = chain.with_extension("ext");
-    fs::write(
-        &extensions,
-        format!(
-            "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\n\
-             subjectAltName=DNS:{host}\n"
-        ),
-    )?;
-    let since = succeed(Command::new("date").args(["-u", "-d", "1 hour ago", "+%Y%m%d%H%M%SZ"]))?;
-    let mut sign = openssl();
-    sign.args([
-        "ca",
-        "-batch",
-        "-notext",
-        "-md",
-        "sha256",
-        "-days",
-        "10",
-        "-startdate",
-        since.trim(),
-    ]);
-    for (option, file) in [
-        ("-config", ca.join("ca.cnf")),
-        ("-in", request.to_owned()),
-        ("-cert", ca.join("issuer.pem")),
-        ("-keyfile", ca.join("issuer.key")),
-        ("-extfile", extensions),
-        ("-out", chain.to_owned()),
-    ] {
-        sign.arg(option).arg(file);
-    }
-    succeed(&mut sign)?;
-    let issuer = fs::read_to_string(ca.join("issuer.pem"))?;
-    Ok(fs::write(chain, fs::read_to_string(chain)? + &issuer)?)
 }
 
 /// Handshakes a second at each endpoint.

@@ -24,7 +24,14 @@ pub(super) const TESTS: &[Test] = e2e::tests![
 fn threat_47_no_key_in_web_servers_and_their_workers(lab: &Lab) -> Result<()> {
     lab.needs_a_process(MEMORY)?;
     let mut pids = Vec::new();
-    for via in ["provider", "engine", "proxy"] {
+    for via in [
+        "provider",
+        "engine",
+        "proxy",
+        "httpd-provider",
+        "httpd-engine",
+        "haproxy",
+    ] {
         let server = Server::of(lab, via);
         serve_all(lab, via)?;
         let workers = server.workers()?;

@@ -2,6 +2,7 @@
 //! that shows what was skipped.
 
 pub mod agent;
+pub mod authority;
 pub mod client;
 pub mod keys;
 pub mod kms;
@@ -50,8 +51,8 @@ pub struct Lab {
     pub openssl_conf: BTreeMap<String, PathBuf>,
     /// The words that each process was started with.
     pub commands: BTreeMap<String, Vec<String>>,
-    /// The files of each NGINX.
-    pub nginx: BTreeMap<String, Nginx>,
+    /// The files of each server.
+    pub servers: BTreeMap<String, Files>,
     /// `enclave-tlsctl`.
     pub ctl: PathBuf,
     /// The agent's configuration.
@@ -119,7 +120,8 @@ pub enum Enclave {
 /// One port on which a server shows one key's certificate.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Endpoint {
-    /// How the server takes its key: `provider`, `engine`, `proxy` or `file`.
+    /// The server, by the way in which it takes its key: an NGINX is `provider`, `engine`, `proxy` or `file`; the others are
+    /// `httpd-provider`, `httpd-engine` and `haproxy`.
     pub via: String,
     /// Its address.
     pub host: String,
@@ -155,15 +157,31 @@ pub struct Key {
     pub private_key: Option<PathBuf>,
 }
 
-/// The files of an NGINX.
+/// The files of a server.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Nginx {
+pub struct Files {
+    /// What program it is.
+    pub kind: Kind,
+    /// The name of its master in [`Lab::pids`].
+    pub process: String,
     /// Its configuration.
     pub conf: PathBuf,
     /// Where its master writes its pid.
     pub pid_file: PathBuf,
     /// Its log.
     pub error_log: PathBuf,
+}
+
+/// The programs that are servers here.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// NGINX
+    Nginx,
+    /// Apache's, with the event MPM.
+    Httpd,
+    /// HAProxy, as master and worker.
+    Haproxy,
 }
 
 impl Lab {
@@ -254,6 +272,26 @@ impl Lab {
             .iter()
             .find(fits)
             .with_context(|| format!("no endpoint with an imported {kind} key by {via}"))
+    }
+
+    /// The endpoint of this server and key.
+    pub fn endpoint(&self, via: &str, key: &str) -> Result<&Endpoint> {
+        let fits = |endpoint: &&Endpoint| endpoint.via == via && endpoint.key == key;
+        let found = self.endpoints.iter().find(fits);
+        found.with_context(|| format!("{via} does not serve {key}"))
+    }
+
+    /// Whether the endpoint's port shows another key too, to clients that verify another kind of signature.
+    pub fn is_shared(&self, endpoint: &Endpoint) -> bool {
+        let mut others = self.endpoints.iter();
+        others.any(|other| other.port == endpoint.port && other.key != endpoint.key)
+    }
+
+    /// The files of a server.
+    pub fn files(&self, via: &str) -> Result<&Files> {
+        self.servers
+            .get(via)
+            .with_context(|| format!("the lab has no server {via}"))
     }
 
     /// The pid of one of the lab's processes.

@@ -125,5 +125,11 @@ pub fn is_served(report: &Report, name: &str) -> bool {
     its.any(|certificate| certificate.state == "served")
 }
 
+/// The newest credential of a client in a report.
+pub fn credential_of(report: &Report, client: &str) -> Option<String> {
+    let mut clients = report.clients.iter();
+    clients.find(|one| one.name == client)?.credential.clone()
+}
+
 /// A supervisor looks every five seconds, and an emulated machine boots in two.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -40,7 +40,11 @@ impl Load {
             ca: lab.ca.clone(),
             spki: keys.iter().map(spki).collect::<Result<_>>()?,
             tls: None,
-            sig: Signature::Any,
+            sig: match lab.is_shared(endpoint) {
+                false => Signature::Any,
+                true if lab.key(&endpoint.key)?.kind.starts_with("RSA") => Signature::Rsa,
+                true => Signature::Ecdsa,
+            },
             rate: Some(rate),
             seconds: None,
             count: None,

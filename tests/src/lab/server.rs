@@ -1,4 +1,4 @@
-//! The lab's NGINX servers: one handshake by an independent client, their processes, their reloads.
+//! The lab's web servers: one handshake by an independent client, their processes, their reloads.
 
 use std::process::Command;
 use std::thread;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::process::{self, Signal};
 use super::program::{openssl, run_with_input, succeed_with_input};
-use super::{Endpoint, Lab};
+use super::{Endpoint, Files, Kind, Lab};
 
 /// A version of TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,8 @@ impl Tls {
 /// What a client saw that verified chain and name.
 #[derive(Debug)]
 pub struct Session {
+    /// The leaf, in PEM.
+    pub leaf: String,
     /// The leaf's SPKI, in PEM.
     pub spki: String,
     /// The server's signature: `RSA-PSS`, `ECDSA`, …
@@ -45,7 +47,8 @@ pub struct Session {
     pub body: String,
 }
 
-/// One full handshake and one request, by `openssl s_client` without any configuration of ours.
+/// One full handshake and one request, by `openssl s_client` without any configuration of ours. Where a port shows keys of both
+/// kinds, the client can verify this endpoint's alone.
 pub fn get(lab: &Lab, endpoint: &Endpoint, tls: Tls, options: &[&str]) -> Result<Session> {
     let mut client = s_client(endpoint, tls);
     client
@@ -57,6 +60,10 @@ pub fn get(lab: &Lab, endpoint: &Endpoint, tls: Tls, options: &[&str]) -> Result
             "-CAfile",
         ])
         .arg(&lab.ca);
+    if lab.is_shared(endpoint) && !options.contains(&"-sigalgs") {
+        let is_rsa = lab.key(&endpoint.key)?.kind.starts_with("RSA");
+        client.args(["-sigalgs", if is_rsa { RSA } else { ECDSA }]);
+    }
     let request = format!("GET / HTTP/1.0\r\nHost: {}\r\n\r\n", endpoint.name);
     let ran = run_with_input(client.args(options), request.as_bytes())?;
     let printed = &ran.stdout;
@@ -76,16 +83,20 @@ pub fn get(lab: &Lab, endpoint: &Endpoint, tls: Tls, options: &[&str]) -> Result
         tls.name()
     );
     let begin = printed.find("-----BEGIN CERTIFICATE-----").context("no certificate")?;
-    let leaf = printed.get(begin..).unwrap_or_default().as_bytes();
+    let end = printed.find(END).context("no whole certificate")? + END.len();
+    let leaf = printed.get(begin..end).context("no certificate")?;
     let (_, response) = printed
         .split_once("\nHTTP/1.")
         .with_context(|| format!("{endpoint}: no response"))?;
-    let (_, body) = response
+    let (head, body) = response
         .split_once("\r\n\r\n")
         .with_context(|| format!("{endpoint}: no body"))?;
-    let worker = after(printed, "X-Worker: ").with_context(|| format!("{endpoint}: no worker answered"))?;
+    // HAProxy writes names of fields in small letters.
+    let worker =
+        after(&head.to_ascii_lowercase(), "x-worker: ").with_context(|| format!("{endpoint}: no worker answered"))?;
     Ok(Session {
-        spki: succeed_with_input(openssl().args(["x509", "-noout", "-pubkey"]), leaf)?,
+        leaf: leaf.to_owned(),
+        spki: succeed_with_input(openssl().args(["x509", "-noout", "-pubkey"]), leaf.as_bytes())?,
         signature: after(printed, "Peer signature type: ").context("the server did not sign")?,
         worker: worker.parse()?,
         body: body.lines().next().unwrap_or_default().to_owned(),
@@ -106,7 +117,7 @@ pub fn s_client(endpoint: &Endpoint, tls: Tls) -> Command {
     client
 }
 
-/// One of the lab's NGINX, by the way in which it takes its keys.
+/// One of the lab's servers, by the way in which it takes its keys.
 #[derive(Debug)]
 pub struct Server<'a> {
     lab: &'a Lab,
@@ -114,27 +125,34 @@ pub struct Server<'a> {
 }
 
 impl<'a> Server<'a> {
-    /// The NGINX of this name.
+    /// The server of this name.
     pub fn of(lab: &'a Lab, via: &'a str) -> Self {
         Self { lab, via }
     }
 
-    /// The master that runs now: a binary upgrade changes it.
+    fn files(&self) -> Result<&Files> {
+        self.lab.files(self.via)
+    }
+
+    /// The master that runs now: a binary upgrade of NGINX changes it.
     pub fn master(&self) -> Result<u32> {
-        let files = self
-            .lab
-            .nginx
-            .get(self.via)
-            .with_context(|| format!("the lab has no NGINX {}", self.via))?;
+        let files = self.files()?;
         let text = std::fs::read_to_string(&files.pid_file)?;
         text.trim()
             .parse()
             .with_context(|| format!("{} holds no pid", files.pid_file.display()))
     }
 
-    /// The workers that take connections, not those that only finish theirs.
+    /// The workers that take connections, not those that only finish theirs. Those of httpd and HAProxy are not told apart.
     pub fn workers(&self) -> Result<Vec<u32>> {
-        self.titled("nginx: worker process")
+        let children = process::children(self.master()?);
+        Ok(match self.files()?.kind {
+            Kind::Nginx => children
+                .into_iter()
+                .filter(|pid| is_titled(*pid, "nginx: worker process"))
+                .collect(),
+            Kind::Httpd | Kind::Haproxy => children,
+        })
     }
 
     /// Makes handshakes, many at the same time, until each worker has answered one.
@@ -157,15 +175,33 @@ impl<'a> Server<'a> {
 
     /// Reloads gracefully and waits until only new workers are there.
     pub fn reload(&self) -> Result<()> {
-        let (master, old) = (self.master()?, self.workers()?);
-        process::signal(master, Signal::HUP)?;
+        let old = self.workers()?;
+        self.tell()?;
+        let is_nginx = self.files()?.kind == Kind::Nginx;
         process::wait_until(CHANGE, "new workers after a reload", || {
-            self.workers()
-                .is_ok_and(|new| new.len() == old.len() && new.iter().all(|pid| !old.contains(pid)))
+            self.workers().is_ok_and(|new| {
+                // httpd has as many as it needs.
+                let is_whole = if is_nginx {
+                    new.len() == old.len()
+                } else {
+                    !new.is_empty()
+                };
+                is_whole && new.iter().all(|pid| !old.contains(pid))
+            })
         })
     }
 
-    /// Changes to a new master by a binary upgrade: USR2, then QUIT to the old one when the new one has workers.
+    /// Tells the master to reload gracefully.
+    pub fn tell(&self) -> Result<()> {
+        let signal = match self.files()?.kind {
+            Kind::Nginx => Signal::HUP,
+            Kind::Httpd => Signal::USR1,
+            Kind::Haproxy => Signal::USR2,
+        };
+        process::signal(self.master()?, signal)
+    }
+
+    /// Changes an NGINX to a new master by a binary upgrade: USR2, then QUIT to the old one when the new one has workers.
     pub fn upgrade(&self) -> Result<()> {
         let (old, count) = (self.master()?, self.workers()?.len());
         process::signal(old, Signal::USR2)?;
@@ -175,14 +211,11 @@ impl<'a> Server<'a> {
         process::signal(old, Signal::QUIT)?;
         process::wait_until(CHANGE, "the end of the old master", || !process::is_alive(old))
     }
+}
 
-    fn titled(&self, title: &str) -> Result<Vec<u32>> {
-        let titled = |pid: &u32| {
-            let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.trim_end_matches(['\0', ' ']) == title
-        };
-        Ok(process::children(self.master()?).into_iter().filter(titled).collect())
-    }
+fn is_titled(pid: u32, title: &str) -> bool {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.trim_end_matches(['\0', ' ']) == title
 }
 
 fn after(text: &str, mark: &str) -> Option<String> {
@@ -192,3 +225,7 @@ fn after(text: &str, mark: &str) -> Option<String> {
 
 /// A reload takes as long as the slowest of the old connections.
 const CHANGE: Duration = Duration::from_secs(20);
+const END: &str = "-----END CERTIFICATE-----";
+/// For a client that verifies one kind of signature alone.
+const RSA: &str = "RSA-PSS+SHA256:RSA-PSS+SHA384:RSA-PSS+SHA512:RSA+SHA256";
+const ECDSA: &str = "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512";
