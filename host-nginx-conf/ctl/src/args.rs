@@ -10,7 +10,7 @@ use enclave_wire::{DnsName, KeyType, Name, Usage};
 use crate::select::Selector;
 use enclave_tls_admin::{hex, printable, s3};
 
-use crate::{check, import_acm, kms_policy, seal, support, verify};
+use crate::{acm, acme, check, import_acm, kms_policy, seal, support, verify};
 
 /// Administers an enclave, its keys and its certificates from the parent instance.
 ///
@@ -77,6 +77,10 @@ pub(crate) enum Command {
     Seal(seal::Options),
     /// Compute what an enclave measures of its policy, and write or examine the policy of its KMS key
     Policy(kms_policy::Options),
+    /// Set up AWS Certificate Manager's ACME endpoints: endpoints, domains, bindings, accounts
+    Acm(acm::Options),
+    /// Prepare accounts at certificate authorities: external account bindings, CAA records
+    Acme(acme::Options),
     /// Show what the enclave counted since its start, and what the agent carried
     Stats,
 }

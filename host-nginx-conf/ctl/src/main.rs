@@ -7,6 +7,11 @@
     deny(clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects)
 )]
 
+#[deny(clippy::wildcard_enum_match_arm)]
+#[cfg_attr(not(feature = "aws"), path = "acm/absent.rs")]
+mod acm;
+#[deny(clippy::wildcard_enum_match_arm)]
+mod acme;
 mod args;
 mod aws;
 #[deny(clippy::wildcard_enum_match_arm)]

@@ -95,7 +95,7 @@ pub(crate) fn credentials(profile: Option<&str>) -> Result<Option<i64>, AwsError
 }
 
 /// An error and what it came from. The SDK's own form has its inside too, which is of no use to an administrator.
-fn in_short(error: &dyn std::error::Error) -> String {
+pub(super) fn in_short(error: &dyn std::error::Error) -> String {
     let mut said = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

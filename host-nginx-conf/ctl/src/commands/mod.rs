@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 use enclave_wire::control::{KeyInfo, Reply, Request};
 use serde::Serialize;
 
+use crate::acm::{self, AcmError};
+use crate::acme::{self, AcmeError};
 use crate::args::{Cli, Command};
 use crate::check;
 use crate::import_acm::{self, ImportAcmError};
@@ -92,6 +94,10 @@ pub(crate) enum CommandError {
     Support(SupportError),
     /// There is no configuration out of another program's.
     ImportAcm(ImportAcmError),
+    /// ACM's side is not as asked.
+    Acm(AcmError),
+    /// There is no file of a binding, or are no records.
+    Acme(AcmeError),
 }
 
 impl std::fmt::Display for CommandError {
@@ -134,6 +140,8 @@ impl std::fmt::Display for CommandError {
             Self::Policy(error) => error.fmt(f),
             Self::Support(error) => error.fmt(f),
             Self::ImportAcm(error) => error.fmt(f),
+            Self::Acm(error) => error.fmt(f),
+            Self::Acme(error) => error.fmt(f),
         }
     }
 }
@@ -178,6 +186,8 @@ pub(crate) fn run(cli: Cli) -> Result<Outcome, CommandError> {
         Command::Verify(options) => verify::run(&options, cli.json).map_err(CommandError::Verify),
         Command::Seal(options) => seal::run(&options, cli.json).map_err(CommandError::Seal),
         Command::Policy(options) => kms_policy::run(&options, cli.json).map_err(CommandError::Policy),
+        Command::Acm(options) => acm::run(&options, cli.json).map_err(CommandError::Acm),
+        Command::Acme(options) => acme::run(&session, &options),
         Command::Stats => stats::stats(&session),
     }?;
     Ok(Outcome::Done)

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected stops at once")]
 
+#[cfg(feature = "aws")]
+mod acm;
+mod acme;
 mod check;
 mod directory;
 mod enclave;
