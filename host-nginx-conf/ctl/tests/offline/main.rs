@@ -5,6 +5,7 @@
 #[cfg(feature = "aws")]
 mod acm;
 mod acme;
+mod caa;
 mod check;
 mod directory;
 mod enclave;

@@ -1,0 +1,164 @@
+"""An ACME client (RFC 8555) of somebody else's: what the parent instance would run for a certificate of its own.
+
+It shares nothing with the enclave's client. Its account's key is a file, made at the first call.
+
+usage: acme_client.py account DIRECTORY CA KEY
+       acme_client.py order DIRECTORY CA KEY METHOD CHALLENGES NAME...
+
+CA is the root (PEM) of the server's certificate; METHOD http-01 or dns-01, or none where every name is proven already; CHALLENGES the
+management interface of pebble-challtestsrv. Prints one JSON document: the account's URL, and of an order the number of certificates that
+came, or the problem that ended it.
+"""
+
+import base64
+import hashlib
+import json
+import pathlib
+import ssl
+import sys
+import time
+import urllib.error
+import urllib.request
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+ATTEMPTS = 100
+
+
+class Problem(Exception):
+    def __init__(self, document):
+        self.document = document
+
+
+class Client:
+    def __init__(self, directory, ca, key):
+        self.context = ssl.create_default_context(cafile=ca)
+        self.key = account_key(pathlib.Path(key))
+        self.directory = json.loads(self.fetch(directory)[1])
+        self.nonce = None
+        self.account = None
+        status, headers, _ = self.post(self.directory["newAccount"], {"termsOfServiceAgreed": True})
+        assert status in (200, 201), status
+        self.account = headers["Location"]
+
+    def fetch(self, url, data=None, method=None):
+        headers = {"User-Agent": "acme_client.py"}
+        if data is not None:
+            headers["Content-Type"] = "application/jose+json"
+        request = urllib.request.Request(url, data=data, method=method, headers=headers)
+        try:
+            with urllib.request.urlopen(request, context=self.context) as reply:
+                return reply, reply.read()
+        except urllib.error.HTTPError as error:
+            return error, error.read()
+
+    def post(self, url, payload):
+        """POST, or with None for the payload POST-as-GET. A bad nonce is tried again."""
+        for _ in range(ATTEMPTS):
+            if self.nonce is None:
+                self.nonce = self.fetch(self.directory["newNonce"], method="HEAD")[0].headers["Replay-Nonce"]
+            reply, body = self.fetch(url, self.signed(url, payload))
+            self.nonce = reply.headers["Replay-Nonce"]
+            if reply.status < 400:
+                return reply.status, reply.headers, body
+            problem = json.loads(body)
+            if problem["type"] != "urn:ietf:params:acme:error:badNonce":
+                raise Problem(problem)
+        raise AssertionError("no nonce was good")
+
+    def signed(self, url, payload):
+        protected = {"alg": "ES256", "nonce": self.nonce, "url": url}
+        protected |= {"kid": self.account} if self.account else {"jwk": self.jwk()}
+        head = b64(json.dumps(protected))
+        text = b64(json.dumps(payload)) if payload is not None else ""
+        r, s = decode_dss_signature(self.key.sign(f"{head}.{text}".encode(), ec.ECDSA(hashes.SHA256())))
+        signature = b64(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
+        return json.dumps({"protected": head, "payload": text, "signature": signature}).encode()
+
+    def jwk(self):
+        numbers = self.key.public_key().public_numbers()
+        return {"crv": "P-256", "kty": "EC", "x": b64(numbers.x.to_bytes(32, "big")), "y": b64(numbers.y.to_bytes(32, "big"))}
+
+    def get(self, url):
+        return json.loads(self.post(url, None)[2])
+
+    def order(self, names, method, challenges):
+        identifiers = [{"type": "dns", "value": name} for name in names]
+        _, headers, body = self.post(self.directory["newOrder"], {"identifiers": identifiers})
+        url, order = headers["Location"], json.loads(body)
+        for authorization in order["authorizations"]:
+            self.prove(authorization, method, challenges)
+        self.wait(url, "pending")
+        self.post(order["finalize"], {"csr": b64(request_for(names))})
+        done = self.wait(url, "processing")
+        return self.post(done["certificate"], None)[2].decode().count("BEGIN CERTIFICATE")
+
+    def prove(self, url, method, challenges):
+        authorization = self.get(url)
+        if authorization["status"] == "valid":
+            return
+        challenge = next(one for one in authorization["challenges"] if one["type"] == method)
+        thumbprint = hashlib.sha256(json.dumps(self.jwk(), sort_keys=True, separators=(",", ":")).encode()).digest()
+        answer = f"{challenge['token']}.{b64(thumbprint)}"
+        if method == "http-01":
+            tell(challenges, "add-http01", {"token": challenge["token"], "content": answer})
+        else:
+            host = f"_acme-challenge.{authorization['identifier']['value']}."
+            tell(challenges, "set-txt", {"host": host, "value": b64(hashlib.sha256(answer.encode()).digest())})
+        self.post(challenge["url"], {})
+        self.wait(url, "pending")
+
+    def wait(self, url, status):
+        for _ in range(600):
+            thing = self.get(url)
+            if thing["status"] == "invalid":
+                raise Problem(thing.get("error") or thing)
+            if thing["status"] != status:
+                return thing
+            time.sleep(0.1)
+        raise AssertionError(f"{url} stays {status}")
+
+
+def account_key(path):
+    if not path.exists():
+        key = ec.generate_private_key(ec.SECP256R1())
+        form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        path.write_bytes(key.private_bytes(*form))
+    return serialization.load_pem_private_key(path.read_bytes(), None)
+
+
+def request_for(names):
+    key = ec.generate_private_key(ec.SECP256R1())
+    alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    request = builder.add_extension(alternatives, False).sign(key, hashes.SHA256())
+    return request.public_bytes(serialization.Encoding.DER)
+
+
+def tell(challenges, what, value):
+    request = urllib.request.Request(f"{challenges}/{what}", data=json.dumps(value).encode(), method="POST")
+    urllib.request.urlopen(request).read()
+
+
+def b64(data):
+    data = data.encode() if isinstance(data, str) else data
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def main():
+    command, directory, ca, key, *rest = sys.argv[1:]
+    client = Client(directory, ca, key)
+    said = {"account": client.account}
+    if command == "order":
+        method, challenges, *names = rest
+        try:
+            said["certificates"] = client.order(names, method, challenges)
+        except Problem as problem:
+            said["problem"] = problem.document
+    print(json.dumps(said))
+
+
+main()
