@@ -1,7 +1,7 @@
 //! What the agent keeps for the service, over its restarts, and how it answers.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use enclave_wire::control::{AgentReply, ControlError, EnclaveRequest, InstallAws, Request, StoreState};
 
@@ -19,6 +19,13 @@ struct Inner {
     needed: u32,
     /// States that came, whether they are kept or not.
     offered: u32,
+    /// Answers what the service asks for its jobs.
+    for_jobs: Option<Arc<dyn ForJobs>>,
+}
+
+/// What an agent does for jobs.
+pub(crate) trait ForJobs: Send + Sync {
+    fn answer(&self, request: &EnclaveRequest) -> AgentReply;
 }
 
 /// How the agent answers when it is to store a state.
@@ -46,7 +53,11 @@ impl Kept {
         match request {
             EnclaveRequest::Ping => Does::Answer(AgentReply::Pong, None),
             EnclaveRequest::Publish(_) | EnclaveRequest::Withdraw(_) | EnclaveRequest::Ended(_) => {
-                Does::Answer(AgentReply::Error(ControlError::Failed), None)
+                let for_jobs = inner.for_jobs.clone();
+                // It may ask others, and waits for them.
+                drop(inner);
+                let refused = AgentReply::Error(ControlError::Failed);
+                Does::Answer(for_jobs.map_or(refused, |agent| agent.answer(&request)), None)
             }
             EnclaveRequest::NeedCredentials => {
                 inner.needed += 1;
@@ -62,6 +73,10 @@ impl Kept {
 
     pub(crate) fn behave(&self, manner: Manner) {
         self.inner().manner = manner;
+    }
+
+    pub(crate) fn answer_jobs(&self, agent: Arc<dyn ForJobs>) {
+        self.inner().for_jobs = Some(agent);
     }
 
     pub(crate) fn give_credentials(&self, make: fn() -> InstallAws) {

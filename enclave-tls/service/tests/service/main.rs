@@ -15,6 +15,7 @@ mod control;
 mod credentials;
 mod handshake;
 mod hostile;
+mod jobs;
 mod kept;
 mod lab;
 mod listing;

@@ -22,7 +22,7 @@ use super::agent::name;
 use super::kept::Kept;
 use super::lab::{NOW, POLICY, Setup, attestation_root, unique};
 pub(crate) use ca::{Ca, Certified, pem};
-use passage::Passage;
+pub(crate) use passage::Passage;
 use s3::S3;
 
 /// KMS, S3, and the way there.

@@ -20,16 +20,19 @@ pub(crate) struct Passage {
 
 struct State {
     hosts: BTreeMap<&'static str, SocketAddr>,
+    /// Hosts at other ports than 443.
+    others: BTreeMap<(String, u16), SocketAddr>,
     /// Answered to every request, where it is set.
     refused: Option<EgressError>,
     asked: Vec<String>,
 }
 
 impl Passage {
-    pub(super) fn start(name: &str, hosts: BTreeMap<&'static str, SocketAddr>) -> Self {
+    pub(crate) fn start(name: &str, hosts: BTreeMap<&'static str, SocketAddr>) -> Self {
         let listener = UnixListener::bind_addr(&UnixAddr::from_abstract_name(name).unwrap()).unwrap();
         let state = Arc::new(Mutex::new(State {
             hosts,
+            others: BTreeMap::new(),
             refused: None,
             asked: Vec::new(),
         }));
@@ -55,6 +58,12 @@ impl Passage {
         self.state.lock().unwrap().asked.clone()
     }
 
+    /// Lets a host be reached at another port.
+    pub(crate) fn allow(&self, host: &str, port: u16, at: SocketAddr) {
+        let place = (host.to_owned(), port);
+        self.state.lock().unwrap().others.insert(place, at);
+    }
+
     /// Leads a host elsewhere, as a parent may.
     pub(crate) fn lead(&self, host: &'static str, to: SocketAddr) {
         self.state.lock().unwrap().hosts.insert(host, to);
@@ -71,7 +80,9 @@ fn pass(mut stream: UnixStream, state: &Mutex<State>) -> Option<()> {
     let target = {
         let mut state = state.lock().unwrap();
         state.asked.push(format!("{}:{}", request.host, request.port));
+        let other = state.others.get(&(request.host.to_string(), request.port));
         let host = state.hosts.get(request.host.as_str()).filter(|_| request.port == 443);
+        let host = host.or(other);
         match (state.refused, host) {
             (Some(error), _) => Err(error),
             (None, Some(address)) => Ok(*address),
