@@ -3,9 +3,9 @@
 #[cfg(not(feature = "aws"))]
 mod absent;
 #[cfg(feature = "aws")]
-mod iam;
-#[cfg(feature = "aws")]
 pub(crate) mod acm;
+#[cfg(feature = "aws")]
+mod iam;
 #[cfg(feature = "aws")]
 mod sdk;
 
