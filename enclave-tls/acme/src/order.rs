@@ -70,8 +70,11 @@ impl Account<'_> {
     /// Orders a certificate. A server may answer with an order that it has already.
     pub async fn order(&self, new: &NewOrder) -> Result<Order, AcmeError> {
         self.refuses(new).map_or(Ok(()), |refusal| Err(local(refusal)))?;
-        let mut reply = self.new_order(new, new.replaces.as_ref()).await;
-        if let (Some(_), Err(error)) = (&new.replaces, &reply)
+        // RFC 9773, section 5: it is said to a server that has renewal information only.
+        let has_renewal = self.server.directory.renewal.is_some();
+        let replaces = new.replaces.as_ref().filter(|_| has_renewal);
+        let mut reply = self.new_order(new, replaces).await;
+        if let (Some(_), Err(error)) = (replaces, &reply)
             && let Cause::Refused(_) | Cause::Unavailable { .. } = &error.cause
         {
             tracing::warn!(%error, "the order that replaces a certificate was refused: tried without saying so");

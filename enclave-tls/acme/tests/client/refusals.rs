@@ -344,6 +344,12 @@ async fn what_a_server_does_not_offer() {
     let leaf = include_bytes!("../vectors/rfc9773.der");
     assert_eq!(server.renewal_info(&CertId::of(leaf).unwrap()).await, Ok(None));
     let account = server.find(&key).await.unwrap().unwrap();
+    let replacing = NewOrder {
+        replaces: Some(CertId::of(leaf).unwrap()),
+        ..names()
+    };
+    account.order(&replacing).await.unwrap();
+    assert_eq!(ca.seen("/new-order")[0].payload["replaces"], Value::Null);
     let error = account.revoke(leaf, Reason::Superseded).await.unwrap_err();
     assert_eq!(
         (error.step, error.cause),
