@@ -107,7 +107,7 @@ impl Worker {
         let result = timeout(LONGEST, self.result(job)).await;
         let result = result.unwrap_or_else(|_| Err(failure(JobError::Deadline, "the time for the job has passed")));
         match &result {
-            Ok(outcome) => tracing::info!(kind = ?id.kind, key = %id.key, ?outcome, "a job is done"),
+            Ok(_) => tracing::info!(kind = ?id.kind, key = %id.key, "a job is done"),
             Err(JobFailure {
                 error, rule, detail, ..
             }) => {
