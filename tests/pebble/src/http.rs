@@ -41,13 +41,13 @@ impl Client {
         Ok(reply)
     }
 
-    fn exchange(&self, method: &str, path: &str, body: &str) -> Result<(String, Vec<u8>)> {
+    /// Passes a request on as it is, but for its version. The reply's head and body.
+    pub(crate) fn pass(&self, request: &[u8]) -> Result<(String, Vec<u8>)> {
         let tcp = TcpStream::connect(("127.0.0.1", self.port))?;
         tcp.set_read_timeout(Some(TIMEOUT))?;
-        let request = format!(
-            "{method} {path} HTTP/1.0\r\nuser-agent: lab-pebble\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let line = request.windows(VERSION.len()).position(|version| version == VERSION);
+        let (before, after) = request.split_at(line.context("no request of HTTP/1.1")?);
+        let request = [before, b"HTTP/1.0", &after[VERSION.len()..]].concat();
         let mut reply = Vec::new();
         match &self.tls {
             None => ask(tcp, &request, &mut reply)?,
@@ -57,17 +57,36 @@ impl Client {
                 ask(StreamOwned::new(connection, tcp), &request, &mut reply)?;
             }
         }
-        let end = reply
-            .windows(4)
-            .position(|end| end == b"\r\n\r\n")
-            .context("the reply has no head")?;
-        let status = String::from_utf8_lossy(&reply).split(' ').nth(1).map(str::to_owned);
-        Ok((status.context("the reply has no status")?, reply.split_off(end + 4)))
+        let end = end_of_head(&reply).context("the reply has no head")?;
+        let body = reply.split_off(end);
+        Ok((String::from_utf8(reply)?, body))
+    }
+
+    fn exchange(&self, method: &str, path: &str, body: &str) -> Result<(String, Vec<u8>)> {
+        let length = body.len();
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nuser-agent: lab-pebble\r\ncontent-length: {length}\r\n\r\n{body}");
+        let (head, body) = self.pass(request.as_bytes())?;
+        let status = head.split(' ').nth(1).map(str::to_owned);
+        Ok((status.context("the reply has no status")?, body))
     }
 }
 
-fn ask(mut stream: impl Read + Write, request: &str, reply: &mut Vec<u8>) -> Result<()> {
-    stream.write_all(request.as_bytes())?;
+/// Where the head of a message ends, once all of it is there.
+pub(crate) fn end_of_head(message: &[u8]) -> Option<usize> {
+    let end = message.windows(4).position(|end| end == b"\r\n\r\n")?;
+    Some(end + 4)
+}
+
+/// What a head says that its body has.
+pub(crate) fn body_length(head: &[u8]) -> usize {
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    length.and_then(|length| length.trim().parse().ok()).unwrap_or(0)
+}
+
+fn ask(mut stream: impl Read + Write, request: &[u8], reply: &mut Vec<u8>) -> Result<()> {
+    stream.write_all(request)?;
     stream.read_to_end(reply)?;
     Ok(())
 }
@@ -82,4 +101,5 @@ fn config(root: &[u8]) -> Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
+const VERSION: &[u8] = b"HTTP/1.1";
 const TIMEOUT: Duration = Duration::from_secs(30);

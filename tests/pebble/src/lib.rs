@@ -8,6 +8,7 @@ mod identity;
 mod management;
 mod options;
 mod process;
+mod proxy;
 
 use std::fs;
 use std::net::TcpListener;
@@ -21,6 +22,7 @@ use crate::identity::Identity;
 use crate::process::Process;
 
 pub use options::{Options, Ports};
+pub use proxy::Proxy;
 
 /// Where the programs are.
 #[derive(Debug, Clone)]
@@ -116,13 +118,17 @@ impl Pebble {
         self.ports
     }
 
+    fn acme(&self) -> Client {
+        Client::tls(self.ports.acme, &self.name, &self.identity.root)
+    }
+
     fn management(&self) -> Client {
         Client::tls(self.ports.management, &self.name, &self.identity.root)
     }
 
     /// False: one of them ended.
     fn answers(&mut self) -> Result<bool> {
-        let acme = Client::tls(self.ports.acme, &self.name, &self.identity.root);
+        let acme = self.acme();
         let challenges = Client::plain(self.ports.challenges);
         for _ in 0..LOOKS {
             if !self._pebble.runs()? || !self._challenges.runs()? {

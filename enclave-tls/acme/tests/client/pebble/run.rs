@@ -43,6 +43,18 @@ impl Ca {
         Arc::new(Https::new(Arc::new(Loopback), &[root], Arc::new(now), LIMITS).unwrap()).session()
     }
 
+    /// By another address of the server's.
+    pub(crate) async fn server_at(&self, directory: &str, time: Duration) -> Result<Server, AcmeError> {
+        let deadline = Instant::now() + time;
+        Server::connect(
+            Box::new(self.session()),
+            Arc::new(now),
+            directory.parse().unwrap(),
+            deadline,
+        )
+        .await
+    }
+
     pub(crate) async fn server(&self) -> Server {
         self.server_over(Box::new(self.session()), Duration::from_secs(120))
             .await

@@ -1,13 +1,11 @@
 //! A real server, and what goes wrong: proofs that are not found, replies that are lost, orders that take long.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use enclave_acme::{Cause, ChallengeKind, OrderState, Sent, Step, Transport};
 use enclave_https::{HttpError, Method, Request, Session};
 use lab_pebble::Options;
-use serde_json::Value;
 
 use super::run::{Ca, csr, order_of, registered};
 use crate::key::Key;
@@ -116,38 +114,6 @@ async fn threat_52_every_reply_is_lost_once_and_a_certificate_comes() {
     account.certificate(&order, None).await.unwrap();
 }
 
-/// The server as a proxy shows it that holds what is valid at `processing`, for so many looks.
-struct Held {
-    session: Session,
-    looks: AtomicU32,
-}
-
-impl Transport for Held {
-    fn send<'a>(&'a self, request: Request<'a>) -> Sent<'a> {
-        Box::pin(async move {
-            let mut reply = self.session.send(request).await?;
-            let Ok(mut order) = serde_json::from_slice::<Value>(&reply.body) else {
-                return Ok(reply);
-            };
-            if order["status"] == "valid" && order["finalize"].is_string() && self.looks.load(Ordering::SeqCst) > 0 {
-                self.looks.fetch_sub(1, Ordering::SeqCst);
-                order["status"] = "processing".into();
-                order.as_object_mut().unwrap().remove("certificate");
-                reply.body = order.to_string().into_bytes();
-            }
-            Ok(reply)
-        })
-    }
-}
-
-impl Held {
-    fn for_looks(ca: &Ca, looks: u32) -> Box<Self> {
-        let looks = AtomicU32::new(looks);
-        let session = ca.session();
-        Box::new(Self { session, looks })
-    }
-}
-
 #[tokio::test]
 async fn threat_52_an_order_that_takes_long_is_waited_for_and_taken_up_again() {
     let Some(ca) = Ca::start(
@@ -157,17 +123,17 @@ async fn threat_52_an_order_that_takes_long_is_waited_for_and_taken_up_again() {
         return;
     };
     let (key, names) = (Key::p256(), order_of(&["a.example"]));
+    let proxy = ca.pebble.held(3).unwrap();
     let server = ca
-        .server_over(Held::for_looks(&ca, 3), Duration::from_secs(120))
+        .server_at(&proxy.directory(), Duration::from_secs(120))
         .await
         .unwrap();
     ca.issued(&registered(&server, &key).await, &names).await.unwrap();
+    assert_eq!(proxy.left(), 0);
 
     // Longer than this run has time for.
-    let server = ca
-        .server_over(Held::for_looks(&ca, u32::MAX), Duration::from_secs(8))
-        .await
-        .unwrap();
+    proxy.hold(u32::MAX);
+    let server = ca.server_at(&proxy.directory(), Duration::from_secs(8)).await.unwrap();
     let account = server.find(&key).await.unwrap().unwrap();
     let order = account.order(&names).await.unwrap();
     ca.prove(&account, &order, ChallengeKind::Http01).await.unwrap();
@@ -176,9 +142,14 @@ async fn threat_52_an_order_that_takes_long_is_waited_for_and_taken_up_again() {
         matches!(error.cause, Cause::Deadline { .. }) && error.retryable(),
         "{error}"
     );
+    assert!(proxy.left() < u32::MAX);
 
     // The next run knows no more than the order's URL.
-    let server = ca.server().await;
+    proxy.hold(0);
+    let server = ca
+        .server_at(&proxy.directory(), Duration::from_secs(120))
+        .await
+        .unwrap();
     let account = server.find(&key).await.unwrap().unwrap();
     let resumed = account.order_at(order.url.as_str()).await.unwrap();
     assert_eq!(resumed.names, order.names);
