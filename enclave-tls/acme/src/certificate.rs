@@ -86,7 +86,7 @@ impl Given {
         let name = names
             .filter(|attribute| attribute.oid == COMMON_NAME)
             .find_map(|attribute| text(&attribute.value));
-        let issuer = printable(&name.unwrap_or_default(), MAX_ISSUER);
+        let issuer = printable::<MAX_ISSUER>(&name.unwrap_or_default());
         Some(Self { certificates, issuer })
     }
 

@@ -54,7 +54,7 @@ impl From<MetaForm> for Meta {
         let identities = form.caa_identities.iter().take(MAX_IDENTITIES);
         let profiles = form.profiles.into_keys().filter(|name| is_plain(name));
         Self {
-            terms: form.terms_of_service.map(|url| printable(&url, MAX_URL)),
+            terms: form.terms_of_service.map(|url| printable::<MAX_URL>(&url)),
             caa_identities: identities.filter_map(|name| name.parse().ok()).collect(),
             needs_binding: form.external_account_required,
             profiles: profiles.take(MAX_PROFILES).collect(),

@@ -1,5 +1,6 @@
 //! Why a server refuses something, in its own words (RFC 7807; RFC 8555, section 6.7).
 
+use enclave_wire::log::Text;
 use serde::Deserialize;
 
 /// A problem document, bounded and printable.
@@ -46,7 +47,7 @@ impl From<Form> for Problem {
         Self {
             name: name(&form.kind),
             status: 0,
-            detail: printable(&form.detail, MAX_DETAIL),
+            detail: printable::<MAX_DETAIL>(&form.detail),
             subproblems: form
                 .subproblems
                 .into_iter()
@@ -59,13 +60,11 @@ impl From<Form> for Problem {
 
 impl From<SubForm> for Subproblem {
     fn from(form: SubForm) -> Self {
+        let identifier = form.identifier.map(|one| one.value).unwrap_or_default();
         Self {
-            identifier: printable(
-                &form.identifier.map(|one| one.value).unwrap_or_default(),
-                MAX_IDENTIFIER,
-            ),
+            identifier: printable::<MAX_IDENTIFIER>(&identifier),
             name: name(&form.kind),
-            detail: printable(&form.detail, MAX_DETAIL),
+            detail: printable::<MAX_DETAIL>(&form.detail),
         }
     }
 }
@@ -122,16 +121,12 @@ struct Identifier {
 }
 
 fn name(kind: &str) -> String {
-    printable(kind.strip_prefix(NAMESPACE).unwrap_or(kind), MAX_NAME)
+    printable::<MAX_NAME>(kind.strip_prefix(NAMESPACE).unwrap_or(kind))
 }
 
-/// Printable ASCII: nothing in it can move a terminal's cursor or forge a line.
-pub(crate) fn printable(text: &str, max: usize) -> String {
-    let is_printable = |c: char| c == ' ' || c.is_ascii_graphic();
-    text.chars()
-        .take(max)
-        .map(|c| if is_printable(c) { c } else { '?' })
-        .collect()
+/// Printable ASCII of at most `MAX` bytes.
+pub(crate) fn printable<const MAX: usize>(text: &str) -> String {
+    Text::<MAX>::lossy(text).as_str().to_owned()
 }
 
 pub(crate) const BAD_NONCE: &str = "badNonce";

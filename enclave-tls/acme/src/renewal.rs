@@ -71,7 +71,7 @@ impl RenewalInfo {
         Ok(Self {
             start,
             end,
-            explanation: form.explanation_url.map(|url| printable(&url, MAX_EXPLANATION)),
+            explanation: form.explanation_url.map(|url| printable::<MAX_EXPLANATION>(&url)),
             ask_again: asked.unwrap_or(USUAL).clamp(SOONEST, LATEST),
         })
     }

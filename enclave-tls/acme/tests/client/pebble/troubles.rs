@@ -128,15 +128,17 @@ async fn threat_52_an_order_that_takes_long_is_waited_for_and_taken_up_again() {
         .server_at(&proxy.directory(), Duration::from_secs(120))
         .await
         .unwrap();
-    ca.issued(&registered(&server, &key).await, &names).await.unwrap();
+    let account = registered(&server, &key).await;
+    ca.issued(&account, &names).await.unwrap();
     assert_eq!(proxy.left(), 0);
+
+    let order = account.order(&names).await.unwrap();
+    ca.prove(&account, &order, ChallengeKind::Http01).await.unwrap();
 
     // Longer than this run has time for.
     proxy.hold(u32::MAX);
-    let server = ca.server_at(&proxy.directory(), Duration::from_secs(8)).await.unwrap();
+    let server = ca.server_at(&proxy.directory(), Duration::from_secs(15)).await.unwrap();
     let account = server.find(&key).await.unwrap().unwrap();
-    let order = account.order(&names).await.unwrap();
-    ca.prove(&account, &order, ChallengeKind::Http01).await.unwrap();
     let error = account.finalize(&order, &csr(&names.names)).await.unwrap_err();
     assert!(
         matches!(error.cause, Cause::Deadline { .. }) && error.retryable(),
