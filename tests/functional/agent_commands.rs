@@ -23,7 +23,7 @@ pub(super) const TESTS: &[Test] = e2e::tests![
 ];
 
 fn status_is_watched_on_a_terminal_through_a_restart_of_the_agent(lab: &Lab) -> Result<()> {
-    let mut watch = Running::on_a_terminal(lab, "status --watch")?;
+    let watch = Running::on_a_terminal(lab, "status --watch")?;
     watch.wait_for(0, CLEARED)?;
     watch.wait_for(0, "\x1b[1mCertificates\x1b[0m")?;
     restart(
@@ -81,7 +81,7 @@ fn status_is_watched_by_a_pipe_without_colours(lab: &Lab) -> Result<()> {
 }
 
 fn logs_are_followed_on_a_terminal_through_a_restart_of_the_agent(lab: &Lab) -> Result<()> {
-    let mut logs = Running::on_a_terminal(lab, "logs --follow")?;
+    let logs = Running::on_a_terminal(lab, "logs --follow")?;
     logs.wait_for(0, " agent ")?;
     restart(
         lab,

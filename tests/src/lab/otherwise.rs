@@ -5,7 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -101,10 +101,7 @@ impl<'a> Otherwise<'a> {
         if agent::pid(self.lab, "agent").is_ok() {
             agent::kill(self.lab, "agent")?;
         }
-        agent::start(self.lab, "agent")?;
-        process::wait_until(Duration::from_secs(30), "the lab's agent", || {
-            agent::report(self.lab).is_ok()
-        })
+        start(self.lab, &[], &[])
     }
 
     fn copy_back(&self, state: &Path) -> Result<()> {
@@ -129,7 +126,20 @@ impl Drop for Otherwise<'_> {
     }
 }
 
+/// Starts it, and again where it ended at once, as its unit would: the one before may not have let go of its directory yet.
 fn start(lab: &Lab, wrapper: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+    let mut child = spawn(lab, wrapper, environment)?;
+    process::wait_until(Duration::from_secs(30), "the agent otherwise", || {
+        if matches!(child.try_wait(), Ok(Some(_)))
+            && let Ok(again) = spawn(lab, wrapper, environment)
+        {
+            child = again;
+        }
+        agent::pid(lab, "agent").is_ok() && agent::report(lab).is_ok()
+    })
+}
+
+fn spawn(lab: &Lab, wrapper: &[&str], environment: &[(&str, &str)]) -> Result<Child> {
     let words = lab.commands.get("agent").context("no agent")?;
     let all: Vec<&str> = wrapper
         .iter()
@@ -145,16 +155,12 @@ fn start(lab: &Lab, wrapper: &[&str], environment: &[(&str, &str)]) -> Result<()
     command
         .args(arguments)
         .envs(&lab.aws_env)
-        .envs(environment.iter().copied());
-    command
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         .process_group(0);
-    command.spawn().context("the agent does not start")?;
-    process::wait_until(Duration::from_secs(30), "the agent otherwise", || {
-        agent::pid(lab, "agent").is_ok() && agent::report(lab).is_ok()
-    })
+    command.spawn().context("the agent does not start")
 }
 
 /// State, directory for the small file system; then the agent's words.
