@@ -23,6 +23,8 @@ pub enum Change {
     },
     /// Lets a newer generation take this key's place. It signs on.
     Supersede(KeyId),
+    /// Lets a superseded key be the one to use again.
+    Reinstate(KeyId),
     /// Lets this key sign less than before.
     Narrow {
         /// The key.
@@ -70,6 +72,7 @@ impl KeyStore {
             Change::Insert(new) => inner.plan_insert(*new),
             Change::InstallChain { key, chain } => inner.plan_put(&key, |known| Ok(known.with_chain(chain))),
             Change::Supersede(key) => inner.plan_put(&key, |known| Ok(known.with_state(Standing::Superseded))),
+            Change::Reinstate(key) => inner.plan_put(&key, |known| Ok(known.with_state(Standing::Live))),
             Change::Narrow { key, usage } => inner.plan_put(&key, |known| narrowed(known, usage)),
             Change::Retire(key) => inner.plan_remove(&key),
         }

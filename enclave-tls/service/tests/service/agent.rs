@@ -286,6 +286,14 @@ impl Agent {
         }
     }
 
+    pub(crate) fn reinstate(&mut self, id: KeyId) -> Result<KeyInfo, ControlError> {
+        match self.call(&Request::Reinstate(id)) {
+            Reply::Reinstated(info) => Ok(info),
+            Reply::Error(error) => Err(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
     pub(crate) fn narrow(&mut self, key: KeyId, usage: Usage) -> Result<KeyInfo, ControlError> {
         match self.call(&Request::Narrow(Narrow { key, usage })) {
             Reply::Narrowed(info) => Ok(info),

@@ -50,6 +50,7 @@ enum Source {
 #[derive(Debug, Clone, Copy)]
 enum Change {
     Supersede,
+    Reinstate,
     Retire,
     Narrow(Usage),
 }
@@ -73,6 +74,7 @@ fn asked() -> impl Strategy<Value = Asked> {
     let changed = prop::option::of((member, ".{0,20}"));
     let change = prop_oneof![
         Just(Change::Supersede),
+        Just(Change::Reinstate),
         Just(Change::Retire),
         usage().prop_map(Change::Narrow)
     ];
@@ -148,6 +150,7 @@ impl Parent {
                 let key = self.key(which)?;
                 match change {
                     Change::Supersede => Request::Supersede(key),
+                    Change::Reinstate => Request::Reinstate(key),
                     Change::Retire => Request::Retire(key),
                     Change::Narrow(usage) => Request::Narrow(Narrow { key, usage }),
                 }

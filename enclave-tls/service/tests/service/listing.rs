@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use enclave_wire::control::ControlError;
 use enclave_wire::control::Request as ControlRequest;
 use enclave_wire::signing::{Entry, Listing, SignError};
 use enclave_wire::{KeyId, State, Usage};
@@ -120,6 +121,12 @@ fn labels_tell_the_live_from_the_superseded() {
     assert_eq!(ids(&mut client, "nobody"), []);
     let entry = &client.find_by_id(old.id)[0];
     assert_eq!((entry.label().as_str(), &entry.spki), ("lab-a (superseded)", &old.spki));
+    // An administrator goes back.
+    assert_eq!(lab.agent.reinstate(old.id).unwrap().state, State::Live);
+    assert_eq!(lab.agent.reinstate(old.id).unwrap().state, State::Live, "twice is once");
+    assert_eq!(ids(&mut client, "lab-a"), [old.id, new.id]);
+    assert_eq!(ids(&mut client, "lab-a (superseded)"), []);
+    assert_eq!(lab.agent.reinstate(KeyId([0; 32])), Err(ControlError::NoSuchKey));
 
     // A label's pages repeat the version, and go on from a cursor.
     for _ in 0..600 {

@@ -81,6 +81,9 @@ fn a_restart_restores_all() {
     let next = lab.agent.create_sealed("lab-a", "web").unwrap();
     assert_eq!((next.generation, sealed(&next)), (3, (5, Freshness::Unproven)));
     assert_eq!(aws.count("GenerateDataKey"), 2, "the data key that was opened seals on");
+    // Going back is a higher number, never a lower one.
+    let again = lab.agent.reinstate(first.id).unwrap();
+    assert_eq!((again.state, sealed(&again)), (State::Live, (6, Freshness::Unproven)));
 }
 
 fn unproven(info: KeyInfo) -> KeyInfo {
@@ -111,6 +114,7 @@ fn what_is_not_stored_is_not_done() {
         let ends = manner != Manner::Refuses;
         for change in [
             Request::Supersede(info.id),
+            Request::Reinstate(info.id),
             Request::Retire(info.id),
             Request::Narrow(enclave_wire::control::Narrow {
                 key: info.id,

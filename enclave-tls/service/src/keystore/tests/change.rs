@@ -80,18 +80,26 @@ fn a_state_holds_the_name_as_it_will_be() {
     assert_eq!(state, (3, 2, vec![(1, Live, Digest, 0), (2, Live, Digest, 1)]));
     let (state, _) = next(Change::Supersede(one.id()));
     assert_eq!(state, (4, 2, vec![(1, Superseded, Digest, 0), (2, Live, Digest, 1)]));
+    let (state, _) = next(Change::Reinstate(one.id()));
+    assert_eq!(state, (5, 2, vec![(1, Live, Digest, 0), (2, Live, Digest, 1)]));
+    let (state, _) = next(Change::Supersede(one.id()));
+    assert_eq!(state, (6, 2, vec![(1, Superseded, Digest, 0), (2, Live, Digest, 1)]));
     let (state, _) = next(Change::Narrow { key, usage: Tls });
-    assert_eq!(state, (5, 2, vec![(1, Superseded, Digest, 0), (2, Live, Tls, 1)]));
+    assert_eq!(state, (7, 2, vec![(1, Superseded, Digest, 0), (2, Live, Tls, 1)]));
     let (state, _) = next(Change::Retire(one.id()));
-    assert_eq!(state, (6, 2, vec![(2, Live, Tls, 1)]));
+    assert_eq!(state, (8, 2, vec![(2, Live, Tls, 1)]));
+    assert_eq!(
+        store.plan(Change::Reinstate(one.id())).err(),
+        Some(ControlError::NoSuchKey)
+    );
     let (state, retired) = next(Change::Retire(key));
-    assert_eq!((state, retired.id()), ((7, 2, vec![]), key));
+    assert_eq!((state, retired.id()), ((9, 2, vec![]), key));
     let (state, three) = next(insert());
-    assert_eq!(state, (8, 3, vec![(3, Live, Digest, 0)]));
+    assert_eq!(state, (10, 3, vec![(3, Live, Digest, 0)]));
     let info = three.info();
     let expected = Sealed {
         group: name("lab"),
-        number: 8,
+        number: 10,
         freshness: Freshness::Known,
     };
     assert_eq!((info.generation, info.sealed.as_ref()), (3, Some(&expected)));
@@ -113,6 +121,7 @@ fn what_is_not_committed_leaves_no_trace() {
             chain: chain(9),
         },
         Change::Supersede(one.id()),
+        Change::Reinstate(one.id()),
         Change::Narrow {
             key: one.id(),
             usage: Usage::Tls,
