@@ -1,5 +1,6 @@
 //! Runs a program to its end, for a bounded time and with bounded output.
 
+use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -11,27 +12,47 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 /// What a program said until it ended.
 #[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) status: ExitStatus,
-    pub(crate) stdout: Vec<u8>,
-    pub(crate) stderr: Vec<u8>,
+pub struct Ended {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error.
+    pub stderr: Vec<u8>,
 }
 
 /// Why there is no end to tell of.
 #[derive(Debug)]
-pub(crate) enum ExecError {
+pub enum ExecError {
     /// It did not even start.
     Spawn(io::Error),
     /// It was killed at the bound.
-    TimedOut { stderr: Vec<u8> },
+    TimedOut {
+        /// What it had said.
+        stderr: Vec<u8>,
+    },
     /// It was killed because it would not stop talking.
     TooMuch,
     /// The kernel would not let us wait.
     Wait(io::Error),
 }
 
+impl fmt::Display for ExecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spawn(error) => write!(f, "it does not start: {error}"),
+            Self::TimedOut { stderr } => {
+                let said = String::from_utf8_lossy(stderr);
+                write!(f, "it did not end in time and was killed: {}", said.trim())
+            }
+            Self::TooMuch => f.write_str("it said more than anybody reads and was killed"),
+            Self::Wait(error) => write!(f, "nobody can wait for it: {error}"),
+        }
+    }
+}
+
 /// Runs `command`. What it leaves running in the background may keep its end of the pipes: after its own end nobody waits for those.
-pub(crate) fn run(command: &mut Command, patience: Duration) -> Result<Ended, ExecError> {
+pub fn run(command: &mut Command, patience: Duration) -> Result<Ended, ExecError> {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

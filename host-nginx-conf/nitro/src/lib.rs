@@ -14,7 +14,7 @@ pub mod cli;
 pub mod codes;
 pub mod enclave;
 pub mod error;
-mod exec;
+pub mod exec;
 pub mod image;
 mod json;
 pub mod machine;
