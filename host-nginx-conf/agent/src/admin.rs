@@ -20,7 +20,7 @@ pub(crate) struct Admin {
     /// Whose members may connect, beside root and the agent's user.
     group: String,
     /// Answers what is not for the enclave.
-    agent: Box<dyn Fn(Ask) -> Told + Send + Sync>,
+    agent: Box<dyn Fn(Ask, u32) -> Told + Send + Sync>,
     connections: AtomicUsize,
 }
 
@@ -28,7 +28,7 @@ impl Admin {
     pub(crate) fn new(
         requests: Arc<Requests>,
         group: String,
-        agent: impl Fn(Ask) -> Told + Send + Sync + 'static,
+        agent: impl Fn(Ask, u32) -> Told + Send + Sync + 'static,
     ) -> Self {
         Self {
             requests,
@@ -92,7 +92,7 @@ impl Admin {
                 entries: self.requests.parent().store.lock().entries(),
             }),
             Question::Parent => Answer::Parent(self.requests.parent().report()),
-            Question::Agent(ask) => Answer::Agent((self.agent)(ask)),
+            Question::Agent(ask) => Answer::Agent((self.agent)(ask, uid)),
             Question::Forward { request, .. } if is_for_the_agent_alone(&request) => Answer::Unable(Unable::Malformed),
             Question::Forward { keep, request } => {
                 if is_change(&request) {

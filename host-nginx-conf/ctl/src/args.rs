@@ -45,6 +45,14 @@ pub(crate) enum Command {
     Check(check::Options),
     /// Make a client's credential anew, now; the old one is taken for a while
     RotateCredential(RotateCredential),
+    /// Give certificates new keys; servers change over by themselves, and older keys end after grace_hours
+    Rotate(Rotate),
+    /// Have servers get an older generation again
+    Rollback(Rollback),
+    /// Show what became of a certificate, and when
+    History(History),
+    /// Have a certificate revoked
+    Revoke(Revoke),
     /// Write a file for whoever helps you, with no secret in it
     SupportBundle(support::Options),
     /// Write a configuration out of that of AWS's ACM for Nitro Enclaves (acm.yaml)
@@ -115,6 +123,84 @@ pub(crate) struct RotateCredential {
     /// A client of the configuration
     #[arg(value_parser = name)]
     pub(crate) client: Name,
+}
+
+#[derive(Args)]
+#[command(group(clap::ArgGroup::new("which").required(true)))]
+pub(crate) struct Rotate {
+    /// A certificate of the configuration
+    #[arg(value_parser = name, group = "which")]
+    pub(crate) name: Option<Name>,
+    /// All of them, one after another
+    #[arg(long, group = "which")]
+    pub(crate) all: bool,
+    /// At once: not one after another, and not when it would be due
+    #[arg(long)]
+    pub(crate) now: bool,
+    /// The older keys are not to be trusted: retire them as soon as clients see the new ones, without waiting for grace_hours
+    #[arg(long, requires = "reason")]
+    pub(crate) revoke: bool,
+    /// Why
+    #[arg(long, requires = "revoke")]
+    pub(crate) reason: Option<Reason>,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Why a certificate is revoked, as RFC 5280 has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Reason {
+    Unspecified,
+    KeyCompromise,
+    AffiliationChanged,
+    Superseded,
+    CessationOfOperation,
+}
+
+impl Reason {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unspecified => "unspecified",
+            Self::KeyCompromise => "key-compromise",
+            Self::AffiliationChanged => "affiliation-changed",
+            Self::Superseded => "superseded",
+            Self::CessationOfOperation => "cessation-of-operation",
+        }
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct Rollback {
+    /// A certificate of the configuration
+    #[arg(value_parser = name)]
+    pub(crate) name: Name,
+    /// The generation that servers shall have; without it the newest before the one that they have
+    #[arg(long, value_name = "GENERATION", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) to: Option<u32>,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct History {
+    /// A certificate, also one that left the configuration
+    #[arg(value_parser = name)]
+    pub(crate) name: Name,
+}
+
+#[derive(Args)]
+pub(crate) struct Revoke {
+    /// A certificate of the configuration, or the whole id of a key
+    #[arg(value_name = "NAME|KEY")]
+    pub(crate) what: String,
+    /// Why
+    #[arg(long)]
+    pub(crate) reason: Reason,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Args)]
@@ -322,6 +408,20 @@ mod tests {
         let cli = Cli::try_parse_from(["enclave-tlsctl", "list", "--json", "--socket", "/x"]).unwrap();
         assert!(cli.json);
         assert_eq!(cli.socket, PathBuf::from("/x"));
+    }
+
+    #[test]
+    fn a_rotation_is_of_one_or_of_all_and_a_revocation_has_a_reason() {
+        let rotate = |words: &[&str]| Cli::try_parse_from(["enclave-tlsctl", "rotate"].iter().chain(words)).is_ok();
+        assert!(rotate(&["www"]) && rotate(&["--all", "--now"]) && rotate(&["www", "--dry-run"]));
+        assert!(rotate(&["www", "--revoke", "--reason", "key-compromise"]));
+        assert!(!rotate(&[]) && !rotate(&["www", "--all"]) && !rotate(&["--now"]));
+        assert!(!rotate(&["www", "--revoke"]) && !rotate(&["www", "--reason", "superseded"]));
+        assert!(!rotate(&["www", "--revoke", "--reason", "bored"]));
+        for reason in <Reason as clap::ValueEnum>::value_variants() {
+            let words = ["enclave-tlsctl", "revoke", "www", "--reason", reason.as_str()];
+            assert!(Cli::try_parse_from(words).is_ok(), "{reason:?}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use enclave_tls_admin::hex;
 use enclave_tls_apply::{Deployment, Directory, Generation};
 use enclave_wire::control::{KeyInfo, Reply, Request, Validity};
 use enclave_wire::{KeyId, Usage};
@@ -56,6 +57,13 @@ impl Chains {
             .get(&key.id)
             .map(|(_, known)| known.as_ref().map(|(deployment, _)| deployment).map_err(String::as_str));
         Ok(known.unwrap_or(Err(GONE)))
+    }
+
+    /// The serial number of a key's certificate, in hexadecimal, where it was asked for.
+    pub(super) fn serial(&self, key: &KeyInfo) -> Option<String> {
+        let (_, outcome) = self.known.get(&key.id)?;
+        let (deployment, _) = outcome.as_ref().ok()?;
+        Some(hex::encode(&deployment.serial()))
     }
 
     /// Where what [`Self::deployment`] came to will lie, if the key has not become another since.

@@ -12,6 +12,7 @@ use enclave_tls_config::Config;
 use enclave_wire::Name;
 
 use super::Keeper;
+use super::history::What as Happened;
 use super::keys::Keys;
 use super::troubles::What;
 use super::world::{Enclave, EnclaveError, Helper};
@@ -37,6 +38,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             .collect();
         let mut round = Round::default();
         if !wanted.is_empty() {
+            self.look_before(config, keys, &wanted);
             self.isolate(wanted, budget, &mut round);
         } else if config.servers.keys().any(|server| self.lags_behind(config, server)) {
             // It was not reloaded when it should have been, refused its configuration, or was started meanwhile.
@@ -60,7 +62,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             self.look_at_helper();
             self.leave_lost_files(&lost, &round);
         }
-        self.say_used(config);
+        self.say_used(config, keys);
         if !self.troubles.has_refused() {
             self.troubles.well(&What::Refused);
         }
@@ -154,7 +156,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
 
     /// Says of what was made live that servers use it, once they do: one that refuses its configuration or is not reloaded may do so
     /// much later.
-    fn say_used(&mut self, config: &Config) {
+    fn say_used(&mut self, config: &Config, keys: &Keys) {
         if self.given.is_empty() {
             return;
         }
@@ -176,6 +178,15 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                     generation.generation
                 ));
             self.memory.did_deploy(&name);
+            let Some(key) = keys.of(&name).iter().find(|key| key.id == generation.id) else {
+                continue;
+            };
+            self.happened(Happened::Deployed, key, None, None);
+            // Where somebody looks, it runs once somebody has seen it.
+            if certificate.listeners.is_empty() {
+                self.memory.rotations_mut().is_well(&name, key.generation);
+                self.run_hook(config, key, "rotated");
+            }
         }
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Machine {
 struct Serving {
     with: BTreeMap<Name, Directory>,
     runs: bool,
+    /// Processes that may have something older.
+    older: Vec<u32>,
 }
 
 impl Machine {
@@ -33,6 +35,7 @@ impl Machine {
             let serving = Serving {
                 with: by_name(server.reloaded_with.unwrap_or_default()),
                 runs: server.pid.is_some(),
+                older: server.older,
             };
             (server.server, serving)
         });
@@ -97,6 +100,16 @@ impl Machine {
 
     pub(super) fn runs(&self, server: &Name) -> bool {
         self.servers.get(server).is_some_and(|serving| serving.runs)
+    }
+
+    /// Workers of a certificate's servers that were there before these were last told to reload: `main 1234`.
+    pub(super) fn older(&self, certificate: &Certificate) -> Vec<String> {
+        let servers = certificate
+            .servers
+            .iter()
+            .filter_map(|name| self.servers.get_key_value(name));
+        let older = servers.flat_map(|(name, serving)| serving.older.iter().map(move |pid| format!("{name} {pid}")));
+        older.collect()
     }
 
     /// What is live of a certificate.

@@ -1,7 +1,7 @@
 //! `certificates`: the inventory with its generations, and all about one certificate.
 
 use enclave_tls_admin::client::ClientError;
-use enclave_tls_admin::report::{Ask, Certificate, Generation, Report, Told};
+use enclave_tls_admin::report::{Ask, Certificate, Generation, Renewal, Report, Told};
 use serde::Serialize;
 
 use super::{CommandError, Outcome, Session, next};
@@ -65,7 +65,7 @@ impl Session {
         match self.client.agent(Ask::Report)? {
             Told::Report(report) => Ok(*report),
             Told::Failed(why) => Err(CommandError::Agent(why)),
-            Told::Logs { .. } | Told::Done => Err(ClientError::Unexpected.into()),
+            Told::Logs { .. } | Told::Changes(_) | Told::History(_) | Told::Done => Err(ClientError::Unexpected.into()),
         }
     }
 }
@@ -136,6 +136,7 @@ fn one_text(json: &CertificateJson, now: i64) -> String {
             "key comes from",
             match certificate.source.as_str() {
                 "csr" => "the enclave, where it is born (csr)".to_owned(),
+                "acme" => "the enclave, where it is born; a CA certifies it there (acme)".to_owned(),
                 "bundle" => "a bundle, which KMS opens for the enclave alone (bundle)".to_owned(),
                 other => other.to_owned(),
             },
@@ -147,6 +148,8 @@ fn one_text(json: &CertificateJson, now: i64) -> String {
                 other => other.to_owned(),
             },
         ),
+        ("renewal", certificate.renewal.as_ref().map_or_else(|| "-".to_owned(), |renewal| renewed(renewal, now))),
+        ("seen from outside", certificate.outside.clone().unwrap_or_else(|| "-".to_owned())),
         ("who else has it", certificate.promise.clone()),
         ("servers", certificate.servers.join(", ")),
         (
@@ -166,6 +169,37 @@ fn one_text(json: &CertificateJson, now: i64) -> String {
         text.push_str(&table::render(["GENERATION", "KEY", "BEGINS", "ENDS", "ID"], &rows));
     }
     text
+}
+
+/// When it is renewed, and how that stands.
+fn renewed(renewal: &Renewal, now: i64) -> String {
+    let next = match (&renewal.next, &renewal.progress) {
+        (Some(at), _) => {
+            let why = renewal.why.as_deref().unwrap_or("its schedule");
+            format!("{} ({}), by {why}", time::utc(*at), in_days(time::days(now, *at)))
+        }
+        (None, Some(progress)) => format!("ordered: {}", plain(progress)),
+        (None, None) => "ordered".to_owned(),
+    };
+    let mut says = format!("{next}; account {}, {}", renewal.account, renewal.challenge);
+    if let Some(last) = renewal.last {
+        says.push_str(&format!("; last on {}", time::utc(last)));
+    }
+    if let (count @ 1.., Some(problem)) = (renewal.failures, &renewal.problem) {
+        says.push_str(&format!("; failed {count} times: {}", plain(problem)));
+    }
+    if let Some(explanation) = &renewal.explanation {
+        says.push_str(&format!("; the CA says why: {}", plain(explanation)));
+    }
+    says
+}
+
+fn in_days(days: i64) -> String {
+    match days {
+        ..=-1 => "due".to_owned(),
+        0 => "today".to_owned(),
+        days => format!("in {days} days"),
+    }
 }
 
 fn row(generation: &Generation, now: i64) -> [String; 5] {
@@ -212,7 +246,7 @@ mod tests {
         };
         let text = one_text(&json, 0);
         for part in [
-            "state            served\n",
+            "state              served\n",
             "the enclave, where it is born (csr)",
             "servers read     /srv/tls/live/www\n",
             &format!(

@@ -63,7 +63,7 @@ fn ask(client: &Client, most: u32, after: u64) -> Result<(u64, Vec<Line>), Comma
             Ok((run, lines))
         }
         Told::Failed(why) => Err(CommandError::Agent(why)),
-        Told::Report(_) | Told::Done => Err(ClientError::Unexpected.into()),
+        Told::Report(_) | Told::Changes(_) | Told::History(_) | Told::Done => Err(ClientError::Unexpected.into()),
     }
 }
 

@@ -12,6 +12,7 @@ mod logs;
 mod next;
 mod provision;
 mod rotate;
+mod rotation;
 mod stats;
 mod status;
 
@@ -169,6 +170,10 @@ pub(crate) fn run(cli: Cli) -> Result<Outcome, CommandError> {
         Command::Certificates(options) => return certificates::certificates(&session, &options),
         Command::Logs(options) => return lines::logs(&session, &options),
         Command::RotateCredential(options) => return rotate::rotate(&session, &options),
+        Command::Rotate(options) => return rotation::rotate(&session, &options),
+        Command::Rollback(options) => return rotation::rollback(&session, &options),
+        Command::History(options) => return rotation::history(&session, &options),
+        Command::Revoke(options) => return rotation::revoke(&session, &options),
         Command::Check(options) => return check::run(&session, &options),
         Command::SupportBundle(options) => return support::run(&session, &options),
         Command::ImportAcm(options) => import_acm::run(&options).map_err(CommandError::ImportAcm),
@@ -209,7 +214,7 @@ impl Session {
     }
 
     /// Every key of the service, page by page.
-    fn keys(&self) -> Result<Vec<KeyInfo>, CommandError> {
+    pub(crate) fn keys(&self) -> Result<Vec<KeyInfo>, CommandError> {
         let mut keys = Vec::new();
         let mut cursor = Some(0);
         while let Some(from) = cursor {

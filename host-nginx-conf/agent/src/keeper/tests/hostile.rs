@@ -9,6 +9,7 @@ use enclave_wire::{Chain, KeyId, Name};
 use proptest::prelude::*;
 
 use super::super::world::EnclaveError;
+use super::worlds::Blind;
 use super::*;
 
 /// Lists what it was given, and notes what it is asked.
@@ -99,7 +100,7 @@ proptest! {
             }
         }
         let enclave = Arc::new(Lister { keys: keys.clone(), cursors, given_up: Mutex::default() });
-        let mut keeper = Keeper::new(Arc::clone(&enclave), helper.clone(), clock.clone(), directory.path());
+        let mut keeper = Keeper::new(Arc::clone(&enclave), helper.clone(), Box::new(Blind), clock.clone(), directory.path());
         for _ in 0..6 {
             let wait = keeper.pass(&config);
             clock.pass(wait + HOUR * 12);

@@ -1,0 +1,237 @@
+//! What the keeper remembers of rotations: a part of [`keeper.json`](super::memory).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use enclave_tls_admin::hex;
+use enclave_tls_apply::Directory;
+use enclave_tls_config::Config;
+use enclave_wire::control::KeyInfo;
+use enclave_wire::{KeyId, Name};
+use serde::{Deserialize, Serialize};
+
+use super::keys::Keys;
+use super::outside::Leaf;
+
+/// By the certificate's name, but for what is of keys.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Rotations {
+    /// What clients were seen to get.
+    looked: BTreeMap<String, Looked>,
+    /// Since when servers have what they have.
+    settling: BTreeMap<String, Settling>,
+    /// What was taken back, so that `status` says it.
+    taken_back: BTreeMap<String, TakenBack>,
+    /// New keys that administrators want.
+    asked: BTreeMap<String, Asked>,
+    /// By its id, a key that is retired as soon as another is live, and why.
+    urgent: BTreeMap<String, String>,
+    /// What was said of a certificate's end.
+    reminded: BTreeMap<String, Reminded>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Looked {
+    directory: String,
+    /// SHA-256 of the leaf, in hexadecimal.
+    leaf: String,
+    /// What shows something else, and did before.
+    unlike: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settling {
+    directory: String,
+    /// As counted.
+    since: u64,
+    /// Whether it was said that older workers remain.
+    said: bool,
+}
+
+/// What was taken back, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TakenBack {
+    pub(super) generation: u32,
+    key: String,
+    pub(super) why: String,
+    pub(super) at: i64,
+}
+
+/// A new key that an administrator wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    /// As counted: not before.
+    pub(super) due: u64,
+    /// The newest generation that there was.
+    pub(super) above: u32,
+    pub(super) by: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reminded {
+    not_after: i64,
+    days: i64,
+}
+
+impl Rotations {
+    /// Whether clients were seen to get this.
+    pub(super) fn has_looked(&self, name: &Name, directory: &Directory) -> bool {
+        let looked = self.looked.get(name.as_str());
+        looked.is_some_and(|looked| looked.directory == directory.to_string())
+    }
+
+    /// What shows something else than what clients were seen to get.
+    pub(super) fn unlike(&self, name: &Name) -> &[String] {
+        self.looked.get(name.as_str()).map_or(&[], |looked| &looked.unlike)
+    }
+
+    /// The leaf that clients were last seen to get.
+    pub(super) fn leaf(&self, name: &Name) -> Option<Leaf> {
+        let leaf = hex::bytes(&self.looked.get(name.as_str())?.leaf)?;
+        leaf.try_into().ok().map(Leaf)
+    }
+
+    pub(super) fn looked_at(&mut self, name: &Name, directory: &Directory, leaf: Leaf, unlike: Vec<String>) {
+        let looked = Looked {
+            directory: directory.to_string(),
+            leaf: hex::encode(&leaf.0),
+            unlike,
+        };
+        self.looked.insert(name.to_string(), looked);
+    }
+
+    /// Since when servers have this, as counted. The first to ask says that it is since `now`.
+    pub(super) fn settling(&mut self, name: &Name, directory: &Directory, now: u64) -> u64 {
+        let directory = directory.to_string();
+        let fresh = || Settling {
+            directory: directory.clone(),
+            since: now,
+            said: false,
+        };
+        let settling = self.settling.entry(name.to_string()).or_insert_with(fresh);
+        if settling.directory != directory {
+            *settling = fresh();
+        }
+        settling.since
+    }
+
+    /// The same, where it is known.
+    pub(super) fn settles_since(&self, name: &Name, directory: &Directory) -> Option<u64> {
+        let settling = self.settling.get(name.as_str())?;
+        (settling.directory == directory.to_string()).then_some(settling.since)
+    }
+
+    /// Whether nobody has been told of older workers that remain. From now on somebody has.
+    pub(super) fn is_unsaid(&mut self, name: &Name) -> bool {
+        let settling = self.settling.get_mut(name.as_str());
+        settling.is_some_and(|settling| !std::mem::replace(&mut settling.said, true))
+    }
+
+    pub(super) fn has_said(&self, name: &Name) -> bool {
+        self.settling.get(name.as_str()).is_some_and(|settling| settling.said)
+    }
+
+    pub(super) fn taken_back(&self, name: &Name) -> Option<&TakenBack> {
+        self.taken_back.get(name.as_str())
+    }
+
+    pub(super) fn took_back(&mut self, name: &Name, key: &KeyInfo, why: &str, at: i64) {
+        let taken = TakenBack {
+            generation: key.generation,
+            key: key.id.to_string(),
+            why: why.to_owned(),
+            at,
+        };
+        self.taken_back.insert(name.to_string(), taken);
+        // What clients see is to be looked at again.
+        self.looked.remove(name.as_str());
+    }
+
+    /// A generation is well: what was taken back before it is history.
+    pub(super) fn is_well(&mut self, name: &Name, generation: u32) {
+        let is_history = |taken: &TakenBack| taken.generation <= generation;
+        if self.taken_back(name).is_some_and(is_history) {
+            self.taken_back.remove(name.as_str());
+        }
+    }
+
+    /// What an administrator decides about a certificate stands above what was taken back.
+    pub(super) fn decided(&mut self, name: &Name) {
+        self.taken_back.remove(name.as_str());
+        self.looked.remove(name.as_str());
+    }
+
+    pub(super) fn asked(&self, name: &Name) -> Option<&Asked> {
+        self.asked.get(name.as_str())
+    }
+
+    pub(super) fn ask(&mut self, name: &Name, asked: Asked) {
+        self.asked.insert(name.to_string(), asked);
+    }
+
+    pub(super) fn answered(&mut self, name: &Name) {
+        self.asked.remove(name.as_str());
+    }
+
+    /// When the next is due, as counted.
+    pub(super) fn next_due(&self) -> Option<u64> {
+        self.asked.values().map(|asked| asked.due).min()
+    }
+
+    pub(super) fn urgent(&self, id: KeyId) -> Option<&str> {
+        self.urgent.get(&id.to_string()).map(String::as_str)
+    }
+
+    pub(super) fn be_urgent(&mut self, id: KeyId, reason: &str) {
+        self.urgent.insert(id.to_string(), reason.to_owned());
+    }
+
+    pub(super) fn not_urgent(&mut self, id: KeyId) {
+        self.urgent.remove(&id.to_string());
+    }
+
+    /// Whether nobody was told yet that the certificate that ends then does so in at most so many days.
+    pub(super) fn is_news(&self, name: &Name, not_after: i64, days: i64) -> bool {
+        let reminded = self.reminded.get(name.as_str());
+        reminded.is_none_or(|reminded| reminded.not_after != not_after || reminded.days > days)
+    }
+
+    pub(super) fn reminded(&mut self, name: &Name, not_after: i64, days: i64) {
+        self.reminded.insert(name.to_string(), Reminded { not_after, days });
+    }
+
+    /// Forgets what is of nothing any more. Whether there was something.
+    pub(super) fn keep(&mut self, config: &Config, keys: &Keys) -> bool {
+        let before = self.count();
+        let is_there = |name: &String| {
+            let name = Name::try_from(name.as_str());
+            name.is_ok_and(|name| config.certificates.contains_key(&name))
+        };
+        self.looked.retain(|name, _| is_there(name));
+        self.settling.retain(|name, _| is_there(name));
+        self.asked.retain(|name, _| is_there(name));
+        self.reminded.retain(|name, _| is_there(name));
+        if !self.urgent.is_empty() || !self.taken_back.is_empty() {
+            let ids: BTreeSet<_> = keys.all().map(|key| key.id.to_string()).collect();
+            self.urgent.retain(|id, _| ids.contains(id));
+            self.taken_back.retain(|_, taken| ids.contains(&taken.key));
+        }
+        self.count() != before
+    }
+
+    fn count(&self) -> usize {
+        let by_name = [
+            self.looked.len(),
+            self.settling.len(),
+            self.taken_back.len(),
+            self.asked.len(),
+        ];
+        let rest = self.urgent.len().saturating_add(self.reminded.len());
+        by_name.into_iter().fold(rest, usize::saturating_add)
+    }
+}
