@@ -124,7 +124,7 @@ mod tests {
             );
             for pattern in danger.actions() {
                 let is_asked = |action: &&str| crate::kms_policy::is_like(action, pattern);
-                assert!(danger.named().iter().any(|action| is_asked(action)), "{pattern}");
+                assert!(danger.named().iter().any(is_asked), "{pattern}");
             }
         }
     }
