@@ -6,13 +6,16 @@ usage: acme_client.py account DIRECTORY CA KEY
        acme_client.py order DIRECTORY CA KEY METHOD CHALLENGES NAME...
 
 CA is the root (PEM) of the server's certificate; METHOD http-01 or dns-01, or none where every name is proven already; CHALLENGES the
-management interface of pebble-challtestsrv. Prints one JSON document: the account's URL, and of an order the number of certificates that
+management interface of pebble-challtestsrv. ACME_KID and ACME_MAC_KEY (base64url) in the environment bind the account (RFC 8555, section 7.3.4).
+Prints one JSON document: the account's URL, and of an order the number of certificates that
 came, or the problem that ended it.
 """
 
 import base64
 import hashlib
+import hmac
 import json
+import os
 import pathlib
 import ssl
 import sys
@@ -40,7 +43,8 @@ class Client:
         self.directory = json.loads(self.fetch(directory)[1])
         self.nonce = None
         self.account = None
-        status, headers, _ = self.post(self.directory["newAccount"], {"termsOfServiceAgreed": True})
+        registration = {"termsOfServiceAgreed": True} | self.binding(self.directory["newAccount"])
+        status, headers, _ = self.post(self.directory["newAccount"], registration)
         assert status in (200, 201), status
         self.account = headers["Location"]
 
@@ -77,6 +81,15 @@ class Client:
         r, s = decode_dss_signature(self.key.sign(f"{head}.{text}".encode(), ec.ECDSA(hashes.SHA256())))
         signature = b64(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
         return json.dumps({"protected": head, "payload": text, "signature": signature}).encode()
+
+    def binding(self, url):
+        if "ACME_KID" not in os.environ:
+            return {}
+        mac_key = base64.urlsafe_b64decode(os.environ["ACME_MAC_KEY"] + "==")
+        head = b64(json.dumps({"alg": "HS256", "kid": os.environ["ACME_KID"], "url": url}))
+        text = b64(json.dumps(self.jwk()))
+        signature = b64(hmac.digest(mac_key, f"{head}.{text}".encode(), "sha256"))
+        return {"externalAccountBinding": {"protected": head, "payload": text, "signature": signature}}
 
     def jwk(self):
         numbers = self.key.public_key().public_numbers()
@@ -150,7 +163,11 @@ def b64(data):
 
 def main():
     command, directory, ca, key, *rest = sys.argv[1:]
-    client = Client(directory, ca, key)
+    try:
+        client = Client(directory, ca, key)
+    except Problem as problem:
+        print(json.dumps({"problem": problem.document}))
+        return
     said = {"account": client.account}
     if command == "order":
         method, challenges, *names = rest

@@ -1,8 +1,10 @@
 //! `acm` and `acme eab` against strict stand-ins for ACM and KMS, with the AWS SDK as it is.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region};
@@ -10,6 +12,7 @@ use aws_sdk_kms::primitives::Blob;
 use base64ct::{Base64, Encoding};
 use emulator_acm::{AccountKey, Registration};
 use emulator_kms::Key;
+use lab_pebble::{Pebble, Programs};
 use serde_json::Value;
 
 use crate::directory::Directory;
@@ -310,6 +313,61 @@ fn threat_54_a_bindings_key_is_written_for_the_enclave_alone() {
     assert!(aws.json(&["acm", "eab", "show", &binding])["revoked"].is_string());
     let refused = aws.fails(&[&args[..], &["--force"]].concat());
     assert!(refused.contains("ValidationException"), "{refused}");
+}
+
+#[test]
+fn the_key_that_the_enclave_opens_makes_an_account_at_the_endpoints_server() {
+    const TEST: &str = "the_key_that_the_enclave_opens_makes_an_account_at_the_endpoints_server";
+    let Some(programs) = Programs::of_environment() else {
+        return eprintln!("SKIPPED {TEST}: {}", Programs::MISSING);
+    };
+    let Some(python) = std::env::var_os("ENCLAVE_TLS_PYTHON") else {
+        return eprintln!("SKIPPED {TEST}: ENCLAVE_TLS_PYTHON names no interpreter");
+    };
+    let place = Directory::new("acm-pebble");
+    let options = lab_pebble::Options {
+        bindings: BTreeMap::from([("kid-1".to_owned(), MAC_KEY.to_owned())]),
+        ..lab_pebble::Options::default()
+    };
+    let pebble = Pebble::start(&programs, &place.0, &options).unwrap();
+    let aws = Aws::new("acm-of-pebble", |config| config.directory = Some(pebble.directory()));
+    let (binding, _) = aws.binding();
+    let args = [
+        "acm",
+        "eab",
+        "credentials",
+        &binding,
+        "--kms-key",
+        SEALING_KEY,
+        "--out",
+        "eab.json",
+    ];
+    aws.ok(&args);
+    let (file, directory) = (aws.file(), pebble.directory());
+    let kid = file["kid"].as_str().unwrap();
+    assert_eq!(file["directory"], directory);
+    let key = aws
+        .open(&[("purpose", "eab"), ("directory", &directory), ("kid", kid)])
+        .unwrap();
+    let register = |environment: &[(&str, &str)]| -> Value {
+        let output = Command::new(&python)
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/python/acme_client.py"))
+            .args(["account", &directory])
+            .arg(pebble.root_pem())
+            .arg(place.0.join("account.pem"))
+            .envs(environment.iter().copied())
+            .env("NO_PROXY", "localhost")
+            .env_remove("HTTPS_PROXY")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let unbound = register(&[])["problem"]["type"].clone();
+    assert_eq!(unbound, "urn:ietf:params:acme:error:externalAccountRequired");
+    let mac_key = base64ct::Base64UrlUnpadded::encode_string(&key);
+    let bound = register(&[("ACME_KID", kid), ("ACME_MAC_KEY", &mac_key)]);
+    assert!(bound["account"].is_string(), "{bound}");
 }
 
 #[test]
