@@ -4,19 +4,22 @@ use clap::Args;
 use enclave_wire::DnsName;
 use serde::Serialize;
 
-use super::record::{Account, AccountUrl, Method, Record, UnprovenWildcard, records};
-use super::{AcmeError, issuer, say};
+use super::record::{Account, AccountUrl, Method, Pins, Record, UnprovenWildcard};
+use super::{AcmeError, agents, issuer, say};
 use crate::commands::{CommandError, Session};
 
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub(super) struct Options {
     /// The names of your certificates, wildcards as *.NAME
-    #[arg(required = true, value_parser = name)]
+    #[arg(required_unless_present = "from_agent", value_parser = name)]
     names: Vec<DnsName>,
     /// The account's URL, which status and the CA show
-    #[arg(long, value_name = "URL")]
-    account_url: AccountUrl,
+    #[arg(long, value_name = "URL", required_unless_present = "from_agent")]
+    account_url: Option<AccountUrl>,
+    /// Ask the agent for names, accounts and methods, in place of saying them
+    #[arg(long, conflicts_with_all = ["names", "account_url", "methods"])]
+    from_agent: bool,
     /// Another account, kept elsewhere, for the day on which the enclave's is lost
     #[arg(long, value_name = "URL")]
     recovery_account_url: Option<AccountUrl>,
@@ -29,8 +32,17 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(session: &Session, options: &Options) -> Result<(), CommandError> {
-    let accounts = accounts(options).map_err(CommandError::Acme)?;
-    let records = records(&options.names, &accounts)
+    let mut pins = Pins::default();
+    match (&options.account_url, options.from_agent) {
+        (Some(url), false) => add(&mut pins, &options.names, url, &options.methods, options)?,
+        _ => {
+            for wanted in agents::certificates(session)? {
+                add(&mut pins, &wanted.names, &wanted.account, &wanted.methods, options)?;
+            }
+        }
+    }
+    let records = pins
+        .records()
         .map_err(|UnprovenWildcard(name)| CommandError::Acme(AcmeError::Wildcard(name)))?;
     if options.recovery_account_url.is_none() {
         eprintln!("{NO_RECOVERY}");
@@ -38,19 +50,33 @@ pub(super) fn run(session: &Session, options: &Options) -> Result<(), CommandErr
     print(session.json, &records).map_err(CommandError::Terminal)
 }
 
-fn accounts(options: &Options) -> Result<Vec<Account>, AcmeError> {
-    let urls = std::iter::once(&options.account_url).chain(&options.recovery_account_url);
-    let mut accounts: Vec<Account> = Vec::new();
-    for url in urls {
-        // What is known of a URL is better than what was said: the two accounts may be of different CAs.
-        let known = issuer::of(url).or_else(|| options.issuer.clone());
-        accounts.push(Account {
-            issuer: known.ok_or_else(|| AcmeError::Issuer(url.host().to_owned()))?,
-            url: url.clone(),
-            methods: options.methods.clone(),
-        });
+/// Lets an account, and that of recovery, have these names.
+fn add(
+    pins: &mut Pins,
+    names: &[DnsName],
+    url: &AccountUrl,
+    methods: &[Method],
+    options: &Options,
+) -> Result<(), CommandError> {
+    let accounts: Result<Vec<Account>, AcmeError> = std::iter::once(url)
+        .chain(&options.recovery_account_url)
+        .map(|url| account(url, methods, options))
+        .collect();
+    let accounts = accounts.map_err(CommandError::Acme)?;
+    for name in names {
+        pins.add(name, &accounts);
     }
-    Ok(accounts)
+    Ok(())
+}
+
+/// What is known of a URL is better than what was said: the two accounts may be of different CAs.
+fn account(url: &AccountUrl, methods: &[Method], options: &Options) -> Result<Account, AcmeError> {
+    let issuer = issuer::of(url).or_else(|| options.issuer.clone());
+    Ok(Account {
+        issuer: issuer.ok_or_else(|| AcmeError::Issuer(url.host().to_owned()))?,
+        url: url.clone(),
+        methods: methods.to_vec(),
+    })
 }
 
 fn print(json: bool, records: &[Record]) -> std::io::Result<()> {

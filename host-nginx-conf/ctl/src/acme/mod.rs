@@ -1,6 +1,7 @@
 //! `acme`: what an administrator prepares for accounts at certificate authorities, on any machine: the file of an external account
 //! binding, and the CAA records that pin names to accounts.
 
+mod agents;
 mod caa;
 pub(crate) mod eab;
 mod issuer;
@@ -51,6 +52,10 @@ pub(crate) enum AcmeError {
     Aws(AwsError),
     /// Nobody knows which CA's domain an account's URL belongs to.
     Issuer(String),
+    /// The agent has no certificate that an account orders.
+    NothingOrdered,
+    /// A certificate whose account is not registered yet, or whose key is not made.
+    NotRegistered(String),
     /// A wildcard that no allowed method proves.
     Wildcard(String),
     /// Standard output or input.
@@ -76,6 +81,14 @@ impl std::fmt::Display for AcmeError {
                 f,
                 "which domain the CA at {host} has in CAA records is not known here; its documentation says it, and so does \
                  caaIdentities in its directory: give it with --issuer"
+            ),
+            Self::NothingOrdered => f.write_str(
+                "the agent orders no certificate: its configuration has none with source = \"acme\". Name names and --account-url instead",
+            ),
+            Self::NotRegistered(name) => write!(
+                f,
+                "{} has no account yet, or no key, so there are no records for it; `enclave-tlsctl certificates NAME` says what it waits for",
+                show::plain(name)
             ),
             Self::Wildcard(name) => write!(f, "{name} is proven by dns-01 only; add --method dns-01"),
             Self::Terminal(error) => write!(f, "terminal or standard output: {error}"),

@@ -55,53 +55,73 @@ pub(super) struct AccountUrl {
     host: String,
 }
 
-/// For these names these accounts, and nobody else: at each name one set of records, which says both of it and of its wildcards.
-pub(super) fn records(names: &[DnsName], accounts: &[Account]) -> Result<Vec<Record>, UnprovenWildcard> {
-    let mut zones: BTreeMap<String, Wanted> = BTreeMap::new();
-    for name in names {
+/// Who may have certificates for which names, and nobody else: at each name one set of records, which says both of it and of its
+/// wildcards.
+#[derive(Default)]
+pub(super) struct Pins(BTreeMap<String, Wanted>);
+
+/// Who may have a name, and who its wildcards.
+#[derive(Default)]
+struct Wanted {
+    exact: Vec<Account>,
+    wildcard: Vec<Account>,
+}
+
+impl Pins {
+    /// Lets these accounts have this name, beside those that may already.
+    pub(super) fn add(&mut self, name: &DnsName, accounts: &[Account]) {
         let text = name.to_string();
         match text.strip_prefix("*.") {
-            Some(base) => zones.entry(base.to_owned()).or_default().wildcard = true,
-            None => zones.entry(text).or_default().exact = true,
+            Some(base) => self
+                .0
+                .entry(base.to_owned())
+                .or_default()
+                .wildcard
+                .extend_from_slice(accounts),
+            None => self.0.entry(text).or_default().exact.extend_from_slice(accounts),
         }
     }
-    let mut records = Vec::new();
-    for (name, wanted) in zones {
-        let exact = wanted.exact.then_some(accounts);
-        records.extend(of_tag(&name, Tag::Issue, exact, |account| {
-            Some(account.methods.clone())
-        })?);
-        let wildcard = wanted.wildcard.then_some(accounts);
-        records.extend(of_tag(&name, Tag::IssueWild, wildcard, Account::methods_of_wildcards)?);
+
+    pub(super) fn records(&self) -> Result<Vec<Record>, UnprovenWildcard> {
+        let mut records = Vec::new();
+        for (name, wanted) in &self.0 {
+            records.extend(of_tag(name, Tag::Issue, &wanted.exact, |account| {
+                Some(account.methods.clone())
+            })?);
+            records.extend(of_tag(
+                name,
+                Tag::IssueWild,
+                &wanted.wildcard,
+                Account::methods_of_wildcards,
+            )?);
+        }
+        Ok(records)
     }
-    Ok(records)
 }
 
 /// A name of which no account proves wildcards.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct UnprovenWildcard(pub(super) String);
 
-/// What is wanted at a name.
-#[derive(Default)]
-struct Wanted {
-    exact: bool,
-    wildcard: bool,
-}
-
-/// One record for each account that can prove it; where nothing is wanted, the record that lets nobody.
+/// One record for each account that can prove it; where nobody may have it, the record that says so.
 fn of_tag(
     name: &str,
     tag: Tag,
-    accounts: Option<&[Account]>,
+    accounts: &[Account],
     methods: impl Fn(&Account) -> Option<Vec<Method>>,
 ) -> Result<Vec<Record>, UnprovenWildcard> {
-    let Some(accounts) = accounts else {
+    if accounts.is_empty() {
         return Ok(vec![Record::new(name, tag, ";".to_owned())]);
-    };
+    }
     let able = accounts.iter().filter_map(|account| Some((account, methods(account)?)));
-    let records: Vec<_> = able
-        .map(|(account, methods)| Record::new(name, tag, account.value(&methods)))
-        .collect();
+    let mut records: Vec<Record> = Vec::new();
+    for (account, methods) in able {
+        let record = Record::new(name, tag, account.value(&methods));
+        // Two certificates of one name, ordered by one account in the same way.
+        if !records.contains(&record) {
+            records.push(record);
+        }
+    }
     match records.is_empty() {
         true => Err(UnprovenWildcard(format!("*.{name}"))),
         false => Ok(records),
@@ -212,8 +232,11 @@ mod tests {
     }
 
     fn lines(names: &[&str], accounts: &[Account]) -> Vec<String> {
-        let names: Vec<DnsName> = names.iter().map(|name| name.parse().unwrap()).collect();
-        records(&names, accounts).unwrap().iter().map(Record::line).collect()
+        let mut pins = Pins::default();
+        for name in names {
+            pins.add(&name.parse().unwrap(), accounts);
+        }
+        pins.records().unwrap().iter().map(Record::line).collect()
     }
 
     #[test]
@@ -248,7 +271,9 @@ mod tests {
 
     #[test]
     fn a_wildcard_that_nobody_proves_is_no_record() {
-        let unproven = records(&["*.a.example".parse().unwrap()], &[account(&[Method::Http01])]);
+        let mut pins = Pins::default();
+        pins.add(&"*.a.example".parse().unwrap(), &[account(&[Method::Http01])]);
+        let unproven = pins.records();
         assert_eq!(unproven, Err(UnprovenWildcard("*.a.example".to_owned())));
     }
 
