@@ -156,6 +156,27 @@ fn a_key_that_is_retired_meanwhile_gets_no_certificate() {
     );
 }
 
+/// A CA's clock may be a little before the enclave's.
+#[test]
+fn a_certificate_that_begins_a_moment_later_is_waited_for() {
+    let Some(ca) = Ca::start("clocks", Options::default()) else {
+        return;
+    };
+    let mut lab = ca.lab();
+    let account = account_key(&mut lab, None).id;
+    let key = certificate_key(&mut lab, "lab-a", &["a.jobs.test"]).id;
+    lab.clock.set(soon() - 2 * 3_600);
+    let job = Job::Order(ca.order(key, account));
+    begin(&mut lab, job.clone()).unwrap();
+    until(&mut lab, job.id(), |state| match &state.phase {
+        JobPhase::Running(at) => at.as_str() == "installs the certificate",
+        JobPhase::Waiting | JobPhase::Done(_) | JobPhase::Failed(_) => false,
+    });
+    assert_eq!(lab.agent.chain(key), Ok(None));
+    lab.clock.set(soon());
+    assert!(matches!(ended(&mut lab, job.id()), Ok(JobOutcome::Certificate(_))));
+}
+
 /// Eight at once, the others in their order; and one that ends lets the next begin.
 #[test]
 fn eight_jobs_run_at_once_and_the_others_wait() {
