@@ -111,8 +111,11 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             return self.first(name, known);
         };
         self.pending.placed.remove(name);
+        // An administrator may have taken it away.
+        self.pending.older.remove(name);
         let mut is_alone = true;
         for (place, other) in known.iter().enumerate().filter(|(place, _)| *place != at) {
+            self.pending.older.insert(name.clone(), other.id);
             // One that is newer than what is on disk never got there: an earlier agent ended before.
             let is_idle = other.connections == 0 && (place > at || self.is_settled(name, in_use));
             let credential_made = self.memory.credential(name);
@@ -123,7 +126,6 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                 self.pending.older.remove(name);
             } else {
                 is_alone = false;
-                self.pending.older.insert(name.clone(), other.id);
             }
         }
         let made = self.memory.credential(name);

@@ -116,6 +116,24 @@ fn a_credential_is_rotated_after_its_days_and_the_older_one_goes_when_nobody_use
 }
 
 #[test]
+fn an_older_credential_that_an_administrator_takes_away_is_said_no_more_and_the_next_rotation_begins() {
+    let mut world = with_one();
+    world.keeper.rotate("nginx".parse().unwrap());
+    world.run(MINUTE);
+    let newer = on_disk(&world).unwrap();
+    assert!(world.keeper.found.lock().clients[0].older.is_some());
+    world.keeper.rotate("nginx".parse().unwrap());
+    world.run(MINUTE);
+    assert_eq!(on_disk(&world), Some(newer), "the enclave holds two");
+    world.enclave.state().credentials.retain(|one| one.id == newer);
+    world.pass();
+    assert_ne!(on_disk(&world), Some(newer));
+    world.enclave.state().credentials.retain(|one| one.id != newer);
+    world.pass();
+    assert!(world.keeper.found.lock().clients[0].older.is_none());
+}
+
+#[test]
 fn an_older_credential_in_use_goes_when_its_grace_time_has_ended() {
     let mut world = with_one();
     world.keeper.rotate("nginx".parse().unwrap());
