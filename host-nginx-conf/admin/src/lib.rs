@@ -10,6 +10,7 @@
 )]
 #![deny(clippy::wildcard_enum_match_arm)]
 
+pub mod acme;
 pub mod advice;
 pub mod client;
 pub mod deadline;

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::acme::{Account, Renewal};
+
 /// What the agent is asked beside what it passes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -14,6 +16,51 @@ pub enum Ask {
     Logs { most: u32, after: u64 },
     /// A new credential for a client, now.
     RotateCredential { client: String },
+    /// New keys for certificates.
+    Rotate(Rotate),
+    /// Servers shall have an older generation again.
+    Rollback(Rollback),
+    /// What became of a certificate.
+    History { certificate: String },
+    /// Have a certificate revoked: by the certificate's name, or a key's id.
+    Revoke(Revoke),
+}
+
+/// Which certificates get new keys, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotate {
+    /// None: all.
+    pub certificate: Option<String>,
+    /// All at once, not one after another.
+    pub now: bool,
+    /// Why the older keys are not to be trusted: they are retired as soon as the new ones are live.
+    pub revoke: Option<String>,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// Where to go back to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    pub certificate: String,
+    /// None: the newest of those before the one that is live.
+    pub to: Option<u32>,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// What to revoke.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoke {
+    /// A certificate's name, or a key's id.
+    pub what: String,
+    /// A reason of RFC 5280, as `key-compromise`.
+    pub reason: String,
+    /// Only say what would be done.
+    pub dry_run: bool,
 }
 
 /// The agent's answer.
@@ -28,10 +75,55 @@ pub enum Told {
         run: u64,
         lines: Vec<Line>,
     },
+    /// To [`Ask::Rotate`], [`Ask::Rollback`] and [`Ask::Revoke`]: for each certificate.
+    Changes(Vec<Change>),
+    /// To [`Ask::History`], oldest first.
+    History(Vec<Happening>),
     /// Done.
     Done,
     /// Not done, and what to do about it.
     Failed(String),
+}
+
+/// What became, or would become, of one certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    pub certificate: String,
+    /// `made`, `fetched`, `unchanged`, `waits`, `due`, `failed`, `rolled-back`, `revoking`, `ask-ca`; with `would-` before it where
+    /// nothing was done.
+    pub outcome: String,
+    /// The generation that it is about.
+    pub generation: Option<u32>,
+    /// Its key.
+    pub key: Option<String>,
+    /// The serial number of its certificate, in hexadecimal.
+    pub serial: Option<String>,
+    /// When it will be done, where it is not yet.
+    pub due: Option<i64>,
+    /// What comes next, in words.
+    pub says: String,
+}
+
+/// Something that happened to a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Happening {
+    pub at: i64,
+    pub certificate: String,
+    /// `made`, `deployed`, `looked-at`, `taken-back`, `rolled-back`, `superseded`, `retired`, `rotation-asked`, `revocation-asked`.
+    pub what: String,
+    pub generation: Option<u32>,
+    pub key: Option<String>,
+    /// The serial number of the certificate, in hexadecimal.
+    pub serial: Option<String>,
+    pub not_after: Option<i64>,
+    /// Where the key is from: `born`, `imported`, `bundle`.
+    pub origin: Option<String>,
+    /// The user who wanted it; none: the agent by itself.
+    pub by: Option<u32>,
+    /// Why, in words.
+    pub says: Option<String>,
 }
 
 /// Where everything stands.
@@ -45,6 +137,9 @@ pub struct Report {
     /// What `nitro-cli` says of the enclave, and what became of it.
     pub enclave: Enclave,
     pub certificates: Vec<Certificate>,
+    /// Accounts at CAs.
+    #[serde(default)]
+    pub accounts: Vec<Account>,
     pub clients: Vec<Client>,
     pub servers: Vec<Server>,
     /// What is wrong with the agent itself, and so with no certificate, client or server alone.
@@ -90,7 +185,7 @@ pub struct Enclave {
 #[serde(deny_unknown_fields)]
 pub struct Certificate {
     pub name: String,
-    /// `csr` or `bundle`.
+    /// `csr`, `acme` or `bundle`.
     pub source: String,
     /// Whether its keys are to be sealed.
     pub sealed: bool,
@@ -100,6 +195,12 @@ pub struct Certificate {
     /// The last error or the next step, in words.
     pub note: Option<String>,
     pub generations: Vec<Generation>,
+    /// What clients were seen to get, in words; none: it is shown to no client.
+    #[serde(default)]
+    pub outside: Option<String>,
+    /// Of `acme`: when it is renewed, and how that stands.
+    #[serde(default)]
+    pub renewal: Option<Renewal>,
     /// Who else may have the key.
     pub promise: String,
     pub servers: Vec<String>,

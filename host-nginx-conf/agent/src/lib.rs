@@ -16,6 +16,7 @@
 mod admin;
 mod aws;
 mod backoff;
+mod challenge;
 pub mod clock;
 mod control;
 mod egress;

@@ -9,7 +9,8 @@ use enclave_wire::control::{AgentReply, ControlError, EnclaveRequest, StoreState
 
 use crate::Shared;
 use crate::aws::Aws;
-use crate::clock::{Clock, System};
+use crate::challenge::Challenges;
+use crate::clock::{Bell, Clock, System};
 use crate::egress::Egress;
 use crate::log::Event;
 use crate::logs::Logs;
@@ -26,6 +27,8 @@ pub(crate) struct Parent {
     pub(crate) aws: Option<Aws>,
     pub(crate) egress: Arc<Egress>,
     pub(crate) logs: Arc<Logs>,
+    /// What is published for CAs.
+    pub(crate) challenges: Challenges,
     /// The parent's policy, where there is one; read anew for each run of the service.
     pub(crate) policy: Option<PathBuf>,
     /// What is in the directory and not yet in the service.
@@ -51,6 +54,7 @@ impl Parent {
             aws,
             egress,
             logs,
+            challenges: Challenges::new(Arc::new(System::default()), Arc::default()),
             policy,
             waiting: Shared::default(),
             settled: Shared::default(),
@@ -62,6 +66,12 @@ impl Parent {
     /// The same, by another clock than the machine's.
     pub(crate) fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
+    }
+
+    /// The same; the bell is rung when a job of the enclave has ended.
+    pub(crate) fn with_bell(self, ended: Arc<Bell>) -> Self {
+        let challenges = Challenges::new(Arc::clone(&self.clock), ended);
+        Self { challenges, ..self }
     }
 
     /// Answers the enclave. `in_force` says whether who asks still is the service that this directory is for.
@@ -79,8 +89,18 @@ impl Parent {
                 self.need_credentials();
                 AgentReply::CredentialsNoted
             }
-            EnclaveRequest::Publish(_) | EnclaveRequest::Withdraw(_) | EnclaveRequest::Ended(_) => {
+            // A connection that is no longer in use, or not yet, has nothing published.
+            EnclaveRequest::Publish(_) | EnclaveRequest::Withdraw(_) if !in_force() => {
                 AgentReply::Error(ControlError::Failed)
+            }
+            EnclaveRequest::Publish(challenge) => AgentReply::Published(self.challenges.publish(&challenge)),
+            EnclaveRequest::Withdraw(challenge) => {
+                self.challenges.withdraw(&challenge);
+                AgentReply::Withdrawn
+            }
+            EnclaveRequest::Ended(_) => {
+                self.challenges.ended();
+                AgentReply::EndNoted
             }
         }
     }

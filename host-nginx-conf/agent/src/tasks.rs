@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use enclave_tls_admin::report::{Ask, Configuration, Report, Told};
@@ -9,12 +10,12 @@ use enclave_tls_config::{Config, Needs, changes};
 use enclave_tls_nitro::NitroCli;
 
 use crate::admin::Admin;
-use crate::aws::Aws;
+use crate::aws::{Aws, versions};
 use crate::clock::{Bell, Clock};
 use crate::control::{self, Control};
 use crate::egress::{self, Egress};
 use crate::health::{Health, Pulse};
-use crate::keeper::{Beating, Found, Keeper};
+use crate::keeper::{Beating, Found, Keeper, Network, is_for_the_keeper};
 use crate::log::Event;
 use crate::logs::{self, Logs};
 use crate::metrics::{Metrics, Server};
@@ -31,15 +32,26 @@ pub(crate) struct Tasks {
     known: Arc<Known>,
     clock: Arc<dyn Clock>,
     egress: Arc<Egress>,
+    /// Of which only the challenges are used.
+    parent: Arc<Parent>,
     /// Wakes the keeper.
     changed: Arc<Bell>,
     /// Clients whose credential an administrator wants anew.
     rotate: Arc<Shared<Vec<enclave_wire::Name>>>,
+    /// What administrators ask of the keeper, and where each waits for the answer.
+    commands: Shared<Vec<Command>>,
     /// Beats while the keeper gets somewhere.
     keeps: Arc<Pulse>,
     metrics: Arc<Server>,
     /// Distinguishes this run of the agent from others.
     run: u64,
+}
+
+/// A question for the keeper.
+struct Command {
+    ask: Ask,
+    by: u32,
+    answer: SyncSender<Told>,
 }
 
 /// What the report is made from.
@@ -69,8 +81,10 @@ impl Tasks {
             Arc::clone(&logs),
             config.enclave.policy.clone(),
         );
-        let parent = Arc::new(parent.with_clock(Arc::clone(&clock)));
         let changed = Arc::new(Bell::default());
+        let parent = parent.with_clock(Arc::clone(&clock)).with_bell(Arc::clone(&changed));
+        parent.challenges.configure(&config);
+        let parent = Arc::new(parent);
         let look = Arc::new(Bell::default());
         let control = Arc::new(Control::new([Arc::clone(&changed), Arc::clone(&look)]));
         let requests = Arc::new(Requests::new(
@@ -84,6 +98,7 @@ impl Tasks {
         let keeper = Keeper::new(
             Arc::new(Beating::new(Arc::clone(&requests), Arc::clone(&keeps))),
             Beating::new(helper, Arc::clone(&keeps)),
+            Box::new(Network),
             Arc::clone(&clock),
             &config.agent.state,
         );
@@ -123,8 +138,10 @@ impl Tasks {
             known,
             clock,
             egress: Arc::clone(&egress),
+            parent: Arc::clone(&parent),
             changed,
             rotate: Arc::default(),
+            commands: Shared::default(),
             keeps,
             metrics: Server::new(move |path| metrics.answer(path)),
             run: run(),
@@ -134,12 +151,14 @@ impl Tasks {
         let (its_parent, its_control) = (Arc::clone(&parent), Arc::clone(&control));
         std::thread::spawn(move || its_parent.aws.as_ref().map(|aws| aws.run(&its_control)));
         std::thread::spawn(move || control::accept(&control_dials, &control, &parent));
+        let (its, versions) = (Arc::clone(&tasks), Arc::clone(&keeper.versions));
+        std::thread::spawn(move || versions::watch(&its.known.in_force.config, &versions, &its.changed, &*its.clock));
         let its = Arc::clone(&tasks);
         std::thread::spawn(move || its.keep(keeper));
         let its = Arc::clone(&tasks);
         std::thread::spawn(move || watch.run(&its.known.in_force.config, &look));
         let its = Arc::clone(&tasks);
-        let front = Arc::new(Admin::new(requests, group, move |ask| its.answer(ask)));
+        let front = Arc::new(Admin::new(requests, group, move |ask, by| its.answer(ask, by)));
         std::thread::spawn(move || front.accept(&admin));
         tasks.metrics.listen(&place);
         Event::AgentReady.say("ready");
@@ -185,6 +204,7 @@ impl Tasks {
             return Some(later.join("; "));
         }
         self.egress.configure(&newer.egress);
+        self.parent.challenges.configure(&newer);
         let (newer_log, newer_place) = (newer.agent.log, newer.agent.metrics.clone());
         *config = Arc::new(newer);
         log::set_form(newer_log);
@@ -202,6 +222,11 @@ impl Tasks {
             for client in std::mem::take(&mut *self.rotate.lock()) {
                 keeper.rotate(client);
             }
+            for command in std::mem::take(&mut *self.commands.lock()) {
+                let told = keeper.command(&config, command.ask, command.by);
+                drop(command.answer.send(told)); // A command that was interrupted waits for no answer.
+                self.keeps.beat();
+            }
             let wait = keeper.pass(&config);
             self.keeps.beat();
             self.clock.wait(&self.changed, wait);
@@ -210,7 +235,10 @@ impl Tasks {
         }
     }
 
-    fn answer(&self, ask: Ask) -> Told {
+    fn answer(&self, ask: Ask, by: u32) -> Told {
+        if is_for_the_keeper(&ask) {
+            return self.have_answered(ask, by);
+        }
         match ask {
             Ask::Report => Told::Report(Box::new(self.known.report())),
             Ask::Logs { most, after } => Told::Logs {
@@ -225,7 +253,17 @@ impl Tasks {
                 }
                 _ => Told::Failed(format!("the configuration has no client {client}")),
             },
+            Ask::Rotate(_) | Ask::Rollback(_) | Ask::History { .. } | Ask::Revoke(_) => Told::Failed(BUSY.to_owned()),
         }
+    }
+
+    /// The keeper's own answer, between two of its passes.
+    fn have_answered(&self, ask: Ask, by: u32) -> Told {
+        let (answer, told) = sync_channel(1);
+        self.commands.lock().push(Command { ask, by, answer });
+        self.changed.ring();
+        told.recv_timeout(ANSWER_WITHIN)
+            .unwrap_or_else(|_| Told::Failed(BUSY.to_owned()))
     }
 }
 
@@ -242,6 +280,7 @@ impl Known {
             },
             enclave: self.enclave.lock().clone(),
             certificates: found.certificates.clone(),
+            accounts: found.accounts.clone(),
             clients: found.clients.clone(),
             servers: found.servers.clone(),
             problems: found.problems.clone(),
@@ -260,3 +299,6 @@ fn run() -> u64 {
 
 /// Nobody sees a change that takes a fifth of a second.
 const BETWEEN_PASSES: Duration = Duration::from_millis(200);
+/// A pass that makes keys, deploys and looks may take some time; less than the command waits.
+const ANSWER_WITHIN: Duration = Duration::from_secs(150);
+const BUSY: &str = "the agent has not come to it yet, and will; `enclave-tlsctl certificates` shows what becomes of it";

@@ -50,6 +50,13 @@ impl Directory {
         &self.host
     }
 
+    /// The path, from its `/` on.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        let rest = self.url.as_str().trim_start_matches("https://");
+        rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/")
+    }
+
     /// Its port; 443 where none is written.
     #[must_use]
     pub fn port(&self) -> u16 {

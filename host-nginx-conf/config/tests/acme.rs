@@ -57,6 +57,7 @@ fn an_account_and_a_certificate_of_it_are_read() {
     let directory = &account.directory;
     assert_eq!(directory.url().as_str(), "https://acme.example.net/a/directory");
     assert_eq!((directory.host().as_str(), directory.port()), ("acme.example.net", 443));
+    assert_eq!(directory.path(), "/a/directory");
     assert_eq!(account.contacts[0].as_str(), "mailto:tls@example.com");
     assert_eq!(account.sealed, Some(name("default")));
     assert_eq!(account.eab.as_deref(), Some(Path::new("/etc/enclave-tls/eab.json")));

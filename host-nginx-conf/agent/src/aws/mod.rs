@@ -7,6 +7,7 @@
 //! enclave holds go on signing without any.
 
 mod source;
+pub(crate) mod versions;
 
 use std::sync::{Arc, Condvar, PoisonError, Weak};
 use std::time::Duration;

@@ -207,6 +207,10 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                     .to_owned(),
             );
         }
+        let is_ordered = config
+            .certificates
+            .get(&key.name)
+            .is_some_and(|one| matches!(one.source, Source::Acme(_)));
         // So that its serial number is known.
         self.chains
             .deployment(&*self.enclave, &key)
@@ -233,7 +237,18 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         if !revoke.dry_run {
             self.happened(Happened::RevocationAsked, &key, Some(by), Some(revoke.reason.clone()));
         }
-        Ok(change)
+        if !is_ordered {
+            return Ok(change);
+        }
+        if !revoke.dry_run {
+            self.memory.rotations_mut().revoke(key.id, &revoke.reason);
+            self.pass(config);
+        }
+        Ok(Change {
+            outcome: format!("{would}revoke"),
+            says: REVOKING.to_owned(),
+            ..change
+        })
     }
 
     fn list(&self) -> Result<Keys, String> {
@@ -349,6 +364,8 @@ fn next(key: &KeyInfo) -> String {
     )
 }
 
+const REVOKING: &str = "the enclave asks the CA that issued it, until it is done: `enclave-tlsctl history`. The key signs on; `rotate --revoke` \
+     replaces it and ends it";
 const DUE: &str = "it waits for its turn; `--now` waits for nothing";
 const ORDERED: &str = "the enclave orders its certificate, and servers change over by themselves; `enclave-tlsctl certificates` says how far it is";
 const CHANGES_OVER: &str = "servers change over by themselves; `enclave-tlsctl certificates` says how far it is";

@@ -31,6 +31,7 @@ pub(super) enum What {
     Retired,
     RotationAsked,
     RevocationAsked,
+    Revoked,
 }
 
 impl What {
@@ -45,6 +46,7 @@ impl What {
             Self::Retired => "retired",
             Self::RotationAsked => "rotation-asked",
             Self::RevocationAsked => "revocation-asked",
+            Self::Revoked => "revoked",
         }
     }
 }

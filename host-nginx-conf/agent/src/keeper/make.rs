@@ -8,6 +8,7 @@ use enclave_wire::control::{BundleSource, ControlError, Create, KeyInfo, Provisi
 use enclave_wire::log::Text;
 
 use super::bundle;
+use super::history::What as Happened;
 use super::keys::Keys;
 use super::plan::{self, Step};
 use super::troubles::What;
@@ -58,22 +59,69 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                 from: BundlePlace::S3(_),
                 ..
             }
-            | Source::Csr { .. } => None,
+            | Source::Csr { .. }
+            | Source::Acme(_) => None,
         };
         let is_new = match file.map(|path| self.is_new(certificate, path)).transpose() {
             Ok(is_new) => is_new.unwrap_or(false),
             Err(why) => return Ok(Err(why)),
         };
-        let made = match self.plan(config, certificate, keys, is_new).step {
+        let version = self.versions.lock().get(&certificate.name).cloned();
+        let is_new = is_new || self.is_another_object(certificate, keys, version.as_deref());
+        let asked = self.asked(certificate, keys);
+        let is_wanted = is_new || asked.is_some() || self.is_due(certificate, keys);
+        let made = match self.plan(config, certificate, keys, is_wanted).step {
             None => return Ok(Ok(())),
             Some(Step::Create) => its_own(self.create(config, certificate))?,
             Some(Step::Provision) => self.provision(config, certificate, file, keys)?,
         };
         Ok(made.map(|key| {
+            if let Some(version) = version {
+                self.memory.rotations_mut().has_version(&certificate.name, &version);
+            }
+            if asked.is_some() {
+                self.memory.rotations_mut().answered(&certificate.name);
+            }
             if let Some(key) = key {
+                self.happened(Happened::Made, &key, asked, None);
                 keys.put(key);
             }
         }))
+    }
+
+    /// Whether S3 has another object than the one that was read last.
+    fn is_another_object(&mut self, certificate: &Certificate, keys: &Keys, version: Option<&str>) -> bool {
+        let name = &certificate.name;
+        match (version, self.memory.rotations().version(name)) {
+            (Some(version), Some(known)) => version != known,
+            // It was read before anybody asked for its version.
+            (Some(version), None) => {
+                if has_one(certificate, keys) {
+                    self.memory.rotations_mut().has_version(name, version);
+                }
+                false
+            }
+            (None, _) => false,
+        }
+    }
+
+    /// The administrator who asked for another key, whose turn it is.
+    fn asked(&mut self, certificate: &Certificate, keys: &Keys) -> Option<u32> {
+        let name = &certificate.name;
+        let asked = self.memory.rotations().asked(name)?.clone();
+        if asked.due > self.memory.counted() {
+            return None;
+        }
+        let its = keys.of(name);
+        // An agent that was killed had it made, and did not come to write that down.
+        if its
+            .iter()
+            .any(|key| key.generation > asked.above && plan::fits(certificate, key))
+        {
+            self.memory.rotations_mut().answered(name);
+            return None;
+        }
+        Some(asked.by)
     }
 
     fn is_new(&mut self, certificate: &Certificate, path: &Path) -> Result<bool, String> {
@@ -83,7 +131,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     }
 
     fn create(&self, config: &Config, certificate: &Certificate) -> Result<Option<KeyInfo>, EnclaveError> {
-        let Source::Csr { key_type } = certificate.source else {
+        let Some(key_type) = certificate.source.born() else {
             return Ok(None);
         };
         let request = Request::Create(Create {

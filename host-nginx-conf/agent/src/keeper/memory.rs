@@ -17,7 +17,9 @@ use enclave_wire::control::Validity;
 use enclave_wire::{KeyId, Name};
 use serde::{Deserialize, Serialize};
 
+use super::attempts::Attempts;
 use super::keys::Keys;
+use super::rotations::Rotations;
 use crate::clock::Clock;
 use crate::log::Event;
 
@@ -52,6 +54,10 @@ struct Facts {
     live: BTreeMap<String, Live>,
     /// Certificates with files of generations that are gone.
     unpruned: BTreeSet<String>,
+    #[serde(default)]
+    rotations: Rotations,
+    #[serde(default)]
+    attempts: Attempts,
 }
 
 /// When a credential was made: as counted, and for people.
@@ -195,6 +201,33 @@ impl Memory {
         self.is_saved = false;
     }
 
+    /// What is remembered of orders.
+    pub(super) fn attempts(&self) -> &Attempts {
+        &self.facts.attempts
+    }
+
+    /// The same, to be changed: it is written again.
+    pub(super) fn attempts_mut(&mut self) -> &mut Attempts {
+        self.is_saved = false;
+        &mut self.facts.attempts
+    }
+
+    /// What is remembered of rotations.
+    pub(super) fn rotations(&self) -> &Rotations {
+        &self.facts.rotations
+    }
+
+    /// The same, to be changed: it is written again.
+    pub(super) fn rotations_mut(&mut self) -> &mut Rotations {
+        self.is_saved = false;
+        &mut self.facts.rotations
+    }
+
+    /// Whether so much time has passed since [`Self::counted`] was this.
+    pub(super) fn has_passed_since(&self, counted: u64, time: Duration) -> bool {
+        self.has_passed(Since(counted), time)
+    }
+
     /// Files of a generation that is gone are to be removed, or were.
     pub(super) fn leave_files(&mut self, name: &Name, are_left: bool) {
         self.is_saved &= if are_left {
@@ -221,8 +254,12 @@ impl Memory {
             reloaded,
             deployed,
             live,
+            rotations,
+            attempts,
             ..
         } = &mut self.facts;
+        self.is_saved &= !rotations.keep(config, keys);
+        self.is_saved &= !attempts.keep(keys);
         if !superseded.is_empty() {
             let ids: BTreeSet<_> = keys.all().map(|key| key.id.to_string()).collect();
             superseded.retain(|id, _| ids.contains(id));
@@ -254,7 +291,8 @@ impl Memory {
         self.clock.monotonic().saturating_sub(self.began.0)
     }
 
-    fn counted(&self) -> u64 {
+    /// Seconds that were counted.
+    pub(super) fn counted(&self) -> u64 {
         self.began.1.saturating_add(self.ran().as_secs())
     }
 }

@@ -5,19 +5,31 @@
 //! ([`troubles`]), is said once and tried again with growing waits, and the others go on. Servers keep what they have until something
 //! better has been tested. While the enclave cannot be asked nothing is done at all.
 
+mod accounts;
+mod attempts;
 mod beating;
 mod bundle;
 mod chains;
 mod clients;
+mod commands;
 mod deploy;
+mod history;
+mod hooks;
 mod keys;
 mod machine;
 mod make;
 mod memory;
 mod objects;
+mod orders;
+mod outside;
 mod plan;
+mod reminders;
+mod renewals;
 mod report;
 mod retire;
+mod revocation;
+mod rotations;
+mod schedule;
 #[cfg(test)]
 pub(crate) mod tests;
 pub(crate) mod troubles;
@@ -33,13 +45,20 @@ use enclave_tls_config::{Certificate, Config};
 use enclave_wire::Name;
 
 use crate::Shared;
+use crate::aws::versions::Versions;
 use crate::clock::Clock;
 pub(crate) use beating::Beating;
+pub(crate) use commands::is_for_the_keeper;
 use bundle::Bundles;
 use chains::Chains;
+use history::History;
+use hooks::Hooks;
 use keys::Keys;
 use machine::Machine;
 use memory::Memory;
+use orders::Orders;
+pub(crate) use outside::{Network, Outside};
+use outside::Watches;
 use plan::{Plan, plan};
 pub(crate) use report::Found;
 use troubles::{Troubles, What};
@@ -50,9 +69,16 @@ pub(crate) use world::{Enclave, Helper};
 pub(crate) struct Keeper<E, H> {
     enclave: Arc<E>,
     helper: H,
+    outside: Box<dyn Outside>,
     clock: Arc<dyn Clock>,
     memory: Memory,
+    history: History,
+    hooks: Hooks,
+    watches: Watches,
+    /// In [`Clock::monotonic`].
+    remind_at: Duration,
     troubles: Troubles,
+    orders: Orders,
     chains: Chains,
     bundles: Bundles,
     pending: clients::Pending,
@@ -65,17 +91,31 @@ pub(crate) struct Keeper<E, H> {
     now: i64,
     /// Stored, and not in the enclave: as of this pass.
     not_open: BTreeMap<Name, String>,
+    /// What S3 says of bundles.
+    pub(crate) versions: Arc<Versions>,
     /// What the last pass found, for the report.
     pub(crate) found: Arc<Shared<Found>>,
 }
 
 impl<E: Enclave, H: Helper> Keeper<E, H> {
-    pub(crate) fn new(enclave: Arc<E>, helper: H, clock: Arc<dyn Clock>, directory: &Path) -> Self {
+    pub(crate) fn new(
+        enclave: Arc<E>,
+        helper: H,
+        outside: Box<dyn Outside>,
+        clock: Arc<dyn Clock>,
+        directory: &Path,
+    ) -> Self {
         Self {
             enclave,
             helper,
+            outside,
+            history: History::new(directory),
+            hooks: Hooks::new(),
+            watches: Watches::default(),
+            remind_at: Duration::ZERO,
             memory: Memory::open(directory, Arc::clone(&clock)),
             troubles: Troubles::new(Arc::clone(&clock)),
+            orders: Orders::default(),
             clock,
             chains: Chains::default(),
             bundles: Bundles::default(),
@@ -85,6 +125,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             machine: Machine::default(),
             now: 0,
             not_open: BTreeMap::new(),
+            versions: Arc::default(),
             found: Arc::default(),
         }
     }
@@ -122,12 +163,16 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             // The bell rings when it comes.
             (true, _) => NOW_AND_THEN,
             (false, false) => AT_LEAST,
-            (false, true) => self
-                .troubles
-                .next()
-                .unwrap_or(NOW_AND_THEN)
-                .clamp(AT_LEAST, NOW_AND_THEN),
+            (false, true) => self.next().unwrap_or(NOW_AND_THEN).clamp(AT_LEAST, NOW_AND_THEN),
         }
+    }
+
+    /// Until something is to be done that nobody rings the bell for.
+    fn next(&self) -> Option<Duration> {
+        let due = self.memory.rotations().next_due();
+        let due = due.map(|due| Duration::from_secs(due.saturating_sub(self.memory.counted())));
+        let waits = [self.troubles.next(), self.watches.next(self.clock.monotonic()), due];
+        waits.into_iter().flatten().min()
     }
 
     /// Whether all was looked at; an error is an enclave that cannot be asked, by which the pass ends.
@@ -136,8 +181,14 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         self.memory.keep(config, keys);
         self.clients(config)?;
         let did_all = self.make_keys(config, keys)?;
+        self.order(config, keys)?;
         self.deploy(config, keys)?;
+        if self.look_outside(config, keys)? {
+            self.deploy(config, keys)?;
+        }
         self.retire(config, keys)?;
+        self.revocations(config, keys)?;
+        self.remind(config, keys);
         self.objects(config, keys)?;
         Ok(did_all)
     }

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use enclave_tls_config::{Certificate, Source};
+use enclave_tls_config::{Acme, Certificate, Source};
 use enclave_wire::control::KeyInfo;
 use enclave_wire::{DnsName, Name, State};
 
@@ -31,6 +31,8 @@ pub(super) enum Step {
 pub(super) enum Note {
     /// A key waits for its certificate: its id.
     NeedsChain(String),
+    /// The enclave orders a certificate for the first key of it.
+    IsOrdered,
     /// The key cannot be used by these clients, which were added after it was made.
     LacksClients(Vec<Name>),
     /// The certificate has ended.
@@ -48,6 +50,7 @@ impl std::fmt::Display for Note {
                 f,
                 "have a CA sign its request (`enclave-tlsctl csr {id}`), then `enclave-tlsctl install {id} CHAIN.pem`"
             ),
+            Self::IsOrdered => f.write_str("the enclave orders its first certificate"),
             Self::LacksClients(clients) => {
                 let names: Vec<_> = clients.iter().map(Name::as_str).collect();
                 write!(
@@ -87,13 +90,13 @@ pub(super) fn plan<'a>(
     let has_none = fitting().next().is_none();
     let missing = not_open.is_none() && (bundle_changed || has_none);
     let step = missing.then_some(match wanted.source {
-        Source::Csr { .. } => Step::Create,
+        Source::Csr { .. } | Source::Acme(_) => Step::Create,
         Source::Bundle { .. } => Step::Provision,
     });
     let note = not_open
         .filter(|_| has_none)
         .map(|why| Note::NotOpen(why.to_owned()))
-        .or_else(|| pending(fitting().next()))
+        .or_else(|| pending(wanted, fitting().next(), live))
         .or_else(|| live.filter(|key| has_ended(key, now)).map(|_| Note::Expired))
         .or_else(|| live.and_then(|key| lacks(key, clients)))
         .or_else(|| {
@@ -106,7 +109,7 @@ pub(super) fn plan<'a>(
 /// Whether a key is what the inventory asks for.
 pub(super) fn fits(wanted: &Certificate, key: &KeyInfo) -> bool {
     let (type_fits, any_names) = match &wanted.source {
-        Source::Csr { key_type } => (key.key_type == *key_type, false),
+        Source::Csr { key_type } | Source::Acme(Acme { key_type, .. }) => (key.key_type == *key_type, false),
         Source::Bundle { .. } => (true, wanted.dns_names.is_empty()),
     };
     type_fits && key.usage == wanted.usage && (any_names || are_same(key.dns_names.items(), &wanted.dns_names))
@@ -122,9 +125,14 @@ fn are_same(one: &[DnsName], two: &[DnsName]) -> bool {
     one == two || (one.len() == two.len() && sorted(one) == sorted(two))
 }
 
-fn pending(newest: Option<&KeyInfo>) -> Option<Note> {
+fn pending(wanted: &Certificate, newest: Option<&KeyInfo>, live: Option<&KeyInfo>) -> Option<Note> {
     let waits = newest.filter(|key| key.validity.is_none())?;
-    Some(Note::NeedsChain(waits.id.to_string()))
+    match (&wanted.source, live) {
+        (Source::Acme(_), None) => Some(Note::IsOrdered),
+        // A renewal is nobody's trouble, until its order fails.
+        (Source::Acme(_), Some(_)) => None,
+        (Source::Csr { .. } | Source::Bundle { .. }, _) => Some(Note::NeedsChain(waits.id.to_string())),
+    }
 }
 
 fn lacks(key: &KeyInfo, clients: &[&Name]) -> Option<Note> {

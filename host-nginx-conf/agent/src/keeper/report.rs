@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use enclave_tls_admin::{hex, promise, report};
+use enclave_tls_admin::{acme, hex, promise, report};
 use enclave_tls_apply::{Directory, Generation};
 use enclave_tls_config::{Certificate, Config, Source};
 use enclave_wire::control::{KeyInfo, Origin};
-use enclave_wire::{Name, State};
+use enclave_wire::{Name, State, Usage};
 
 use super::Keeper;
 use super::keys::Keys;
 use super::plan::{Note, Plan};
+use super::reminders;
 use super::troubles::What;
 use super::world::{Enclave, EnclaveError, Helper};
 
@@ -19,6 +20,7 @@ use super::world::{Enclave, EnclaveError, Helper};
 #[derive(Default)]
 pub(crate) struct Found {
     pub(crate) certificates: Vec<report::Certificate>,
+    pub(crate) accounts: Vec<acme::Account>,
     pub(crate) clients: Vec<report::Client>,
     pub(crate) servers: Vec<report::Server>,
     pub(crate) problems: Vec<String>,
@@ -47,8 +49,10 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                     .collect()
             }
         };
+        let accounts = self.report_accounts(config, keys.ok());
         let found = Found {
             certificates,
+            accounts,
             clients: self.report_clients(config),
             servers: self.report_servers(config),
             problems: self.problems(),
@@ -61,7 +65,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
 
     fn report(&self, config: &Config, certificate: &Certificate, keys: &Keys) -> report::Certificate {
         let plan = self.plan(config, certificate, keys, false);
-        let trouble = self.trouble_of(certificate, &plan);
+        let trouble = self.trouble_of(certificate, &plan).or_else(|| self.taken_back(certificate));
         let its = keys.of(&certificate.name);
         // Key and chain, and in use.
         let is_as_planned = |key: &KeyInfo| {
@@ -74,7 +78,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             (None, Some(false), _) => "being-deployed",
             // Servers keep what they have.
             (Some(_), _, _) if self.has_some(certificate, its) => "served-with-a-problem",
-            (None, None, Some(Note::NeedsChain(_))) => "waiting-for-certificate",
+            (None, None, Some(Note::NeedsChain(_) | Note::IsOrdered)) => "waiting-for-certificate",
             (None, None, Some(Note::NotOpen(_))) => "waiting-for-kms",
             (None, None, _) => "being-made",
             (Some(_), _, _) => "failed",
@@ -83,12 +87,16 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         generations.sort_by_key(|generation| generation.generation);
         let (origin, is_sealed) = match (plan.live, &certificate.source) {
             (Some(key), _) => (key.origin, key.sealed.is_some()),
-            (None, Source::Csr { .. }) => (Origin::Born, certificate.sealed.is_some()),
+            (None, Source::Csr { .. } | Source::Acme(_)) => (Origin::Born, certificate.sealed.is_some()),
             (None, Source::Bundle { .. }) => (Origin::Bundle, certificate.sealed.is_some()),
         };
         report::Certificate {
             state: state.to_owned(),
-            note: trouble.or_else(|| plan.note.map(|note| note.to_string())),
+            note: trouble
+                .or_else(|| plan.note.map(|note| note.to_string()))
+                .or_else(|| self.reminder(certificate, plan.live)),
+            outside: self.outside_of(certificate),
+            renewal: self.renewal(certificate, keys),
             generations,
             promise: promise::who_else(origin, is_sealed).to_owned(),
             ..described(certificate)
@@ -129,11 +137,11 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     /// The first trouble of a certificate: by what comes first on the way to servers.
     fn trouble_of(&self, certificate: &Certificate, plan: &Plan<'_>) -> Option<String> {
         let name = &certificate.name;
-        let its = [What::Make, What::Deploy, What::Retire].map(|what| what(name.clone()));
+        let its = [What::Make, What::Order, What::Deploy, What::Look, What::Retire].map(|what| what(name.clone()));
         // A server that serves it all the same is in trouble for another, and one that there is nothing for yet does not hold it up.
         let is_held_up = !self.is_served(certificate)
             && match plan.note {
-                Some(Note::NeedsChain(_) | Note::NotOpen(_)) => plan.live.is_some(),
+                Some(Note::NeedsChain(_) | Note::IsOrdered | Note::NotOpen(_)) => plan.live.is_some(),
                 Some(Note::LacksClients(_) | Note::Expired | Note::SealedOtherwise) | None => true,
             };
         let of_servers = certificate
@@ -146,6 +154,45 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             let mut said = of_servers.filter_map(|what| Some(format!("{what}: {}", self.troubles.why(&what)?)));
             said.next()
         })
+    }
+
+    /// What was taken back and is not live again.
+    fn taken_back(&self, certificate: &Certificate) -> Option<String> {
+        let name = &certificate.name;
+        let taken = self.memory.rotations().taken_back(name)?;
+        Some(format!(
+            "generation {0} was taken back, servers have the one before: {1}. When that is mended: `enclave-tlsctl rollback {name} --to {0}`, \
+             or `enclave-tlsctl rotate {name}` for a newer one",
+            taken.generation, taken.why
+        ))
+    }
+
+    fn reminder(&self, certificate: &Certificate, live: Option<&KeyInfo>) -> Option<String> {
+        let validity = live.filter(|_| matches!(certificate.source, Source::Csr { .. }))?.validity?;
+        let days = reminders::near(validity, self.now)?;
+        Some(reminders::says(certificate.name.as_str(), days))
+    }
+
+    /// What clients were seen to get.
+    fn outside_of(&self, certificate: &Certificate) -> Option<String> {
+        let name = &certificate.name;
+        let live = self.machine.live(name).filter(|_| certificate.usage != Usage::TlsClient)?;
+        if certificate.listeners.is_empty() {
+            return Some(NOT_LOOKED_AT.to_owned());
+        }
+        let rotations = self.memory.rotations();
+        let older = self.machine.older(certificate);
+        let waits = match older.as_slice() {
+            [] => String::new(),
+            _ => format!("; older workers finish their connections: {}", older.join(", ")),
+        };
+        let said = match (rotations.has_looked(name, live), self.watches.progress(name)) {
+            (true, _) if rotations.unlike(name).is_empty() => "clients see it at each listener, by each name".to_owned(),
+            (true, _) => format!("clients see it, but as before: {}", rotations.unlike(name).join("; ")),
+            (false, Some(progress)) => progress,
+            (false, None) => "nobody has looked yet".to_owned(),
+        };
+        Some(format!("generation {}: {said}{waits}", live.generation()))
     }
 
     fn generation(&self, key: &KeyInfo) -> report::Generation {
@@ -175,7 +222,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
 
     /// What is nobody's in particular.
     fn problems(&self) -> Vec<String> {
-        let all = [What::Memory, What::Credentials].into_iter();
+        let all = [What::Memory, What::History, What::Credentials].into_iter();
         all.filter_map(|what| Some(format!("{what}: {}", self.troubles.why(&what)?)))
             .collect()
     }
@@ -218,11 +265,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
 fn described(certificate: &Certificate) -> report::Certificate {
     report::Certificate {
         name: certificate.name.to_string(),
-        source: match &certificate.source {
-            Source::Csr { .. } => "csr",
-            Source::Bundle { .. } => "bundle",
-        }
-        .to_owned(),
+        source: certificate.source.as_str().to_owned(),
         sealed: certificate.sealed.is_some(),
         usage: certificate.usage.to_string(),
         servers: certificate.servers.iter().map(Name::to_string).collect(),
@@ -238,3 +281,6 @@ fn away(certificate: &Certificate, known: Option<report::Certificate>, error: En
         ..known.unwrap_or_else(|| described(certificate))
     }
 }
+
+const NOT_LOOKED_AT: &str = "nobody looks at what clients see: there are no `listeners` in the configuration, so an old key goes by servers' workers \
+     and grace_hours alone";

@@ -113,17 +113,24 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                     keys.put(now);
                     self.happened(Happened::Superseded, key, None, None);
                     if is_urgent {
-                        return self.retire_one(key, keys);
+                        self.revoke_by_its_ca(config, key);
+                        return self.retire_urgent(key, keys);
                     }
                     Ok(())
                 }
                 _ => Err(EnclaveError::Unexpected),
             },
-            State::Superseded if is_urgent || self.memory.has_passed(since, config.agent.grace) => {
-                self.retire_one(key, keys)
-            }
+            State::Superseded if is_urgent => self.retire_urgent(key, keys),
+            State::Superseded if self.memory.has_passed(since, config.agent.grace) => self.retire_one(key, keys),
             State::Superseded => Ok(()),
         }
+    }
+
+    fn retire_urgent(&mut self, key: &KeyInfo, keys: &mut Keys) -> Result<(), EnclaveError> {
+        if self.is_to_be_revoked_first(key.id) {
+            return Ok(());
+        }
+        self.retire_one(key, keys)
     }
 
     fn retire_one(&mut self, key: &KeyInfo, keys: &mut Keys) -> Result<(), EnclaveError> {

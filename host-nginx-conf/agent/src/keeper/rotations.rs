@@ -22,10 +22,14 @@ pub(super) struct Rotations {
     settling: BTreeMap<String, Settling>,
     /// What was taken back, so that `status` says it.
     taken_back: BTreeMap<String, TakenBack>,
+    /// The version of the object in S3 that was read last.
+    versions: BTreeMap<String, String>,
     /// New keys that administrators want.
     asked: BTreeMap<String, Asked>,
     /// By its id, a key that is retired as soon as another is live, and why.
     urgent: BTreeMap<String, String>,
+    /// By its key's id, a certificate that its CA shall revoke, and why.
+    revoking: BTreeMap<String, String>,
     /// What was said of a certificate's end.
     reminded: BTreeMap<String, Reminded>,
 }
@@ -166,6 +170,14 @@ impl Rotations {
         self.looked.remove(name.as_str());
     }
 
+    pub(super) fn version(&self, name: &Name) -> Option<&str> {
+        self.versions.get(name.as_str()).map(String::as_str)
+    }
+
+    pub(super) fn has_version(&mut self, name: &Name, version: &str) {
+        self.versions.insert(name.to_string(), version.to_owned());
+    }
+
     pub(super) fn asked(&self, name: &Name) -> Option<&Asked> {
         self.asked.get(name.as_str())
     }
@@ -195,6 +207,23 @@ impl Rotations {
         self.urgent.remove(&id.to_string());
     }
 
+    /// Certificates to revoke, by their keys' ids, and why.
+    pub(super) fn revoking(&self) -> Vec<(String, String)> {
+        self.revoking.clone().into_iter().collect()
+    }
+
+    pub(super) fn is_revoking(&self, id: KeyId) -> bool {
+        self.revoking.contains_key(&id.to_string())
+    }
+
+    pub(super) fn revoke(&mut self, id: KeyId, reason: &str) {
+        self.revoking.insert(id.to_string(), reason.to_owned());
+    }
+
+    pub(super) fn revoked(&mut self, id: KeyId) {
+        self.revoking.remove(&id.to_string());
+    }
+
     /// Whether nobody was told yet that the certificate that ends then does so in at most so many days.
     pub(super) fn is_news(&self, name: &Name, not_after: i64, days: i64) -> bool {
         let reminded = self.reminded.get(name.as_str());
@@ -215,10 +244,12 @@ impl Rotations {
         self.looked.retain(|name, _| is_there(name));
         self.settling.retain(|name, _| is_there(name));
         self.asked.retain(|name, _| is_there(name));
+        self.versions.retain(|name, _| is_there(name));
         self.reminded.retain(|name, _| is_there(name));
-        if !self.urgent.is_empty() || !self.taken_back.is_empty() {
+        if !(self.urgent.is_empty() && self.taken_back.is_empty() && self.revoking.is_empty()) {
             let ids: BTreeSet<_> = keys.all().map(|key| key.id.to_string()).collect();
             self.urgent.retain(|id, _| ids.contains(id));
+            self.revoking.retain(|id, _| ids.contains(id));
             self.taken_back.retain(|_, taken| ids.contains(&taken.key));
         }
         self.count() != before
@@ -231,7 +262,7 @@ impl Rotations {
             self.taken_back.len(),
             self.asked.len(),
         ];
-        let rest = self.urgent.len().saturating_add(self.reminded.len());
-        by_name.into_iter().fold(rest, usize::saturating_add)
+        let of_keys = [self.urgent.len(), self.revoking.len(), self.reminded.len(), self.versions.len()];
+        by_name.into_iter().chain(of_keys).fold(0, usize::saturating_add)
     }
 }

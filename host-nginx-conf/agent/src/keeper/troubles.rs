@@ -30,12 +30,22 @@ pub(super) enum What {
     Objects(Name),
     /// A certificate's key.
     Make(Name),
+    /// An account at a CA.
+    Account(Name),
+    /// A certificate's order.
+    Order(Name),
     /// All deployments.
     Deployments,
     /// The certificates that a server refused, as one: they are tried again together.
     Refused,
     /// A certificate's files.
     Deploy(Name),
+    /// What clients see of a certificate.
+    Look(Name),
+    /// A certificate that its CA shall revoke.
+    Revoke(Name),
+    /// The file of what happened.
+    History,
     /// What came before a certificate's live generation.
     Retire(Name),
     /// The files of generations that are gone.
@@ -149,9 +159,15 @@ impl Troubles {
     /// Forgets what left the configuration.
     pub(super) fn keep(&mut self, config: &Config) {
         self.all.retain(|what, _| match what {
-            What::Helper | What::Memory | What::Credentials | What::Deployments | What::Refused => true,
+            What::Helper | What::Memory | What::History | What::Credentials | What::Deployments | What::Refused => true,
             What::Credential(name) | What::Objects(name) => config.clients.contains_key(name),
-            What::Make(name) | What::Deploy(name) | What::Retire(name) => config.certificates.contains_key(name),
+            What::Make(name)
+            | What::Order(name)
+            | What::Deploy(name)
+            | What::Look(name)
+            | What::Revoke(name)
+            | What::Retire(name) => config.certificates.contains_key(name),
+            What::Account(name) => config.accounts.contains_key(name),
             // Files outlive their certificate.
             What::Prune(_) => true,
             What::Server(name) => config.servers.contains_key(name),
@@ -191,11 +207,17 @@ impl What {
     fn failed(&self) -> Event {
         match self {
             Self::Helper | Self::Deployments => Event::HelperFailed,
-            Self::Memory => Event::KeeperFailed,
+            Self::Account(_) => Event::AccountFailed,
+            Self::Memory | Self::History => Event::KeeperFailed,
             Self::Credentials | Self::Credential(_) | Self::Objects(_) => Event::ClientFailed,
-            Self::Make(_) | Self::Refused | Self::Deploy(_) | Self::Retire(_) | Self::Prune(_) => {
-                Event::CertificateFailed
-            }
+            Self::Make(_)
+            | Self::Order(_)
+            | Self::Refused
+            | Self::Deploy(_)
+            | Self::Look(_)
+            | Self::Revoke(_)
+            | Self::Retire(_)
+            | Self::Prune(_) => Event::CertificateFailed,
             Self::Server(_) => Event::ServerFailed,
         }
     }
@@ -204,9 +226,17 @@ impl What {
     fn well(&self) -> Option<Event> {
         match self {
             Self::Helper | Self::Deployments => Some(Event::HelperWell),
-            Self::Memory => Some(Event::KeeperWell),
+            Self::Account(_) => None,
+            Self::Memory | Self::History => Some(Event::KeeperWell),
             Self::Credentials | Self::Credential(_) | Self::Objects(_) => Some(Event::ClientWell),
-            Self::Make(_) | Self::Refused | Self::Deploy(_) | Self::Retire(_) | Self::Prune(_) => None,
+            Self::Make(_)
+            | Self::Order(_)
+            | Self::Refused
+            | Self::Deploy(_)
+            | Self::Look(_)
+            | Self::Revoke(_)
+            | Self::Retire(_)
+            | Self::Prune(_) => None,
             Self::Server(_) => Some(Event::ServerWell),
         }
     }
@@ -214,9 +244,18 @@ impl What {
     fn about(&self, event: Event) -> About {
         let about = event.about();
         match self {
-            Self::Helper | Self::Memory | Self::Credentials | Self::Deployments | Self::Refused => about,
+            Self::Helper | Self::Memory | Self::History | Self::Credentials | Self::Deployments | Self::Refused => {
+                about
+            }
             Self::Credential(name) | Self::Objects(name) => about.client(name),
-            Self::Make(name) | Self::Deploy(name) | Self::Retire(name) | Self::Prune(name) => about.certificate(name),
+            Self::Make(name)
+            | Self::Order(name)
+            | Self::Account(name)
+            | Self::Deploy(name)
+            | Self::Look(name)
+            | Self::Revoke(name)
+            | Self::Retire(name)
+            | Self::Prune(name) => about.certificate(name),
             Self::Server(name) => about.server(name),
         }
     }
@@ -227,11 +266,16 @@ impl fmt::Display for What {
         match self {
             Self::Helper => f.write_str("helper"),
             Self::Memory => f.write_str("keeper.json"),
+            Self::History => f.write_str("history.jsonl"),
             Self::Credentials => f.write_str("credentials"),
             Self::Credential(name) => write!(f, "credential of {name}"),
             Self::Objects(name) => write!(f, "objects of {name}"),
             Self::Deployments | Self::Refused => f.write_str("deploying"),
+            Self::Account(name) => write!(f, "account {name}"),
+            Self::Order(name) => write!(f, "order of {name}"),
             Self::Make(name) | Self::Deploy(name) => write!(f, "certificate {name}"),
+            Self::Look(name) => write!(f, "certificate {name}, seen from outside"),
+            Self::Revoke(name) => write!(f, "revoking the certificate of {name}"),
             Self::Retire(name) => write!(f, "older generations of {name}"),
             Self::Prune(name) => write!(f, "older files of {name}"),
             Self::Server(name) => write!(f, "server {name}"),

@@ -103,17 +103,33 @@ events! {
     EgressUnreachable = "egress.unreachable", Warning;
     EgressClosed = "egress.closed", Warning;
 
+    ChallengeRefused = "challenge.refused", Warning;
+    ChallengeFailed = "challenge.failed", Error;
+    ChallengeHook = "challenge.hook", Info;
+
     LogsMalformed = "logs.malformed", Warning;
     /// Of the enclave, as the sequence of its records says.
     LogsBoot = "logs.boot", Info;
     LogsDropped = "logs.dropped", Warning;
 
     CertificateCreated = "certificate.created", Info;
+    CertificateOrdered = "certificate.ordered", Info;
+    CertificateIssued = "certificate.issued", Info;
+    AccountCreated = "account.created", Info;
+    AccountRegistered = "account.registered", Info;
+    AccountFailed = "account.failed", Error;
     CertificateProvisioned = "certificate.provisioned", Info;
     CertificateDeployed = "certificate.deployed", Info;
+    CertificateSeen = "certificate.seen", Info;
+    CertificateTakenBack = "certificate.taken-back", Error;
+    CertificateRolledBack = "certificate.rolled-back", Info;
+    CertificateRenew = "certificate.renew", Warning;
+    RotationAsked = "certificate.rotation-asked", Info;
+    CertificateRevoked = "certificate.revoked", Info;
     CertificateRetired = "certificate.retired", Info;
     CertificateFailed = "certificate.failed", Error;
 
+    WorkersRemain = "server.workers-remain", Warning;
     ServerReloaded = "server.reloaded", Info;
     ServerFailed = "server.failed", Error;
     ServerWell = "server.well", Info;
@@ -123,6 +139,8 @@ events! {
     ClientWell = "client.well", Info;
     HelperFailed = "helper.failed", Error;
     HelperWell = "helper.well", Info;
+    HookRan = "hook.ran", Info;
+    HookFailed = "hook.failed", Warning;
     KeeperFailed = "keeper.failed", Error;
     KeeperWell = "keeper.well", Info;
     KeeperForgot = "keeper.forgot", Warning;

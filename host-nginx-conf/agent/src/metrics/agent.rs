@@ -26,6 +26,7 @@ pub(super) fn write(page: &mut Page, agent: &Agent<'_>) {
     itself(page, agent);
     enclave(page, agent);
     certificates(page, &agent.report.certificates, agent.deployed);
+    renewals(page, agent.report);
     clients_and_servers(page, agent.report);
     if let Some(aws) = &agent.parent.aws {
         credentials(page, aws);
@@ -130,6 +131,45 @@ fn enclave(page: &mut Page, agent: &Agent<'_>) {
         "Whether the service answered this scrape; without, its own counts are missing.",
         Some(u8::from(agent.has_statistics)),
     );
+}
+
+fn renewals(page: &mut Page, report: &Report) {
+    let its = || {
+        let all = report.certificates.iter();
+        all.filter_map(|one| Some((one.name.as_str(), one.renewal.as_ref()?)))
+    };
+    let mut family = page.family(
+        "enclave_tls_renewal_next_timestamp_seconds",
+        Kind::Gauge,
+        "When the next order of a certificate begins; missing while one is under way.",
+    );
+    for (name, at) in its().filter_map(|(name, renewal)| Some((name, renewal.next?))) {
+        family.sample(&[("certificate", name)], at);
+    }
+    let mut family = page.family(
+        "enclave_tls_renewal_last_timestamp_seconds",
+        Kind::Gauge,
+        "When a certificate came last from its CA.",
+    );
+    for (name, at) in its().filter_map(|(name, renewal)| Some((name, renewal.last?))) {
+        family.sample(&[("certificate", name)], at);
+    }
+    let mut family = page.family(
+        "enclave_tls_renewal_failures",
+        Kind::Gauge,
+        "How often the order that is under way has failed.",
+    );
+    for (name, renewal) in its() {
+        family.sample(&[("certificate", name)], u64::from(renewal.failures));
+    }
+    let mut family = page.family(
+        "enclave_tls_account_registered",
+        Kind::Gauge,
+        "Whether an account is registered at its CA, as far as is known.",
+    );
+    for account in &report.accounts {
+        family.sample(&[("account", &account.name)], u8::from(account.url.is_some()));
+    }
 }
 
 fn certificates(page: &mut Page, certificates: &[report::Certificate], deployed: &BTreeMap<String, i64>) {

@@ -17,10 +17,23 @@ use crate::{Shared, sockets};
 
 /// Serves where the configuration says.
 pub(crate) struct Server {
+    serves: Serves,
     pages: Box<Pages>,
     /// Where it listens, and how often that changed: older listeners end.
     place: Shared<(Place, u64)>,
     connections: AtomicUsize,
+}
+
+/// What a server is for.
+pub(crate) struct Serves {
+    /// What it is called where something is wrong with it.
+    pub(crate) what: &'static str,
+    /// What is said then.
+    pub(crate) failed: Event,
+    /// What somebody is told who asks for something else.
+    pub(crate) not_found: &'static str,
+    /// How many connections there are at a time. Each costs a thread and a page.
+    pub(crate) connections: usize,
 }
 
 /// The answer to who asks for a path, where there is one.
@@ -52,6 +65,11 @@ impl Answer {
         }
     }
 
+    /// A page of text.
+    pub(crate) fn page(body: String) -> Self {
+        Self::text(Status::Ok, body)
+    }
+
     pub(super) fn text(status: Status, body: String) -> Self {
         let form = "text/plain; charset=utf-8";
         Self { status, form, body }
@@ -77,8 +95,14 @@ impl Answer {
 }
 
 impl Server {
+    /// Of metrics and health.
     pub(crate) fn new(pages: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static) -> Arc<Self> {
+        Self::of(METRICS, pages)
+    }
+
+    pub(crate) fn of(serves: Serves, pages: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
+            serves,
             pages: Box::new(pages),
             place: Shared::new((Place::None, 0)),
             connections: AtomicUsize::new(0),
@@ -113,7 +137,9 @@ impl Server {
             Err(why) => {
                 // So that the same place is tried again when the configuration is next read.
                 self.place.lock().0 = Place::None;
-                Event::MetricsFailed.say(format_args!("metrics are not served: {why}"));
+                self.serves
+                    .failed
+                    .say(format_args!("{}: nothing is served: {why}", self.serves.what));
             }
         }
     }
@@ -127,7 +153,9 @@ impl Server {
             match stream {
                 Ok(stream) => self.take(stream),
                 Err(error) => {
-                    Event::MetricsFailed.say(format_args!("metrics: a connection failed: {error}"));
+                    self.serves
+                        .failed
+                        .say(format_args!("{}: a connection failed: {error}", self.serves.what));
                     std::thread::sleep(AFTER_FAILURE);
                 }
             }
@@ -137,14 +165,16 @@ impl Server {
     /// One more is closed: who scrapes comes again.
     fn take(self: &Arc<Self>, mut stream: Stream) {
         let place = Taken::one_of(self);
-        if place.before < MAX_CONNECTIONS {
+        if place.before < self.serves.connections {
             std::thread::spawn(move || place.server.serve(&mut stream));
         }
     }
 
     fn serve(&self, stream: &mut Stream) {
         let answer = match read(stream) {
-            Ok(path) => (self.pages)(&path).unwrap_or_else(|| Answer::text(Status::NotFound, NOT_FOUND.to_owned())),
+            Ok(path) => {
+                (self.pages)(&path).unwrap_or_else(|| Answer::text(Status::NotFound, self.serves.not_found.to_owned()))
+            }
             Err(Some(status)) => Answer::text(status, String::new()),
             Err(None) => return, // Nobody is left to tell, or he is too slow.
         };
@@ -304,7 +334,12 @@ fn write(stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-const NOT_FOUND: &str = "There are /metrics, /healthz and /readyz.\n";
+const METRICS: Serves = Serves {
+    what: "metrics",
+    failed: Event::MetricsFailed,
+    not_found: "There are /metrics, /healthz and /readyz.\n",
+    connections: MAX_CONNECTIONS,
+};
 const END: &[u8] = b"\r\n\r\n";
 /// What a collector sends has some 300 bytes.
 const MAX_REQUEST: usize = 4_096;
@@ -312,7 +347,7 @@ const MAX_REQUEST: usize = 4_096;
 const REQUEST_WITHIN: Duration = Duration::from_secs(2);
 /// A page of 1,000 certificates has some 500 KB.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// Collectors, and somebody with a browser. Each costs a thread and a page.
+/// Collectors, and somebody with a browser.
 const MAX_CONNECTIONS: usize = 8;
 const WAKE_WITHIN: Duration = Duration::from_secs(1);
 /// So that a lack of file descriptors does not become a lack of CPU.

@@ -4,7 +4,7 @@
 
 mod agent;
 mod enclave;
-mod http;
+pub(crate) mod http;
 mod process;
 mod statistics;
 mod text;

@@ -3,6 +3,7 @@
 //! Nothing is changed, and no web server is run. `--online` also asks AWS, the instance's metadata service and the running agent.
 
 mod accounts;
+mod authorities;
 mod certificates;
 mod configuration;
 mod egress;
@@ -117,12 +118,13 @@ fn read_text(path: &Path) -> Option<String> {
 type Area = fn(&Context<'_>) -> Vec<Finding>;
 
 /// In the order in which one would set things up.
-const AREAS: [Area; 12] = [
+const AREAS: [Area; 13] = [
     rights::look,
     machine::look,
     accounts::look,
     policy::look,
     certificates::look,
+    authorities::look,
     egress::look,
     module::look,
     servers::look,

@@ -22,7 +22,17 @@ pub(super) fn in_words(state: &str) -> &str {
 
 /// Whether somebody has to look at it.
 pub(super) fn needs_attention(certificate: &Certificate, now: i64) -> bool {
-    certificate.state != "served" || ends_within(certificate, now).is_some_and(|days| days < SOON)
+    certificate.state != "served" || ends_soon(certificate, now)
+}
+
+/// Whether it ends soon, and nobody renews it before.
+fn ends_soon(certificate: &Certificate, now: i64) -> bool {
+    let is_renewed = certificate
+        .renewal
+        .as_ref()
+        .is_some_and(|renewal| renewal.failures == 0);
+    let soon = if is_renewed { 0 } else { SOON };
+    ends_within(certificate, now).is_some_and(|days| days < soon)
 }
 
 /// The days that the live generation's certificate has left; less than none: it has ended.
@@ -43,11 +53,14 @@ pub(super) fn next(certificate: &Certificate, now: i64) -> Option<String> {
             "it has ended, and its key signs no more: {}",
             renew(certificate)
         )),
-        Some(days) if days < SOON => Some(format!("it ends in {days} days: {}", renew(certificate))),
+        Some(days) if ends_soon(certificate, now) => Some(format!("it ends in {days} days: {}", renew(certificate))),
         Some(_) | None => None,
     };
     match certificate.state.as_str() {
         "served" => renewal(),
+        "waiting-for-certificate" if certificate.renewal.is_some() => Some(format!(
+            "wait: the enclave orders it; `enclave-tlsctl certificates {name}` says how far it is"
+        )),
         "waiting-for-certificate" => Some(sign(
             pending(certificate).map_or(name.as_str(), |generation| generation.id.as_str()),
             name,
@@ -100,6 +113,9 @@ fn sign(key: &str, name: &str) -> String {
 fn renew(certificate: &Certificate) -> String {
     let name = &certificate.name;
     match certificate.source.as_str() {
+        "acme" => format!(
+            "the enclave orders another by itself; `enclave-tlsctl certificates {name}` says why it has not come"
+        ),
         "bundle" => "put a bundle with a newer certificate in its place; the agent takes it up".to_owned(),
         _ => {
             let key = live(certificate).map_or(name.as_str(), |generation| generation.id.as_str());
@@ -135,6 +151,7 @@ pub(super) mod tests {
                 is_live: true,
             }],
             note: None,
+            ..Certificate::default()
         }
     }
 

@@ -109,6 +109,8 @@ fn change_text(change: &Change) -> String {
         "would-roll-back" => "servers would go back".to_owned(),
         "would-make" => "would make a key".to_owned(),
         "would-fetch" => "would read its bundle".to_owned(),
+        "revoke" => "the CA is asked to revoke it".to_owned(),
+        "would-revoke" => "the CA would be asked to revoke it".to_owned(),
         "ask-ca" | "would-ask-ca" => "ask the CA".to_owned(),
         other => plain(other),
     };

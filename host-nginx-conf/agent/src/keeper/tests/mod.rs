@@ -1,10 +1,14 @@
 //! The keeper itself between a pretended enclave and a pretended root helper, by a clock that the test moves.
 
 mod away;
+mod ca;
 mod clients;
 mod deploying;
 mod hostile;
+mod ordering;
+mod outside;
 mod retiring;
+mod rotating;
 mod worlds;
 
 use std::path::Path;
@@ -19,7 +23,7 @@ use sha2::{Digest, Sha256};
 use super::{Enclave, Keeper};
 use crate::clock::Clock;
 use crate::clock::tests::{Directory, Simulated};
-use worlds::{FakeEnclave, FakeHelper};
+use worlds::{FakeEnclave, FakeHelper, FakeOutside};
 
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -139,6 +143,7 @@ struct World {
     clock: Arc<Simulated>,
     enclave: Arc<FakeEnclave>,
     helper: FakeHelper,
+    outside: FakeOutside,
     config: Config,
     directory: Directory,
     keeper: Keeper<FakeEnclave, FakeHelper>,
@@ -149,11 +154,19 @@ impl World {
         let (clock, directory) = (Simulated::new(), Directory::new());
         let enclave = Arc::new(FakeEnclave::default());
         let helper = FakeHelper::new(&config);
-        let keeper = Keeper::new(Arc::clone(&enclave), helper.clone(), clock.clone(), directory.path());
+        let outside = FakeOutside::new(Arc::clone(&enclave), helper.clone());
+        let keeper = Keeper::new(
+            Arc::clone(&enclave),
+            helper.clone(),
+            Box::new(outside.clone()),
+            clock.clone(),
+            directory.path(),
+        );
         Self {
             clock,
             enclave,
             helper,
+            outside,
             config,
             directory,
             keeper,
@@ -189,11 +202,18 @@ impl World {
         passes
     }
 
+    /// Lets time pass of which only the last minute matters.
+    fn leap(&mut self, time: Duration) {
+        self.clock.pass(time);
+        self.run(MINUTE);
+    }
+
     /// The agent is killed, and another starts.
     fn restart_agent(&mut self) {
         self.keeper = Keeper::new(
             Arc::clone(&self.enclave),
             self.helper.clone(),
+            Box::new(self.outside.clone()),
             self.clock.clone(),
             self.directory.path(),
         );

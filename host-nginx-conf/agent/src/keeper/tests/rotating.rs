@@ -279,6 +279,102 @@ fn a_revocation_is_for_the_ca_to_make_and_has_its_serial_number() {
     assert_eq!(world.asked("Retire"), 0);
 }
 
+/// A certificate that the enclave ordered.
+fn ordered() -> World {
+    let text = "[enclave]\nimage = \"/image.eif\"\n[aws]\n[egress]\nallow = [\"ca.example:443\"]\n[acme.ca]\n\
+                directory = \"https://ca.example/dir\"\nterms_agreed = true\n[clients.nginx]\ngroup = \"www-data\"\nrotate_days = 0\n\
+                [servers.main]\nkind = \"nginx\"\nclient = \"nginx\"\n[[certificates]]\nname = \"c0000\"\nsource = \"acme\"\naccount = \"ca\"\n\
+                key_type = \"p-256\"\ndns_names = [\"c.example\"]\nservers = [\"main\"]\n";
+    let config = Config::parse(text, Path::new("config.toml")).map_err(|error| error.to_string());
+    let mut world = World::new(config.unwrap());
+    world.enclave.state().ca = super::ca::Ca::new(world.clock.clone());
+    world.run(MINUTE * 5);
+    assert_eq!(world.state_of("c0000").0, "served");
+    world.forget_counts();
+    world
+}
+
+#[test]
+fn what_the_enclave_orders_is_rotated_and_revoked_without_anybodys_help() {
+    let mut world = ordered();
+    let made = rotate(&mut world, |rotate| rotate.revoke = Some("key-compromise".to_owned()));
+    assert_eq!(outcomes(&made), [("c0000", "made")]);
+    world.run(MINUTE * 10);
+    assert_eq!(world.live("c0000"), Some(2));
+    assert_eq!(world.key("c0000", 1), None, "revoked, then retired");
+    let history: Vec<_> = world
+        .keeper
+        .history
+        .of("c0000")
+        .unwrap()
+        .into_iter()
+        .map(|one| one.what)
+        .collect();
+    let at = |what: &str| history.iter().position(|one| one == what);
+    assert!(
+        at("superseded") < at("revoked") && at("revoked") < at("retired"),
+        "{history:?}"
+    );
+    assert_eq!(history.iter().filter(|one| *one == "revoked").count(), 1);
+}
+
+#[test]
+fn what_shall_be_revoked_is_asked_of_the_ca_and_its_key_signs_on() {
+    let mut world = ordered();
+    let revoke = |dry_run| {
+        Ask::Revoke(Revoke {
+            what: "c0000".to_owned(),
+            reason: "superseded".to_owned(),
+            dry_run,
+        })
+    };
+    assert_eq!(
+        outcomes(&ask(&mut world, revoke(true)).unwrap()),
+        [("c0000", "would-revoke")]
+    );
+    assert_eq!(
+        outcomes(&ask(&mut world, revoke(false)).unwrap()),
+        [("c0000", "revoke")]
+    );
+    world.run(MINUTE * 5);
+    let history = world.keeper.history.of("c0000").unwrap();
+    assert_eq!(history.iter().filter(|one| one.what == "revoked").count(), 1);
+    assert!(world.key("c0000", 1).is_some());
+}
+
+#[test]
+fn a_bundle_that_is_another_object_is_read_again_once() {
+    let config = config(
+        "[[certificates]]\nname = \"c0000\"\nsource = \"bundle\"\ns3 = \"s3://bkt/www.json\"\nregion = \"us-east-1\"\n\
+         kms_key = \"arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab\"\nservers = [\"main\"]\n",
+    );
+    let mut world = World::new(config);
+    world.run(MINUTE);
+    assert_eq!(world.asked("Provision"), 1);
+    let says = |world: &World, version: &str| {
+        world.keeper.versions.lock().insert("c0000".parse().unwrap(), version.to_owned());
+    };
+    says(&world, "one");
+    world.run(MINUTE * 5);
+    assert_eq!(world.asked("Provision"), 1, "that is the one that was read");
+    says(&world, "two");
+    world.run(MINUTE * 5);
+    assert_eq!(world.asked("Provision"), 2);
+    world.restart_agent();
+    says(&world, "two");
+    world.run(MINUTE * 5);
+    assert_eq!(world.asked("Provision"), 2);
+    world.enclave.state().refuses = Some(("Provision", enclave_wire::control::ControlError::AwsUnavailable));
+    says(&world, "three");
+    world.run(MINUTE * 5);
+    assert!(world.asked("Provision") > 3, "it is tried until it works");
+    world.enclave.state().refuses = None;
+    world.run(MINUTE * 2);
+    let asked = world.asked("Provision");
+    world.run(MINUTE * 5);
+    assert_eq!(world.asked("Provision"), asked);
+}
+
 #[test]
 fn what_ends_soon_is_said_at_each_mark_once() {
     let mut world = World::serving(1);

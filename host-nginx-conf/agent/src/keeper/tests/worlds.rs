@@ -15,6 +15,7 @@ use enclave_wire::objects::Objects;
 use enclave_wire::{Chain, KeyId, Name, State as Standing};
 
 use super::super::clients::derive;
+use super::super::outside::{Leaf, Outside, Unseen, View};
 use super::super::world::{Enclave, EnclaveError, Helper, HelperError};
 use super::{Made, key, leaf};
 
@@ -44,6 +45,8 @@ pub(super) struct EnclaveState {
     pub(super) asked: BTreeMap<String, u64>,
     pub(super) installed: BTreeSet<[u8; 16]>,
     pub(super) most_credentials: usize,
+    /// What its jobs come to.
+    pub(super) ca: super::ca::Ca,
 }
 
 impl FakeEnclave {
@@ -131,7 +134,7 @@ impl FakeEnclave {
     }
 }
 
-fn seed(run: u32, name: &str, generation: u32) -> String {
+pub(super) fn seed(run: u32, name: &str, generation: u32) -> String {
     format!("{name}.{run} {generation}")
 }
 
@@ -220,6 +223,9 @@ impl EnclaveState {
                 Reply::Provisioned(self.insert(like))
             }
             Request::Chain(id) => Reply::Chain(self.chains.get(id).cloned()),
+            Request::Begin(job) => self.begin(job),
+            Request::Job(id) => self.job(*id),
+            Request::Reinstate(id) => Reply::Reinstated(self.change(*id, |key| key.state = Standing::Live)?),
             Request::Supersede(id) => Reply::Superseded(self.change(*id, |key| key.state = Standing::Superseded)?),
             Request::Retire(id) => {
                 self.change(*id, |_| ())?;
@@ -243,6 +249,7 @@ impl Enclave for FakeEnclave {
         {
             return Err(EnclaveError::Refused(error));
         }
+        state.advance();
         let answer = state.answer(request);
         if state.unrecorded == Some(request.name()) {
             return Err(EnclaveError::Unrecorded);
@@ -262,7 +269,8 @@ impl Enclave for FakeEnclave {
     }
 
     fn now(&self) -> Option<i64> {
-        self.state().time
+        let state = self.state();
+        state.time.or_else(|| state.ca.time())
     }
 }
 
@@ -289,6 +297,8 @@ pub(super) struct HelperState {
     pub(super) broken: bool,
     /// Servers that cannot be told to reload.
     pub(super) deaf: bool,
+    /// Workers from before the last reload, of each server.
+    pub(super) older: Vec<u32>,
     pub(super) asked: BTreeMap<String, u64>,
     pub(super) deployments: Vec<usize>,
 }
@@ -360,6 +370,7 @@ impl Helper for FakeHelper {
                 .map(|server| ServerState {
                     server: server.clone(),
                     reloaded_with: state.with.get(server).map(list),
+                    older: state.older.clone(),
                     pid: state.runs.contains(server).then_some(7),
                 })
                 .collect(),
@@ -451,6 +462,97 @@ impl Helper for FakeHelper {
     fn prune(&self, certificate: Name, keep: Vec<Generation>) -> Result<(), HelperError> {
         self.ask("prune")?.pruned.push((certificate, keep));
         Ok(())
+    }
+}
+
+/// A client outside, that sees what the server `main` was last reloaded with, or what a test has it see.
+#[derive(Clone)]
+pub(super) struct FakeOutside {
+    enclave: Arc<FakeEnclave>,
+    helper: FakeHelper,
+    pub(super) state: Arc<Mutex<OutsideState>>,
+}
+
+#[derive(Default)]
+pub(super) struct OutsideState {
+    /// By the name that is asked for: another certificate, or none.
+    pub(super) shows: BTreeMap<String, Result<Leaf, Unseen>>,
+    /// The same, where the server was given another generation than the first.
+    pub(super) breaks: BTreeMap<String, Result<Leaf, Unseen>>,
+    /// As many handshakes show the older one first.
+    pub(super) lags: u32,
+    pub(super) looks: u64,
+    pub(super) views: BTreeSet<String>,
+    last: BTreeMap<String, Leaf>,
+}
+
+impl FakeOutside {
+    pub(super) fn new(enclave: Arc<FakeEnclave>, helper: FakeHelper) -> Self {
+        Self {
+            enclave,
+            helper,
+            state: Arc::default(),
+        }
+    }
+
+    /// The leaf of what the server was given of the certificate that has this name, and its generation.
+    fn given(&self, name: &str) -> Option<(Leaf, u32)> {
+        let with = self
+            .helper
+            .state()
+            .with
+            .get(&"main".parse::<Name>().unwrap())
+            .cloned()?;
+        let enclave = self.enclave.state();
+        let key = enclave.keys.iter().find(|key| {
+            let has_it = key
+                .dns_names
+                .items()
+                .iter()
+                .any(|own| own.as_str().replacen('*', "enclave-tls", 1) == name);
+            let its = Generation {
+                generation: key.generation,
+                id: key.id,
+            };
+            has_it && with.get(&key.name).is_some_and(|directory| directory.is_of(&its))
+        })?;
+        let chain = enclave.chains.get(&key.id)?;
+        Some((Leaf::of_der(chain.certificates().first()?.as_bytes()), key.generation))
+    }
+}
+
+impl Outside for FakeOutside {
+    fn look(&self, view: &View) -> Result<Leaf, Unseen> {
+        let given = self.given(&view.name);
+        let mut state = self.state.lock().unwrap();
+        state.looks += 1;
+        state.views.insert(view.to_string());
+        if let Some(shown) = state.shows.get(&view.name) {
+            return shown.clone();
+        }
+        if let Some(shown) = state.breaks.get(&view.name)
+            && given.is_some_and(|(_, generation)| generation == 2)
+        {
+            return shown.clone();
+        }
+        if state.lags > 0
+            && let Some(last) = state.last.get(&view.name).copied()
+        {
+            state.lags -= 1;
+            return Ok(last);
+        }
+        let (given, _) = given.ok_or_else(|| Unseen("nobody is there".to_owned()))?;
+        state.last.insert(view.name.clone(), given);
+        Ok(given)
+    }
+}
+
+/// One that sees nothing.
+pub(super) struct Blind;
+
+impl Outside for Blind {
+    fn look(&self, _: &View) -> Result<Leaf, Unseen> {
+        Err(Unseen("nobody looks".to_owned()))
     }
 }
 

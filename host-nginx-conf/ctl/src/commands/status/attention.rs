@@ -31,6 +31,16 @@ pub(super) fn look(status: &StatusJson) -> Vec<Attention> {
     for certificate in &status.agent.certificates {
         found.extend(of_certificate(certificate, status.enclave_now()));
     }
+    for account in &status.agent.accounts {
+        let told = account.problem.as_ref().map(|what| Attention {
+            of: format!("account {}", account.name),
+            what: what.clone(),
+            next: "correct it; the agent tries again by itself. Nothing is renewed by it until then. `enclave-tlsctl check` looks at the \
+                   policy and at files"
+                .to_owned(),
+        });
+        found.extend(told);
+    }
     for client in &status.agent.clients {
         let told = client.problem.as_ref().map(|what| Attention {
             of: format!("client {}", client.name),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use enclave_tls_admin::outage::Meaning;
-use enclave_tls_admin::report::{Certificate, Client, Enclave, Report, Server};
+use enclave_tls_admin::report::{Account, Certificate, Client, Enclave, Report, Server};
 
 use super::StatusJson;
 use super::attention::Attention;
@@ -24,6 +24,7 @@ pub(super) fn text(status: &StatusJson, painter: Painter) -> String {
     };
     part("Agent and enclave", agent(status));
     part("Certificates", certificates(&report.certificates, status.enclave_now()));
+    part("Accounts", accounts(&report.accounts));
     part("Clients", clients(&report.clients, status.now));
     part("Servers", servers(&report.servers));
     part("Who else may have the keys", promises(report));
@@ -124,6 +125,20 @@ fn enclave(enclave: &Enclave, now: i64) -> Vec<(&'static str, String)> {
         rows.push(("ended", format!("{times}, because it no longer answered")));
     }
     rows
+}
+
+fn accounts(accounts: &[Account]) -> String {
+    let row = |account: &Account| {
+        let url = account.url.clone().unwrap_or_else(|| "not registered yet".to_owned());
+        [account.name.clone(), account.directory.clone(), plain(&url)]
+    };
+    match accounts {
+        [] => String::new(),
+        accounts => table::render(
+            ["NAME", "DIRECTORY", "ACCOUNT"],
+            &accounts.iter().map(row).collect::<Vec<_>>(),
+        ),
+    }
 }
 
 fn certificates(certificates: &[Certificate], now: i64) -> String {

@@ -1,0 +1,404 @@
+//! What the keeper remembers of orders, accounts and CAs' words on renewal: a part of [`keeper.json`](super::memory). All of it is of keys,
+//! by their ids, and a matter of when: without it orders are begun anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use enclave_tls_admin::acme;
+use enclave_wire::KeyId;
+use enclave_wire::control::{JobError, JobFailure, RenewalWindow, Url, Validity};
+use enclave_wire::log::Text;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::keys::Keys;
+
+/// By the key's id.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Attempts {
+    /// Orders of keys that wait for their certificate, and accounts.
+    attempts: BTreeMap<String, Attempt>,
+    /// What the CA says of the certificates that are there.
+    windows: BTreeMap<String, Window>,
+    /// Accounts' URLs.
+    accounts: BTreeMap<String, String>,
+    /// Certificates that came, by their name.
+    issued: BTreeMap<String, Issued>,
+}
+
+/// What became of an order, or of an account.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Attempt {
+    /// Whether the enclave was told to begin, and has not said how it ended.
+    pub(super) begun: bool,
+    /// The order's URL.
+    url: Option<String>,
+    pub(super) failures: u32,
+    /// As counted: not before.
+    not_before: u64,
+    /// What of the configuration it was tried with: with another it is tried at once.
+    with: String,
+    /// Why it failed last.
+    pub(super) why: Option<String>,
+}
+
+/// When a certificate of a name came last: for people, and as counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Issued {
+    at: i64,
+    last: u64,
+    is_first: bool,
+}
+
+/// When the CA would have a certificate renewed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Window {
+    from_to: Option<(i64, i64)>,
+    /// As counted.
+    ask_again: u64,
+    explanation: Option<String>,
+}
+
+impl Attempts {
+    /// What became of the last attempt for this key, if there was one.
+    pub(super) fn of(&self, id: KeyId) -> Option<&Attempt> {
+        self.attempts.get(&id.to_string())
+    }
+
+    /// Whether it is too early for another, of this part of the configuration.
+    pub(super) fn is_early(&self, id: KeyId, with: &str, now: u64) -> bool {
+        self.of(id)
+            .is_some_and(|attempt| attempt.not_before > now && attempt.with == with)
+    }
+
+    /// The enclave was told to begin.
+    pub(super) fn began(&mut self, id: KeyId, with: &str) {
+        let attempt = self.attempts.entry(id.to_string()).or_default();
+        attempt.begun = true;
+        with.clone_into(&mut attempt.with);
+    }
+
+    /// It is no longer under way in the enclave, which was restarted.
+    pub(super) fn was_forgotten(&mut self, id: KeyId) {
+        if let Some(attempt) = self.attempts.get_mut(&id.to_string()) {
+            attempt.begun = false;
+        }
+    }
+
+    pub(super) fn url(&self, id: KeyId) -> Option<Url> {
+        let url = self.of(id)?.url.as_deref()?;
+        Some(Text::lossy(url)).filter(|made| made.as_str() == url)
+    }
+
+    /// Notes the order's URL. Whether it is another.
+    pub(super) fn is_at(&mut self, id: KeyId, url: &Url) -> bool {
+        let attempt = self.attempts.entry(id.to_string()).or_default();
+        let before = attempt.url.replace(url.as_str().to_owned());
+        before.as_deref() != Some(url.as_str())
+    }
+
+    /// It failed: the next attempt waits. `now` as counted, `enclave_now` as the enclave's time of day, by which CAs say when to come again.
+    pub(super) fn failed(&mut self, id: KeyId, failure: &JobFailure, now: u64, enclave_now: i64) {
+        let attempt = self.attempts.entry(id.to_string()).or_default();
+        attempt.begun = false;
+        attempt.failures = attempt.failures.saturating_add(1);
+        attempt.why = Some(acme::failed(failure));
+        if !may_be_resumed(failure.error) {
+            attempt.url = None;
+        }
+        let told = failure
+            .retry_at
+            .map_or(0, |at| at.saturating_sub(enclave_now).clamp(0, LONGEST_TOLD));
+        let told = u64::try_from(told).unwrap_or(0);
+        let wait = wait(failure.error, attempt.failures).max(Duration::from_secs(told));
+        attempt.not_before = now.saturating_add(spread(id, attempt.failures, wait).as_secs());
+    }
+
+    /// An administrator wants it now.
+    pub(super) fn hurry(&mut self, id: KeyId) {
+        if let Some(attempt) = self.attempts.get_mut(&id.to_string()) {
+            attempt.not_before = 0;
+        }
+    }
+
+    /// The certificate came.
+    pub(super) fn has_come(&mut self, id: KeyId, name: &str, at: i64, now: u64) {
+        self.attempts.remove(&id.to_string());
+        let is_first = !self.issued.contains_key(name);
+        self.issued.insert(
+            name.to_owned(),
+            Issued {
+                at,
+                last: now,
+                is_first,
+            },
+        );
+    }
+
+    /// Whether one of this name may be renewed long before its end, since the CA says so. It is believed at once, but not again and
+    /// again: a CA that always says so would have a server reloaded for ever.
+    pub(super) fn may_be_early(&self, name: &str, now: u64) -> bool {
+        self.issued
+            .get(name)
+            .is_none_or(|issued| issued.is_first || now.saturating_sub(issued.last) >= ASK_AT_LEAST)
+    }
+
+    /// When a certificate of this name came last.
+    pub(super) fn issued(&self, name: &str) -> Option<i64> {
+        self.issued.get(name).map(|issued| issued.at)
+    }
+
+    /// How many are under way in the enclave.
+    pub(super) fn under_way(&self) -> usize {
+        self.attempts.values().filter(|attempt| attempt.begun).count()
+    }
+
+    /// The account is registered there.
+    pub(super) fn registered(&mut self, id: KeyId, url: &Url) {
+        self.accounts.insert(id.to_string(), url.as_str().to_owned());
+        if let Some(attempt) = self.attempts.get_mut(&id.to_string()) {
+            attempt.begun = false;
+            attempt.failures = 0;
+            attempt.not_before = 0;
+            attempt.why = None;
+        }
+    }
+
+    pub(super) fn account(&self, id: KeyId) -> Option<&str> {
+        self.accounts.get(&id.to_string()).map(String::as_str)
+    }
+
+    /// When the CA would have it renewed, as far as it said so.
+    pub(super) fn window(&self, id: KeyId) -> Option<Validity> {
+        let (not_before, not_after) = self.windows.get(&id.to_string())?.from_to?;
+        Some(Validity { not_before, not_after })
+    }
+
+    pub(super) fn explanation(&self, id: KeyId) -> Option<&str> {
+        self.windows.get(&id.to_string())?.explanation.as_deref()
+    }
+
+    /// Whether the CA is to be asked when to renew.
+    pub(super) fn is_to_be_asked(&self, id: KeyId, now: u64) -> bool {
+        self.windows
+            .get(&id.to_string())
+            .is_none_or(|window| window.ask_again <= now)
+    }
+
+    /// The CA said it, or did not: then what it said before stays.
+    pub(super) fn said(&mut self, id: KeyId, said: Option<&RenewalWindow>, now: u64) {
+        let known = self.windows.remove(&id.to_string());
+        let wait = said.map_or(UNANSWERED, |said| {
+            u64::from(said.ask_again_s).clamp(ASK_AT_MOST, ASK_AT_LEAST)
+        });
+        let window = match said {
+            Some(said) => Window {
+                from_to: said.window.map(|window| (window.not_before, window.not_after)),
+                explanation: said.explanation.as_ref().map(|url| url.as_str().to_owned()),
+                ask_again: 0,
+            },
+            None => known.unwrap_or(Window {
+                from_to: None,
+                ask_again: 0,
+                explanation: None,
+            }),
+        };
+        let wait = spread(id, 0, Duration::from_secs(wait)).as_secs();
+        let ask_again = now.saturating_add(wait);
+        self.windows.insert(id.to_string(), Window { ask_again, ..window });
+    }
+
+    /// Forgets what is of keys that are gone. Whether there was something.
+    pub(super) fn keep(&mut self, keys: &Keys) -> bool {
+        if self.attempts.is_empty() && self.windows.is_empty() && self.accounts.is_empty() {
+            return false;
+        }
+        let ids: BTreeSet<_> = keys.all().map(|key| key.id.to_string()).collect();
+        let before = self.count();
+        self.attempts.retain(|id, _| ids.contains(id));
+        self.windows.retain(|id, _| ids.contains(id));
+        self.accounts.retain(|id, _| ids.contains(id));
+        self.count() != before
+    }
+
+    fn count(&self) -> usize {
+        self.attempts
+            .len()
+            .saturating_add(self.windows.len())
+            .saturating_add(self.accounts.len())
+    }
+}
+
+/// Whether an order that failed so may still be good.
+fn may_be_resumed(error: JobError) -> bool {
+    match error {
+        JobError::EgressRefused
+        | JobError::Unavailable
+        | JobError::Untrusted
+        | JobError::RateLimited
+        | JobError::Deadline
+        | JobError::Service => true,
+        JobError::Protocol
+        | JobError::Account
+        | JobError::Order
+        | JobError::NoChallenge
+        | JobError::Unpublished
+        | JobError::Challenge
+        | JobError::Certificate => false,
+    }
+}
+
+/// How long the next attempt waits after so many failures.
+fn wait(error: JobError, failures: u32) -> Duration {
+    let (first, longest) = match error {
+        JobError::EgressRefused
+        | JobError::Unavailable
+        | JobError::Untrusted
+        | JobError::Unpublished
+        | JobError::Deadline
+        | JobError::Service => (MINUTE, HOUR),
+        // CAs count these.
+        JobError::Protocol
+        | JobError::RateLimited
+        | JobError::Account
+        | JobError::Order
+        | JobError::NoChallenge
+        | JobError::Challenge
+        | JobError::Certificate => (MINUTE.saturating_mul(15), HOUR.saturating_mul(6)),
+    };
+    first
+        .saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)))
+        .min(longest)
+}
+
+/// A tenth more at most: a thousand that failed together come again one after another.
+fn spread(id: KeyId, number: u32, wait: Duration) -> Duration {
+    let mut hash = Sha256::new();
+    hash.update(id.0);
+    hash.update(number.to_be_bytes());
+    let first = hash.finalize().first_chunk().copied().unwrap_or_default();
+    wait.saturating_add(wait.mul_f64(f64::from(u16::from_be_bytes(first)) / 655_360.0))
+}
+
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+/// Seconds: no CA bans for longer than a week, and what says so may be wrong.
+const LONGEST_TOLD: i64 = 604_800;
+/// Seconds: RFC 9773, section 4.3.2, would have us ask when we are told to, within reason.
+const ASK_AT_MOST: u64 = 60;
+/// Seconds: a day.
+const ASK_AT_LEAST: u64 = 86_400;
+/// Seconds: a CA that did not answer is asked again in an hour.
+const UNANSWERED: u64 = 3_600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn failure(error: JobError, retry_at: Option<i64>) -> JobFailure {
+        JobFailure {
+            error,
+            rule: None,
+            detail: Text::lossy("no"),
+            retry_at,
+        }
+    }
+
+    /// How long each of these attempts waits.
+    fn waits(failures: &[JobFailure]) -> Vec<u64> {
+        let (mut attempts, id) = (Attempts::default(), KeyId([7; 32]));
+        let waits = failures.iter().map(|failure| {
+            attempts.began(id, "a");
+            attempts.failed(id, failure, 1_000, NOW);
+            attempts.of(id).unwrap().not_before - 1_000
+        });
+        waits.collect()
+    }
+
+    #[test]
+    fn threat_52_waits_grow_and_what_a_ca_counts_waits_longer() {
+        let unavailable = vec![failure(JobError::Unavailable, None); 10];
+        let minutes: Vec<_> = waits(&unavailable).into_iter().map(|wait| wait / 60).collect();
+        let least = [1, 2, 4, 8, 16, 32, 60, 60, 60, 60];
+        let fits = |(minutes, least): (&u64, u64)| (least..=least * 11 / 10).contains(minutes);
+        assert!(minutes.iter().zip(least).all(fits), "{minutes:?}");
+        let refused = waits(&vec![failure(JobError::Challenge, None); 8]);
+        assert!(
+            refused[0] >= 900 && refused[7] >= 21_600 && refused[7] <= 23_760,
+            "{refused:?}"
+        );
+        let most = waits(&vec![failure(JobError::Unavailable, None); 100]);
+        assert!(most[99] <= 3_960);
+    }
+
+    #[test]
+    fn threat_52_a_ca_that_says_when_to_come_again_is_believed_for_a_week() {
+        assert!(waits(&[failure(JobError::RateLimited, Some(NOW + 86_400))])[0] >= 86_400);
+        assert!(waits(&[failure(JobError::RateLimited, Some(i64::MAX))])[0] <= 604_800 * 11 / 10);
+        assert!(waits(&[failure(JobError::RateLimited, Some(NOW - 86_400))])[0] >= 900);
+        assert!(waits(&[failure(JobError::Unavailable, Some(i64::MIN))])[0] >= 60);
+    }
+
+    #[test]
+    fn another_configuration_is_tried_at_once() {
+        let (mut attempts, id) = (Attempts::default(), KeyId([7; 32]));
+        assert!(!attempts.is_early(id, "a", 0));
+        attempts.began(id, "a");
+        attempts.failed(id, &failure(JobError::Order, None), 1_000, NOW);
+        assert!(attempts.is_early(id, "a", 1_000) && !attempts.is_early(id, "b", 1_000));
+        attempts.hurry(id);
+        assert!(!attempts.is_early(id, "a", 1_000));
+    }
+
+    #[test]
+    fn an_order_is_resumed_where_that_may_help() {
+        let (mut attempts, id, url) = (
+            Attempts::default(),
+            KeyId([7; 32]),
+            Text::lossy("https://ca.example/order/1"),
+        );
+        attempts.began(id, "a");
+        assert!(attempts.is_at(id, &url) && !attempts.is_at(id, &url));
+        attempts.failed(id, &failure(JobError::Deadline, None), 0, NOW);
+        assert_eq!(attempts.url(id), Some(url.clone()));
+        let text = serde_json::to_string(&attempts).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Attempts>(&text).unwrap(),
+            attempts,
+            "over a restart too"
+        );
+        attempts.failed(id, &failure(JobError::Challenge, None), 0, NOW);
+        assert_eq!(attempts.url(id), None);
+    }
+
+    #[test]
+    fn the_ca_is_asked_when_it_says_so_within_reason() {
+        let (mut attempts, id) = (Attempts::default(), KeyId([7; 32]));
+        assert!(attempts.is_to_be_asked(id, 0));
+        let window = Some(Validity {
+            not_before: 1,
+            not_after: 2,
+        });
+        let said = |ask_again_s| RenewalWindow {
+            window,
+            explanation: None,
+            ask_again_s,
+        };
+        for (ask_again_s, early, late) in [(0, 59, 67), (21_600, 21_599, 23_761), (u32::MAX, 86_399, 95_041)] {
+            attempts.said(id, Some(&said(ask_again_s)), 0);
+            assert!(
+                !attempts.is_to_be_asked(id, early) && attempts.is_to_be_asked(id, late),
+                "{ask_again_s}"
+            );
+        }
+        attempts.said(id, None, 0);
+        assert_eq!(attempts.window(id), window, "what it said before stays");
+        assert!(!attempts.is_to_be_asked(id, 3_599) && attempts.is_to_be_asked(id, 3_961));
+    }
+}

@@ -1,0 +1,335 @@
+//! Certificates that the enclave orders: an order for each key that waits, by its account, and the question to the CA when to renew.
+//!
+//! Who speaks to the CA is the enclave; here is decided when. Each certificate waits by itself. A key whose order failed is ordered for
+//! again, so no heap of keys comes of it, and what servers have stays what it is until another has come.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use enclave_tls_admin::{acme, hex};
+use enclave_tls_config::{Account, Acme, Certificate, Challenge, Config};
+use enclave_wire::KeyId;
+use enclave_wire::State;
+use enclave_wire::control::{
+    ChallengeKind, ControlError, Job, JobError, JobFailure, JobId, JobKind, JobOutcome, JobPhase, JobState, KeyInfo,
+    Order, Renewal, Reply, Request,
+};
+use enclave_wire::log::Text;
+use sha2::{Digest, Sha256};
+
+use super::keys::Keys;
+use super::plan::fits;
+use super::schedule::Schedule;
+use super::troubles::What;
+use super::world::{Enclave, EnclaveError, Helper};
+use super::{Keeper, its_own};
+use crate::log::Event;
+
+/// What is known of jobs in this run of the agent.
+#[derive(Default)]
+pub(super) struct Orders {
+    /// What those that are under way are at, for people.
+    pub(super) progress: BTreeMap<KeyId, String>,
+    /// Keys of which the CA is being asked when to renew them.
+    asking: BTreeSet<KeyId>,
+    /// Accounts that were found or registered, with what of the configuration.
+    pub(super) registered: BTreeMap<KeyId, String>,
+    /// The enclave's time of day, and [`Clock::monotonic`](crate::clock::Clock::monotonic) when it said so.
+    time: Option<(i64, Duration)>,
+}
+
+impl<E: Enclave, H: Helper> Keeper<E, H> {
+    /// Begins what is to be begun, and looks at what is under way.
+    pub(super) fn order(&mut self, config: &Config, keys: &mut Keys) -> Result<(), EnclaveError> {
+        self.accounts(config, keys)?;
+        for certificate in config.certificates.values() {
+            let Some(acme) = certificate.source.acme() else {
+                continue;
+            };
+            let Some(key) = newest(certificate, keys).cloned() else {
+                continue;
+            };
+            let what = What::Order(certificate.name.clone());
+            if key.validity.is_some() {
+                self.has_come(certificate, &key);
+                self.ask_when(config, acme, &key)?;
+                continue;
+            }
+            match its_own(self.order_one(config, certificate, acme, &key, keys))? {
+                Ok(()) => {}
+                Err(why) => self.troubles.failed(what, &why),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether another key is to be made for a certificate, whose renewal is due.
+    pub(super) fn is_due(&mut self, certificate: &Certificate, keys: &Keys) -> bool {
+        let Some(schedule) = self.schedule(certificate, keys) else {
+            return false;
+        };
+        let validity = newest(certificate, keys).and_then(|key| key.validity);
+        let is_early = validity.is_some_and(|validity| schedule.is_early(validity));
+        let (attempts, now) = (self.memory.attempts(), self.memory.counted());
+        let may_be = !is_early || attempts.may_be_early(certificate.name.as_str(), now);
+        may_be && self.enclave_now().is_some_and(|now| schedule.at <= now)
+    }
+
+    /// When a certificate is to be renewed; none: it is not the enclave's to order, or is being ordered.
+    pub(super) fn schedule(&self, certificate: &Certificate, keys: &Keys) -> Option<Schedule> {
+        certificate.source.acme()?;
+        let key = newest(certificate, keys)?;
+        let window = self.memory.attempts().window(key.id);
+        Some(Schedule::of(key.id, key.validity?, window))
+    }
+
+    /// The enclave's time of day, by which renewals go: the parent's may be set.
+    pub(super) fn enclave_now(&mut self) -> Option<i64> {
+        let now = self.clock.monotonic();
+        let is_old = self
+            .orders
+            .time
+            .is_none_or(|(_, asked)| now.saturating_sub(asked) >= ASK_TIME_EVERY);
+        if is_old && let Some(said) = self.enclave.now() {
+            self.orders.time = Some((said, now));
+        }
+        let (said, asked) = self.orders.time?;
+        Some(said.saturating_add_unsigned(now.saturating_sub(asked).as_secs()))
+    }
+
+    fn order_one(
+        &mut self,
+        config: &Config,
+        certificate: &Certificate,
+        acme: &Acme,
+        key: &KeyInfo,
+        keys: &Keys,
+    ) -> Result<(), EnclaveError> {
+        let Some((account, its_key)) = self.ready_account(config, acme, keys) else {
+            let waits = format!("it waits for its account {}", acme.account);
+            self.orders.progress.insert(key.id, waits);
+            return Ok(());
+        };
+        let id = JobId {
+            kind: JobKind::Order,
+            key: key.id,
+        };
+        if self.is_under_way(key.id)
+            && let Some(state) = self.job(id)?
+        {
+            self.follow_order(certificate, key.id, its_key, &state);
+            return Ok(());
+        }
+        let with = digest(&(acme, account, &config.dns01, &config.http01, &config.egress.allow));
+        let now = self.memory.counted();
+        let attempts = self.memory.attempts();
+        if attempts.is_early(key.id, &with, now) || attempts.under_way() >= MAX_UNDER_WAY {
+            return Ok(());
+        }
+        let resume = attempts.url(key.id);
+        let account = match super::accounts::job_of(account, its_key) {
+            Ok(account) => account,
+            Err(why) => {
+                self.troubles.failed(What::Account(acme.account.clone()), &why);
+                return Ok(());
+            }
+        };
+        let order = Order {
+            key: key.id,
+            account,
+            challenge: match acme.challenge {
+                Challenge::Http01 => ChallengeKind::Http01,
+                // Where a CA asks for a proof all the same, nobody publishes one.
+                Challenge::Dns01 | Challenge::None => ChallengeKind::Dns01,
+            },
+            profile: acme.profile.clone(),
+            preferred_chain: acme.preferred_chain.clone(),
+            resume,
+        };
+        let event = Event::CertificateOrdered
+            .about()
+            .certificate(&key.name)
+            .generation(key.generation)
+            .key(key.id);
+        let state = self.begin(Job::Order(order), key.id, &with)?;
+        event.say(format_args!(
+            "{} generation {} is ordered by {}",
+            key.name, key.generation, acme.account
+        ));
+        if let Some(state) = state {
+            self.follow_order(certificate, key.id, its_key, &state);
+        }
+        Ok(())
+    }
+
+    /// Has the enclave begin a job. What it refuses has failed: then there is no state.
+    pub(super) fn begin(&mut self, job: Job, id: KeyId, with: &str) -> Result<Option<JobState>, EnclaveError> {
+        match self.enclave.ask(&Request::Begin(job)) {
+            Ok(Reply::Begun(state)) => {
+                self.memory.attempts_mut().began(id, with);
+                Ok(Some(state))
+            }
+            Ok(_) => Err(EnclaveError::Unexpected),
+            Err(EnclaveError::Refused(rule)) => {
+                self.memory.attempts_mut().began(id, with);
+                self.failed(id, &refused(rule));
+                Err(EnclaveError::Refused(rule))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn is_under_way(&self, id: KeyId) -> bool {
+        self.memory.attempts().of(id).is_some_and(|attempt| attempt.begun)
+    }
+
+    /// How far a job is. None: the enclave was restarted since it was begun.
+    pub(super) fn job(&mut self, id: JobId) -> Result<Option<JobState>, EnclaveError> {
+        match self.enclave.ask(&Request::Job(id))? {
+            Reply::Job(Some(state)) => Ok(Some(state)),
+            Reply::Job(None) => {
+                self.memory.attempts_mut().was_forgotten(id.key);
+                Ok(None)
+            }
+            _ => Err(EnclaveError::Unexpected),
+        }
+    }
+
+    fn follow_order(&mut self, certificate: &Certificate, id: KeyId, account: KeyId, state: &JobState) {
+        if let Some(url) = &state.order
+            && self.memory.attempts().url(id).as_ref() != Some(url)
+        {
+            self.memory.attempts_mut().is_at(id, url);
+        }
+        match &state.phase {
+            JobPhase::Waiting => drop(self.orders.progress.insert(id, "other orders are before it".to_owned())),
+            JobPhase::Running(at) => drop(self.orders.progress.insert(id, at.as_str().to_owned())),
+            // The key is listed with its certificate from now on.
+            JobPhase::Done(outcome) => {
+                self.orders.progress.remove(&id);
+                if let JobOutcome::Certificate(issued) = outcome {
+                    self.memory.attempts_mut().registered(account, &issued.account);
+                }
+            }
+            JobPhase::Failed(failure) => {
+                self.failed(id, failure);
+                self.troubles
+                    .failed(What::Order(certificate.name.clone()), &acme::failed(failure));
+            }
+        }
+    }
+
+    pub(super) fn failed(&mut self, id: KeyId, failure: &JobFailure) {
+        let (now, enclave_now) = (self.memory.counted(), self.enclave_now());
+        let enclave_now = enclave_now.unwrap_or_else(|| self.clock.now());
+        self.orders.progress.remove(&id);
+        self.memory.attempts_mut().failed(id, failure, now, enclave_now);
+    }
+
+    /// A key has its certificate: if it was ordered, it has come.
+    fn has_come(&mut self, certificate: &Certificate, key: &KeyInfo) {
+        self.orders.progress.remove(&key.id);
+        self.troubles.well(&What::Order(certificate.name.clone()));
+        if self.memory.attempts().of(key.id).is_none() {
+            return;
+        }
+        let (at, now) = (self.clock.now(), self.memory.counted());
+        self.memory.attempts_mut().has_come(key.id, key.name.as_str(), at, now);
+        let event = Event::CertificateIssued
+            .about()
+            .certificate(&key.name)
+            .generation(key.generation);
+        event.key(key.id).say(format_args!(
+            "{} generation {} has its certificate",
+            key.name, key.generation
+        ));
+    }
+
+    /// Asks the CA when to renew, as often as it wants to be asked.
+    fn ask_when(&mut self, config: &Config, acme: &Acme, key: &KeyInfo) -> Result<(), EnclaveError> {
+        let id = JobId {
+            kind: JobKind::Renewal,
+            key: key.id,
+        };
+        let asked = if self.orders.asking.contains(&key.id) {
+            self.enclave.ask(&Request::Job(id))?
+        } else {
+            let now = self.memory.counted();
+            let is_asked = !self.memory.attempts().is_to_be_asked(key.id, now);
+            let Some(account) = config.accounts.get(&acme.account).filter(|_| !is_asked) else {
+                return Ok(());
+            };
+            if self.orders.asking.len() >= MAX_ASKING {
+                return Ok(());
+            }
+            let directory = account.directory.url().clone();
+            self.orders.asking.insert(key.id);
+            match self
+                .enclave
+                .ask(&Request::Begin(Job::Renewal(Renewal { key: key.id, directory })))
+            {
+                Ok(Reply::Begun(state)) => Reply::Job(Some(state)),
+                Err(error) if !error.is_away() => Reply::Error(ControlError::Failed),
+                Err(error) => {
+                    self.orders.asking.remove(&key.id);
+                    return Err(error);
+                }
+                Ok(_) => Reply::Error(ControlError::Failed),
+            }
+        };
+        let said = match asked {
+            Reply::Job(Some(state)) => match state.phase {
+                JobPhase::Waiting | JobPhase::Running(_) => return Ok(()),
+                JobPhase::Done(JobOutcome::Renewal(window)) => Some(window),
+                JobPhase::Done(_) | JobPhase::Failed(_) => None,
+            },
+            // The enclave was restarted.
+            Reply::Job(None) => {
+                self.orders.asking.remove(&key.id);
+                return Ok(());
+            }
+            _ => None,
+        };
+        self.orders.asking.remove(&key.id);
+        let now = self.memory.counted();
+        self.memory.attempts_mut().said(key.id, said.as_ref(), now);
+        Ok(())
+    }
+
+    /// The account that orders, and its key, once it is registered.
+    fn ready_account<'a>(&self, config: &'a Config, acme: &Acme, keys: &Keys) -> Option<(&'a Account, KeyId)> {
+        let account = config.accounts.get(&acme.account)?;
+        let key = super::accounts::key_of(&acme.account, keys)?;
+        self.memory.attempts().account(key.id).map(|_| (account, key.id))
+    }
+}
+
+/// The newest key that fits and is not superseded.
+pub(super) fn newest<'a>(certificate: &Certificate, keys: &'a Keys) -> Option<&'a KeyInfo> {
+    let its = keys.of(&certificate.name).iter();
+    let standing = its.filter(|key| key.state == State::Live && fits(certificate, key));
+    standing.max_by_key(|key| key.generation)
+}
+
+/// What stands for a part of the configuration: with another it is tried at once.
+pub(super) fn digest(part: &impl std::fmt::Debug) -> String {
+    let digest = Sha256::digest(format!("{part:?}"));
+    hex::encode(digest.get(..16).unwrap_or_default())
+}
+
+/// The service's own refusal, as the failure that it is.
+pub(super) fn refused(rule: ControlError) -> JobFailure {
+    JobFailure {
+        error: JobError::Service,
+        rule: Some(rule),
+        detail: Text::lossy(""),
+        retry_at: None,
+    }
+}
+
+/// Twice as many as the enclave has at work at once.
+const MAX_UNDER_WAY: usize = 16;
+/// CAs answer in milliseconds, and there is no hurry.
+const MAX_ASKING: usize = 4;
+/// The enclave's clock and the parent's drift apart by less than a second in it.
+const ASK_TIME_EVERY: Duration = Duration::from_mins(10);
