@@ -1,5 +1,6 @@
 //! What web servers and PKCS#11 programs get, each asked through the real program.
 
+mod acme;
 mod agent;
 mod agent_commands;
 mod agent_troubles;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
             workers::TESTS,
             httpd::TESTS,
             haproxy::TESTS,
+            acme::TESTS,
             agent::TESTS,
             agent_commands::TESTS,
             agent_troubles::TESTS,

@@ -204,7 +204,7 @@ fn configuration(lab: &Lab, dir: &Scratch) -> Result<String> {
     let mut in_inventory = false;
     let kept = text.lines().filter(|line| {
         if line.starts_with('[') {
-            in_inventory = ["[clients.", "[servers.", "[[certificates]]"]
+            in_inventory = ["[acme.", "[clients.", "[servers.", "[[certificates]]"]
                 .iter()
                 .any(|table| line.starts_with(table));
         }

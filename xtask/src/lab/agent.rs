@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use super::acme::Acme;
 use super::aws::{Aws, BUCKET, BUNDLE_KEY, REGION};
 use super::enclave::{CPUS, Enclave, MEBIBYTES, Part};
 use super::httpd;
@@ -183,10 +184,10 @@ fn run_enclave(place: &Place) -> Vec<String> {
 }
 
 /// The configuration of a whole lab.
-pub(super) fn configuration(place: &Place, wanted: &Wanted<'_>, servers: &[Server], aws: &Aws) -> String {
+pub(super) fn configuration(place: &Place, wanted: &Wanted<'_>, servers: &[Server], aws: &Aws, acme: &Acme) -> String {
     let mut allow = String::new();
     let mut resolve = String::new();
-    for host in &aws.egress {
+    for host in aws.egress.iter().chain([&acme.egress]) {
         let (name, address) = host.split_once('=').unwrap_or((host, ""));
         allow.push_str(&format!("    \"{name}\",\n"));
         resolve.push_str(&format!("\"{name}\" = \"{address}\"\n"));
@@ -201,7 +202,7 @@ pub(super) fn configuration(place: &Place, wanted: &Wanted<'_>, servers: &[Serve
     for plan in KEYS.iter().filter(|plan| plan.is_in_inventory()) {
         text.push_str(&certificate(place, plan));
     }
-    text
+    text + &acme.configuration(Via::Provider.name())
 }
 
 /// What every lab's configuration begins with: where the enclave and the agent's sockets are, and the one client.

@@ -68,10 +68,13 @@ impl Aws {
     }
 
     /// What `listen` has in its environment.
-    pub(super) fn instance(&self) -> [(&'static str, String); 2] {
+    pub(super) fn instance(&self) -> [(&'static str, String); 4] {
         [
             ("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.imds.clone()),
             ("AWS_REGION", REGION.to_owned()),
+            // The agent asks for versions of bundles.
+            ("AWS_ENDPOINT_URL_S3", self.s3.clone()),
+            ("SSL_CERT_FILE", self.root.display().to_string()),
         ]
     }
 

@@ -207,12 +207,17 @@ const MODULES: [&str; 23] = [
     "headers",
 ];
 
+/// Debian's, with always as many processes as there may be: a test can tell one that died from one that was not needed.
 const FRAME: &str = "\
 ServerRoot @DIRECTORY@
 ServerName lab.test
 Include /etc/apache2/apache2.conf
 ErrorLog @ERROR_LOG@
 SSLSessionCache none
+StartServers 3
+ServerLimit 6
+MaxSpareThreads 100
+MaxRequestWorkers 75
 ";
 
 const ANSWER: &str = r#"function handle(r)

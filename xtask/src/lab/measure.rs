@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::acme;
 use super::aws::{BUNDLE_KEY, REGION, SEALING_KEY};
 use super::place::Place;
 use super::state::Attestation;
@@ -106,7 +107,7 @@ imports = true
 
 [[names]]
 pattern = "lab-*"
-usages = ["tls", "tls-client", "digest"]
+usages = ["tls", "tls-client", "digest", "acme-account"]
 
 [keys]
 rsa = {{ min = 2048, max = 4096 }}
@@ -129,6 +130,7 @@ foreign = true
 
 [clock]
 any_source = true
-"#
+{}"#,
+        acme::policy(aws_root)
     )
 }

@@ -1,5 +1,6 @@
 //! A lab: the service, its keys, and web servers that use them, on this machine's loopback and in one directory.
 
+mod acme;
 mod agent;
 mod aws;
 mod ca;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use self::acme::Acme;
 use self::agent::Wanted;
 use self::aws::Aws;
 use self::server::Server;
@@ -150,7 +152,7 @@ fn bring_up(paths: &Paths, place: &Place, enclave: Enclave) -> Result<Descriptio
         processes: Processes::default(),
     };
     let ctl = Ctl::new(place, &binaries);
-    ca::create_aws(place, &aws::HOSTS)?;
+    ca::create_aws(place, &[&aws::HOSTS[..], &[acme::HOST]].concat())?;
     let measured = enclave.measure(paths, place, &binaries)?;
     let aws = progress::step("starting KMS and S3", || {
         Aws::start(&mut starter, &binaries, paths, &measured)
@@ -158,16 +160,20 @@ fn bring_up(paths: &Paths, place: &Place, enclave: Enclave) -> Result<Descriptio
     // A home that only its user enters would keep the module from the workers' user.
     fs::copy(&binaries.module, place.module())?;
     progress::step("making a CA and bundles", || keys::prepare(place, &ctl, &aws))?;
-    let servers = server::configure(place, &paths.snippets())?;
+    let acme = progress::step("starting a CA that speaks ACME", || {
+        Acme::start(&mut starter, paths, &paths.snippets())
+    })?;
+    let servers = server::configure(place, &paths.snippets(), &acme.described.endpoints)?;
     let parts = enclave.parts(paths, place, &binaries, &signing)?;
+    let environment = [&aws.instance()[..], &[acme.route53.clone()]].concat();
     let wanted = Wanted {
         enclave,
         signing: &signing,
         parts: &parts,
     };
     progress::step("starting the agent, which starts the service", || {
-        let configuration = agent::configuration(place, &wanted, &servers, &aws);
-        agent::start(&mut starter, &binaries, &wanted, &configuration, &aws.instance())
+        let configuration = agent::configuration(place, &wanted, &servers, &aws, &acme);
+        agent::start(&mut starter, &binaries, &wanted, &configuration, &environment)
     })?;
     let keys = progress::step("getting certificates", || keys::complete(place, &ctl))?;
     progress::step("waiting for the servers' files", || {
@@ -207,9 +213,10 @@ fn bring_up(paths: &Paths, place: &Place, enclave: Enclave) -> Result<Descriptio
         signing,
         logs: place.logs(),
         attestation: measured.attestation(place),
-        aws_env: aws.instance().map(|(name, value)| (name.to_owned(), value)).into(),
+        aws_env: environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         admin_env: aws.administrator().map(|(name, value)| (name.to_owned(), value)).into(),
         kms_keys: aws::key_arns(),
+        acme: acme.described,
         kms_admin: aws.kms_admin,
     };
     state::write_json(&place.description(), &description)?;

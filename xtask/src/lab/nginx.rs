@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
+use super::acme;
 use super::place::{Place, WORKERS};
 use super::plan::{KeyPlan, Via, client_key};
 use super::server::{self, Server, Site};
@@ -60,6 +61,9 @@ impl Configuration<'_, '_> {
                 client_key: client.map(|key| key.name.into()),
             });
         }
+        if via == Via::Provider {
+            blocks.push_str(&self.ordered(via, upstream_port)?);
+        }
         let files = write(self.site.place, self.site.snippets, via.name(), &blocks)?;
         Ok(Server {
             name: via.name(),
@@ -69,6 +73,22 @@ impl Configuration<'_, '_> {
             environment: self.site.environment(via),
             is_daemon: true,
         })
+    }
+
+    /// A server block for each certificate that the enclave orders.
+    fn ordered(&self, via: Via, upstream_port: u16) -> Result<String> {
+        let answers = self.answers(via, None, upstream_port)?;
+        let mut blocks = String::new();
+        for plan in acme::PLANS {
+            let port = self.site.acme.get(plan.name).context("no port of it")?;
+            let mut template = Template::read(&self.site.snippets.join("nginx/server-agent.conf"))?;
+            template.fill("ADDRESS", format!("127.0.0.1:{port}"));
+            template.fill("NAME", plan.hosts.join(" "));
+            template.fill("SITE", answers.display());
+            template.fill("LIVE", self.site.place.live(plan.name).join("nginx.conf").display());
+            blocks.push_str(&template.finish()?);
+        }
+        Ok(blocks)
     }
 
     /// One server block: the snippet that users copy.

@@ -1,5 +1,6 @@
 //! The lab's servers: real programs with the configuration that users copy, each in a small frame of the lab's own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -64,12 +65,17 @@ impl Server {
 }
 
 /// Writes the configuration of every server.
-pub(super) fn configure(place: &Place, snippets: &std::path::Path) -> Result<Vec<Server>> {
+pub(super) fn configure(
+    place: &Place,
+    snippets: &std::path::Path,
+    acme: &BTreeMap<String, u16>,
+) -> Result<Vec<Server>> {
     let keys = |via: Via| via.serves().len();
     let all = Via::NGINX.into_iter().chain(Via::OF_THE_SERVICE);
     let mut site = Site {
         place,
         snippets,
+        acme,
         ports: Ports::find(all.map(keys).sum::<usize>() + 1)?,
     };
     let mut servers = nginx::configure(&mut site)?;
@@ -84,6 +90,8 @@ pub(super) fn configure(place: &Place, snippets: &std::path::Path) -> Result<Vec
 pub(super) struct Site<'a> {
     pub(super) place: &'a Place,
     pub(super) snippets: &'a std::path::Path,
+    /// Where the certificates of the CA that speaks ACME are served.
+    pub(super) acme: &'a BTreeMap<String, u16>,
     pub(super) ports: Ports,
 }
 

@@ -55,8 +55,25 @@ pub(crate) struct Description {
     pub(crate) admin_env: BTreeMap<String, String>,
     /// Its keys, by what they are for: `sealing`, `bundles`.
     pub(crate) kms_keys: BTreeMap<String, String>,
+    /// The lab's CA that speaks ACME.
+    pub(crate) acme: Ca,
     /// Where the KMS emulator takes faults and shows counters: `http://ADDRESS/_emulator/…`.
     pub(crate) kms_admin: String,
+}
+
+/// A certificate authority that speaks ACME: pebble.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Ca {
+    /// The directory's URL, as the enclave has it.
+    pub(crate) directory: String,
+    /// Pebble's management interface: the roots of what it issues, renewal information.
+    pub(crate) management: String,
+    /// The root of both interfaces.
+    pub(crate) root: PathBuf,
+    /// The management interface of its DNS.
+    pub(crate) dns: String,
+    /// Where the server `provider` serves each of its certificates, on 127.0.0.1.
+    pub(crate) endpoints: BTreeMap<String, u16>,
 }
 
 /// What a proof of this lab's service must say.

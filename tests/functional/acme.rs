@@ -1,0 +1,144 @@
+//! Certificates that the enclave orders: from the lab's pebble, through the web server's snippet and Route 53, and renewed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::lab::Lab;
+use e2e::lab::acme::{self, Leaf};
+use e2e::lab::agent::{self, report};
+use e2e::lab::process;
+use e2e::lab::suite::Test;
+use enclave_tls_admin::report::{Ask, Rotate};
+
+pub(crate) const TESTS: &[Test] = e2e::tests![
+    certificates_of_each_way_are_served,
+    a_window_in_the_past_renews_with_a_new_key,
+    the_hook_writes_records_in_place_of_route_53,
+    an_agent_killed_in_mid_order_finishes_it,
+    a_ca_that_is_away_costs_nothing_that_is_served,
+];
+
+/// RSA and P-256 by HTTP-01 through the snippet, a name and its wildcard by DNS-01: each is served, and verifies by pebble's root.
+fn certificates_of_each_way_are_served(lab: &Lab) -> Result<()> {
+    for (certificate, names) in [
+        ("lab-acme-rsa", &["acme-rsa.lab.test"][..]),
+        ("lab-acme-p256", &["acme-p256.lab.test", "acme.lab.test"]),
+        ("lab-acme-wildcard", &["wild.lab.test", "a.wild.lab.test"]),
+    ] {
+        for name in names {
+            acme::leaf(lab, certificate, name).with_context(|| format!("{certificate} by {name}"))?;
+        }
+    }
+    let report = report(lab)?;
+    let account = report.accounts.first().context("no account")?;
+    ensure!(account.problem.is_none() && account.url.is_some(), "{account:?}");
+    for one in report.certificates.iter().filter(|one| one.source == "acme") {
+        let renewal = one.renewal.as_ref().context("no renewal")?;
+        ensure!(
+            renewal.next.is_some() && renewal.last.is_some() && renewal.failures == 0,
+            "{renewal:?}"
+        );
+    }
+    // Nothing is left of what proved the names.
+    process::wait_until(LIMIT, "no TXT record", || {
+        acme::texts(lab, "_acme-challenge.wild.lab.test").is_ok_and(|texts| texts.is_empty())
+    })
+}
+
+/// The CA says that it is time: another key is made, certified and deployed, and clients get it.
+fn a_window_in_the_past_renews_with_a_new_key(lab: &Lab) -> Result<()> {
+    let before = acme::leaf(lab, "lab-acme-p256", "acme.lab.test")?;
+    acme::set_window_in_the_past(lab, &before)?;
+    // It is asked about twice a day; a restart asks nobody, so the answer that it has is forgotten.
+    acme::forget_windows(lab)?;
+    let after = changed(lab, "lab-acme-p256", "acme.lab.test", &before)?;
+    ensure!(after.key != before.key, "the renewed certificate has the older key");
+    Ok(())
+}
+
+/// The program of `[dns01]` in place of Route 53.
+fn the_hook_writes_records_in_place_of_route_53(lab: &Lab) -> Result<()> {
+    let text = fs::read_to_string(&lab.config)?;
+    let program = lab.logs.join("dns-hook");
+    let said = lab.logs.join("dns-hook.log");
+    fs::write(&program, acme::hook(lab, &said)?)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let with_hook = text.replace("route53 = {}", &format!("hook = [\"{}\"]", program.display()));
+    ensure!(with_hook != text, "the lab's configuration has no route53");
+    fs::write(&lab.config, with_hook)?;
+    let outcome = rotated(lab, "lab-acme-wildcard", "a.wild.lab.test");
+    fs::write(&lab.config, text)?;
+    agent::reload(lab)?;
+    outcome?;
+    process::wait_until(LIMIT, "the records to be taken away", || {
+        let said = fs::read_to_string(&said).unwrap_or_default();
+        let count = |action: &str| said.lines().filter(|line| line.starts_with(action)).count();
+        count("present _acme-challenge.wild.lab.test ") == 2 && count("cleanup _acme-challenge.wild.lab.test ") == 2
+    })
+}
+
+/// `kill -9` of the agent while an order is under way: the next run finishes.
+fn an_agent_killed_in_mid_order_finishes_it(lab: &Lab) -> Result<()> {
+    let mut before = acme::leaf(lab, "lab-acme-rsa", "acme-rsa.lab.test")?;
+    for wait in [0, 300, 1_000] {
+        rotate(lab, "lab-acme-rsa")?;
+        std::thread::sleep(Duration::from_millis(wait));
+        agent::kill(lab, "agent")?;
+        agent::start(lab, "agent")?;
+        before = changed(lab, "lab-acme-rsa", "acme-rsa.lab.test", &before)?;
+    }
+    Ok(())
+}
+
+/// The CA is stopped for a while: an order fails and is tried again, the old certificate is served all the time.
+fn a_ca_that_is_away_costs_nothing_that_is_served(lab: &Lab) -> Result<()> {
+    let before = acme::leaf(lab, "lab-acme-rsa", "acme-rsa.lab.test")?;
+    agent::kill(lab, "acme")?;
+    let outcome = (|| {
+        rotate(lab, "lab-acme-rsa")?;
+        std::thread::sleep(AWAY);
+        let meanwhile = acme::leaf(lab, "lab-acme-rsa", "acme-rsa.lab.test")?;
+        ensure!(meanwhile == before, "servers have another than before");
+        Ok(())
+    })();
+    acme::start(lab)?;
+    outcome?;
+    // An administrator need not wait for the next attempt. The CA has forgotten account and order, and both are begun anew.
+    process::wait_until(LIMIT, "another certificate", || {
+        let asked = rotate(lab, "lab-acme-rsa");
+        asked.is_ok() && acme::leaf(lab, "lab-acme-rsa", "acme-rsa.lab.test").is_ok_and(|leaf| leaf != before)
+    })
+}
+
+fn rotated(lab: &Lab, certificate: &str, name: &str) -> Result<Leaf> {
+    let before = acme::leaf(lab, certificate, name)?;
+    agent::reload(lab)?;
+    rotate(lab, certificate)?;
+    changed(lab, certificate, name, &before)
+}
+
+fn rotate(lab: &Lab, certificate: &str) -> Result<()> {
+    let rotate = Rotate {
+        certificate: Some(certificate.to_owned()),
+        now: true,
+        ..Rotate::default()
+    };
+    agent::ask(lab, Ask::Rotate(rotate)).map(drop)
+}
+
+/// Waits until clients get another.
+fn changed(lab: &Lab, certificate: &str, name: &str, before: &Leaf) -> Result<Leaf> {
+    let mut after = None;
+    process::wait_until(LIMIT, "another certificate", || {
+        after = acme::leaf(lab, certificate, name).ok().filter(|leaf| leaf != before);
+        after.is_some()
+    })?;
+    after.context("no other")
+}
+
+/// An order takes seconds, and what failed once a minute.
+const LIMIT: Duration = Duration::from_secs(180);
+/// Longer than the enclave waits between two attempts to reach a CA.
+const AWAY: Duration = Duration::from_secs(20);

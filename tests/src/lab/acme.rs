@@ -1,0 +1,178 @@
+//! The lab's CA that speaks ACME, and what it issues, as clients see it.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::scratch::Scratch;
+use super::{Lab, agent};
+
+/// Where it is.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Ca {
+    /// Pebble's management interface.
+    pub management: String,
+    /// The root of that interface.
+    pub root: std::path::PathBuf,
+    /// The management interface of its DNS.
+    pub dns: String,
+    /// Where the server `provider` serves each of its certificates, on 127.0.0.1.
+    pub endpoints: std::collections::BTreeMap<String, u16>,
+}
+
+/// A certificate that a client verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaf {
+    /// PEM.
+    pub certificate: String,
+    /// Its public key, PEM.
+    pub key: String,
+}
+
+/// What a client gets that verifies it by the CA's root and by this name.
+pub fn leaf(lab: &Lab, certificate: &str, name: &str) -> Result<Leaf> {
+    let port = lab.acme.endpoints.get(certificate).context("it is not served")?;
+    let scratch = Scratch::new()?;
+    let root = scratch.file("root.pem");
+    fs::write(&root, management(lab, "/roots/0", None)?)?;
+    let mut client = Command::new("openssl");
+    client.env_remove("OPENSSL_CONF").args([
+        "s_client",
+        "-connect",
+        &format!("127.0.0.1:{port}"),
+        "-servername",
+        name,
+    ]);
+    client
+        .args(["-verify_hostname", name, "-verify_return_error", "-CAfile"])
+        .arg(&root);
+    let shown = client.stdin(Stdio::null()).output()?;
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    ensure!(
+        shown.status.success() && text.contains("Verify return code: 0 (ok)"),
+        "{text}"
+    );
+    let begin = text.find("-----BEGIN CERTIFICATE-----").context("no certificate")?;
+    let end = text.find(END).context("no end of it")? + END.len();
+    let certificate = scratch.file("leaf.pem");
+    fs::write(&certificate, &text[begin..end])?;
+    let key = Command::new("openssl")
+        .args(["x509", "-noout", "-pubkey", "-in"])
+        .arg(&certificate)
+        .output()?;
+    ensure!(key.status.success(), "no certificate");
+    Ok(Leaf {
+        certificate: text[begin..end].to_owned(),
+        key: String::from_utf8(key.stdout)?,
+    })
+}
+
+/// From now on the CA says that this certificate should have been renewed already.
+pub fn set_window_in_the_past(lab: &Lab, leaf: &Leaf) -> Result<()> {
+    let window = r#"{"suggestedWindow":{"start":"2020-01-01T00:00:00Z","end":"2020-01-02T00:00:00Z"}}"#;
+    let body = serde_json::json!({"certificate": leaf.certificate, "ariResponse": window});
+    management(lab, "/set-renewal-info/", Some(&body)).map(drop)
+}
+
+/// Has the agent ask anew when to renew: it is killed, forgets what CAs said of it, and starts again.
+pub fn forget_windows(lab: &Lab) -> Result<()> {
+    agent::kill(lab, "agent")?;
+    let file = Path::new(&lab.configured("state")?).join("keeper.json");
+    let mut known: Value = serde_json::from_str(&fs::read_to_string(&file)?)?;
+    known["attempts"]["windows"] = Value::Object(serde_json::Map::new());
+    fs::write(&file, known.to_string())?;
+    agent::start(lab, "agent")
+}
+
+/// The texts that Route 53 has of a record.
+pub fn texts(lab: &Lab, record: &str) -> Result<Vec<String>> {
+    let endpoint = lab.aws_env.get("AWS_ENDPOINT_URL_ROUTE_53").context("no Route 53")?;
+    let told = python(LIST, &[endpoint, record])?;
+    Ok(serde_json::from_str(&told)?)
+}
+
+/// The text of a program for `[dns01] hook`: it tells the CA's DNS, and writes down what it was asked.
+pub fn hook(lab: &Lab, said: &Path) -> Result<String> {
+    let said = said.display();
+    Ok(format!(
+        "#!{}\nDNS = {:?}\nSAID = \"{said}\"\n{HOOK}",
+        interpreter()?,
+        lab.acme.dns
+    ))
+}
+
+/// Starts pebble again, with the words of its first start; it has forgotten all accounts and orders.
+pub fn start(lab: &Lab) -> Result<()> {
+    agent::start(lab, "acme")
+}
+
+/// Asks pebble's management interface.
+fn management(lab: &Lab, path: &str, body: Option<&Value>) -> Result<String> {
+    let root = lab.acme.root.display().to_string();
+    let url = format!("{}{path}", lab.acme.management);
+    let body = body.map(Value::to_string).unwrap_or_default();
+    python(ASK, &[&root, &url, &body])
+}
+
+fn python(script: &str, arguments: &[&str]) -> Result<String> {
+    let ran = Command::new(interpreter()?)
+        .arg("-c")
+        .arg(script)
+        .args(arguments)
+        .output()?;
+    ensure!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    Ok(String::from_utf8(ran.stdout)?)
+}
+
+fn interpreter() -> Result<String> {
+    std::env::var("ENCLAVE_TLS_PYTHON").context("no ENCLAVE_TLS_PYTHON")
+}
+
+const END: &str = "-----END CERTIFICATE-----\n";
+
+/// Root, URL, and the body of a POST, or nothing.
+const ASK: &str = "
+import ssl, sys, urllib.request
+root, url, body = sys.argv[1:]
+context = ssl.create_default_context(cafile=root)
+request = urllib.request.Request(url, body.encode() or None)
+sys.stdout.write(urllib.request.urlopen(request, timeout=10, context=context).read().decode())
+";
+
+/// Endpoint and record.
+const LIST: &str = "
+import boto3, json, sys
+endpoint, name = sys.argv[1:]
+client = boto3.client('route53', endpoint_url=endpoint, region_name='us-east-1', aws_access_key_id='a', aws_secret_access_key='b')
+zone = client.list_hosted_zones()['HostedZones'][0]['Id']
+sets = client.list_resource_record_sets(HostedZoneId=zone)['ResourceRecordSets']
+print(json.dumps([r['Value'] for s in sets if s['Name'] == name + '.' and s['Type'] == 'TXT' for r in s['ResourceRecords']]))
+";
+
+/// A record may have two texts, and the CA's DNS forgets all of a record at once.
+const HOOK: &str = r#"
+import fcntl, json, os, sys, urllib.request
+
+action, record, value = sys.argv[1:]
+
+def tell(path, body):
+    urllib.request.urlopen(urllib.request.Request(DNS + path, json.dumps(body).encode()), timeout=10).read()
+
+with open(SAID, "a+") as said:
+    fcntl.flock(said, fcntl.LOCK_EX)
+    said.write(f"{action} {record} {value}\n")
+    said.flush()
+    said.seek(0)
+    texts = []
+    for line in said:
+        did, of, text = line.split()
+        if of == record:
+            texts = [one for one in texts if one != text] + ([text] if did == "present" else [])
+    tell("/clear-txt", {"host": record + "."})
+    for text in texts:
+        tell("/set-txt", {"host": record + ".", "value": text})
+"#;
