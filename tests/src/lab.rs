@@ -1,6 +1,7 @@
 //! What an end-to-end test needs: the lab that `cargo xtask lab up` started, the programs that speak to it, and a runner
 //! that shows what was skipped.
 
+pub mod acme;
 pub mod agent;
 pub mod authority;
 pub mod client;
@@ -71,6 +72,8 @@ pub struct Lab {
     pub admin_env: BTreeMap<String, String>,
     /// The lab's KMS keys, `sealing` and `bundles`.
     pub kms_keys: BTreeMap<String, String>,
+    /// The CA that speaks ACME.
+    pub acme: acme::Ca,
     /// Whether to take the time for long repeats.
     #[serde(skip)]
     pub full: bool,
