@@ -41,6 +41,8 @@ struct Text {
 }
 
 struct Entry {
+    /// Who writes it, and takes it away: the configuration may name another by then.
+    writer: Arc<dyn Writer>,
     standing: Standing,
     since: Duration,
 }
@@ -111,8 +113,12 @@ impl Records {
             if count >= MOST {
                 return Err(Refusal::TooMany);
             }
-            let standing = Standing::Writing;
-            state.entries.insert(text.clone(), Entry { standing, since: now });
+            let entry = Entry {
+                writer,
+                standing: Standing::Writing,
+                since: now,
+            };
+            state.entries.insert(text.clone(), entry);
             self.push(&mut state, Task::now(text, Kind::Present));
             return Ok(Published::NotYet);
         };
@@ -139,7 +145,7 @@ impl Records {
         let text = Text::of(challenge);
         let is_known = state.entries.contains_key(&text);
         // One that is not known may have been written before the agent was restarted.
-        if state.writer.is_some() && (is_known || state.entries.len() < MOST) {
+        if is_known || state.entries.len() < MOST {
             self.leave(&mut state, text, now);
         }
     }
@@ -159,7 +165,12 @@ impl Records {
     }
 
     fn leave(self: &Arc<Self>, state: &mut State, text: Text, now: Duration) {
+        let known = state.entries.get(&text).map(|entry| Arc::clone(&entry.writer));
+        let Some(writer) = known.or_else(|| state.writer.clone()) else {
+            return;
+        };
         let leaving = Entry {
+            writer,
             standing: Standing::Leaving,
             since: now,
         };
@@ -206,18 +217,21 @@ impl Records {
             let is_free = |task: &Task| task.not_before <= now && !state.busy.contains(&task.text.record);
             let at = state.tasks.iter().position(is_free);
             let task = at.and_then(|at| state.tasks.remove(at));
-            match (task, state.writer.clone()) {
-                (Some(task), Some(writer)) => {
+            match task {
+                Some(task) => {
+                    // Without an entry nobody wants it any more.
+                    let Some(entry) = state.entries.get(&task.text) else {
+                        continue;
+                    };
+                    let writer = Arc::clone(&entry.writer);
                     state.busy.insert(task.text.record.clone());
                     return Some((task, writer));
                 }
-                // Nobody writes records any more.
-                (Some(task), None) => drop(state.entries.remove(&task.text)),
-                (None, _) if state.tasks.is_empty() => {
+                None if state.tasks.is_empty() => {
                     state.workers = state.workers.saturating_sub(1);
                     return None;
                 }
-                (None, _) => {
+                None => {
                     let waited = self.changed.wait_timeout(state, LOOK_EVERY);
                     state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 }

@@ -273,6 +273,20 @@ fn a_name_and_its_wildcard_have_two_texts_of_one_record_and_both_are_taken_away(
 }
 
 #[test]
+fn who_wrote_a_record_takes_it_away_though_another_writes_the_next() {
+    let (challenges, _, zone) = challenges(&config(ROUTE53, QUIET));
+    zone.state().asks = 1;
+    let one = challenge(ChallengeKind::Dns01, "example.com", 1);
+    assert_eq!(challenges.publish(&one), Published::NotYet);
+    until("it is written", || zone.state().records.len() == 1);
+    let other = Arc::new(Zone::default());
+    challenges.records.write_with(other.clone());
+    challenges.withdraw(&one);
+    until("it is taken away", || zone.state().records.is_empty());
+    assert_eq!(other.state().calls, 0);
+}
+
+#[test]
 fn a_writer_that_fails_is_said_and_may_be_tried_again() {
     let (challenges, _, zone) = challenges(&config(ROUTE53, QUIET));
     let one = challenge(ChallengeKind::Dns01, "example.com", 1);
