@@ -69,12 +69,15 @@ impl Ca {
     }
 
     fn lab(&self) -> Lab {
-        let lab = Lab::of(Setup {
+        let mut setup = Setup {
             policy: self.policy(),
             egress: Some(self.passage.name.clone()),
             kept: Arc::clone(&self.kept),
             ..Setup::default()
-        });
+        };
+        // A new connection is let be for as long before anything is stored.
+        setup.limits.kms_pause = Duration::from_millis(100);
+        let lab = Lab::of(setup);
         lab.clock.set(soon());
         lab
     }
