@@ -17,6 +17,7 @@ mod pkcs11_tool;
 mod round_trips;
 mod rsa_key_exchange;
 mod signatures;
+mod store;
 mod workers;
 
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
             workers::TESTS,
             httpd::TESTS,
             haproxy::TESTS,
+            store::TESTS,
             acme::TESTS,
             agent::TESTS,
             agent_commands::TESTS,

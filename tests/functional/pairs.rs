@@ -65,7 +65,7 @@ pub(crate) fn reloads_under_load(lab: &Lab, via: &str) -> Result<()> {
         .map(|endpoint| Load::start(lab, endpoint, LOAD))
         .collect::<Result<_>>()?;
     let mut generations = vec![server.workers()?];
-    for _ in 0..if lab.full { 50 } else { 3 } {
+    for _ in 0..if lab.full { 100 } else { 3 } {
         server.reload()?;
         generations.push(server.workers()?);
         sleep(Duration::from_millis(300));

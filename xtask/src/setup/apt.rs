@@ -85,6 +85,21 @@ impl PrivateApt {
         process::run(command.arg(wanted))
     }
 
+    /// Leaves the files of these packages and of all that they need, as if nothing were installed, in `archives` in `dir`.
+    pub(super) fn download_with_all_that_they_need(&self, dir: &Path, packages: &[&str]) -> Result<()> {
+        let (status, archives) = (dir.join("status"), dir.join("archives"));
+        fs::write(&status, "")?;
+        fs::create_dir_all(archives.join("partial"))?;
+        let mut command = self.apt();
+        command
+            .arg("-o")
+            .arg(format!("Dir::State::status={}", status.display()))
+            .arg("-o")
+            .arg(format!("Dir::Cache::archives={}", archives.display()));
+        command.args(["install", "--download-only", "--yes", "--no-install-recommends"]);
+        process::run(command.args(packages))
+    }
+
     fn apt(&self) -> Command {
         let mut command = Command::new("apt-get");
         command

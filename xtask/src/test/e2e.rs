@@ -39,8 +39,18 @@ pub(super) enum Length {
 
 /// The e2e tests, which find their lab by `ENCLAVE_TLS_LAB`.
 pub(super) fn tests(paths: &Paths, lab: &Path, length: Length) -> Result<Command> {
+    tests_with(paths, lab, length, BTreeMap::new())
+}
+
+/// The same, with more in their environment.
+pub(super) fn tests_with(
+    paths: &Paths,
+    lab: &Path,
+    length: Length,
+    mut variables: BTreeMap<String, String>,
+) -> Result<Command> {
     let python = python::interpreter(paths)?;
-    let mut variables = BTreeMap::from([
+    variables.extend([
         ("ENCLAVE_TLS_LAB".to_owned(), lab.display().to_string()),
         (python::VARIABLE.to_owned(), python.display().to_string()),
     ]);

@@ -12,6 +12,7 @@ use crate::build::{self, cargo};
 use crate::lab::{self, Enclave};
 use crate::paths::Paths;
 use crate::process;
+use crate::setup::newer;
 
 /// The module's tests with AddressSanitizer. Those that load the built module into a C program are left out: the sanitizer
 /// would have to be in that program too. [`memcheck`] looks at them.
@@ -83,6 +84,16 @@ pub(super) fn fuzz(paths: &Paths) -> Result<Counts> {
         .args(["test", "--release", "--no-fail-fast"])
         .args(DECODERS.map(|name| format!("-p{name}")));
     Counts::of_tests(command.env("PROPTEST_CASES", "200000"))
+}
+
+/// The one test that wants another NGINX than the system's.
+pub(super) fn store(paths: &Paths) -> Result<Counts> {
+    let newer = newer::nginx(paths)?;
+    e2e::on_a_lab(paths, Enclave::Process, |lab: &Path| {
+        let variables = [(newer::VARIABLE.to_owned(), newer.display().to_string())];
+        let mut tests = e2e::tests_with(paths, lab, e2e::Length::Quick, variables.into())?;
+        Counts::of_tests(tests.args(["--test", "functional", "--", "store::"]))
+    })
 }
 
 /// A hundred reloads of each server under load.

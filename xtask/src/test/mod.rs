@@ -194,7 +194,12 @@ const STAGES: &[Stage] = &[
         full::memcheck,
     ),
     full("fuzz", "the property tests, 200,000 cases each", full::fuzz),
-    full("reloads", "100 reloads of NGINX under load", full::reloads),
+    full(
+        "store",
+        "`store:` URIs, by NGINX and OpenSSL of a newer Debian",
+        full::store,
+    ),
+    full("reloads", "100 reloads of each server under load", full::reloads),
     full("soak", "every end-to-end test, with its long repeats", full::soak),
     full("agent", "the agent is killed again and again under load", full::agent),
     full(

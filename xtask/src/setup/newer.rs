@@ -1,0 +1,60 @@
+//! NGINX of a newer Debian, which takes `store:` URIs, with the OpenSSL, pkcs11-provider and C library of its own: unpacked beside
+//! the system's, not installed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Release;
+use super::apt::{PrivateApt, Suite};
+use super::once::once;
+use crate::paths::Paths;
+use crate::process;
+use crate::progress;
+
+/// By which the test finds it.
+pub(crate) const VARIABLE: &str = "ENCLAVE_TLS_NEWER_NGINX";
+
+/// The directory that holds `root`, all of it as it lies in a Debian of its suite, and `patchelf`, by which a program is told of the
+/// libraries there.
+pub(crate) fn nginx(paths: &Paths) -> Result<PathBuf> {
+    let dir = paths.cache(&format!("newer nginx {SUITE} {PACKAGES:?}"));
+    let root = dir.join("root");
+    once(&dir, &root, || {
+        progress::step(&format!("downloading NGINX of Debian's {SUITE}"), || {
+            drop(fs::remove_dir_all(&dir)); // what an interrupted run left
+            let debs = dir.join("debs");
+            fs::create_dir_all(&debs).with_context(|| format!("cannot make {}", debs.display()))?;
+            let release = Release::of_this_system()?;
+            ensure!(release.is_debian_12(), "{}", release.refusal(&PACKAGES));
+            let apt = PrivateApt::prepare_with(paths, &release.codename, Some(Suite::Packages(SUITE)))?;
+            apt.update()?;
+            apt.download_with_all_that_they_need(&debs, &PACKAGES)?;
+            // This system's, which runs on its C library.
+            apt.download(&debs, &format!("patchelf/{}", release.codename), None, false)?;
+            let (unpacked, tool) = (dir.join("unpacked"), dir.join("tool"));
+            for deb in debs_in(&debs)? {
+                process::run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&tool))?;
+            }
+            for deb in debs_in(&debs.join("archives"))? {
+                process::run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&unpacked))?;
+            }
+            fs::rename(tool.join("usr/bin/patchelf"), dir.join("patchelf")).context("no patchelf")?;
+            fs::remove_dir_all(&debs)?;
+            Ok(fs::rename(&unpacked, &root)?)
+        })
+    })?;
+    Ok(dir)
+}
+
+fn debs_in(dir: &Path) -> Result<Vec<PathBuf>> {
+    let files = fs::read_dir(dir)?.flatten().map(|entry| entry.path());
+    Ok(files
+        .filter(|path| path.extension().is_some_and(|end| end == "deb"))
+        .collect())
+}
+
+const SUITE: &str = "forky";
+const PACKAGES: [&str; 2] = ["nginx", "pkcs11-provider"];
