@@ -35,35 +35,50 @@ pub struct Leaf {
 
 /// What a client gets that verifies it by the CA's root and by this name.
 pub fn leaf(lab: &Lab, certificate: &str, name: &str) -> Result<Leaf> {
-    let port = lab.acme.endpoints.get(certificate).context("it is not served")?;
     let scratch = Scratch::new()?;
     let root = scratch.file("root.pem");
     fs::write(&root, management(lab, "/roots/0", None)?)?;
+    let verified = [
+        "-verify_hostname",
+        name,
+        "-verify_return_error",
+        "-CAfile",
+        &root.display().to_string(),
+    ];
+    let text = handshake(lab, certificate, name, &verified)?;
+    ensure!(text.contains("Verify return code: 0 (ok)"), "{text}");
+    leaf_of(&text, &scratch)
+}
+
+/// The same, of a client that verifies nothing: while the CA is away nobody knows its root.
+pub fn shown(lab: &Lab, certificate: &str, name: &str) -> Result<Leaf> {
+    leaf_of(&handshake(lab, certificate, name, &[])?, &Scratch::new()?)
+}
+
+fn handshake(lab: &Lab, certificate: &str, name: &str, more: &[&str]) -> Result<String> {
+    let port = lab.acme.endpoints.get(certificate).context("it is not served")?;
     let mut client = Command::new("openssl");
-    client.env_remove("OPENSSL_CONF").args([
+    client.env_remove("OPENSSL_CONF");
+    client.args([
         "s_client",
         "-connect",
         &format!("127.0.0.1:{port}"),
         "-servername",
         name,
     ]);
-    client
-        .args(["-verify_hostname", name, "-verify_return_error", "-CAfile"])
-        .arg(&root);
-    let shown = client.stdin(Stdio::null()).output()?;
+    let shown = client.args(more).stdin(Stdio::null()).output()?;
     let text = String::from_utf8_lossy(&shown.stdout).into_owned();
-    ensure!(
-        shown.status.success() && text.contains("Verify return code: 0 (ok)"),
-        "{text}"
-    );
+    ensure!(shown.status.success(), "{text}");
+    Ok(text)
+}
+
+fn leaf_of(text: &str, scratch: &Scratch) -> Result<Leaf> {
     let begin = text.find("-----BEGIN CERTIFICATE-----").context("no certificate")?;
     let end = text.find(END).context("no end of it")? + END.len();
-    let certificate = scratch.file("leaf.pem");
-    fs::write(&certificate, &text[begin..end])?;
-    let key = Command::new("openssl")
-        .args(["x509", "-noout", "-pubkey", "-in"])
-        .arg(&certificate)
-        .output()?;
+    let file = scratch.file("leaf.pem");
+    fs::write(&file, &text[begin..end])?;
+    let mut key = Command::new("openssl");
+    let key = key.args(["x509", "-noout", "-pubkey", "-in"]).arg(&file).output()?;
     ensure!(key.status.success(), "no certificate");
     Ok(Leaf {
         certificate: text[begin..end].to_owned(),

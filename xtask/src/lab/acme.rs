@@ -83,6 +83,8 @@ impl Acme {
                 // As unkind as a CA may be.
                 ("PEBBLE_WFE_NONCEREJECT", "50".to_owned()),
                 ("PEBBLE_ALTERNATE_ROOTS", "1".to_owned()),
+                // Each order proves its names anew.
+                ("PEBBLE_AUTHZREUSE", "0".to_owned()),
             ],
         )?;
         let moto = python.with_file_name("moto_server").display().to_string();
