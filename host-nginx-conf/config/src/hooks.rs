@@ -34,7 +34,9 @@ pub(crate) struct Form {
 
 pub(crate) fn read(form: Option<Table<Form>>, reading: &mut Reading) -> Result<Hooks, Refused> {
     let Table(form) = form.unwrap_or_default();
-    let after_rotation = form.after_rotation.map(|words| program(words, "after_rotation", reading));
+    let after_rotation = form
+        .after_rotation
+        .map(|words| program(words, "after_rotation", reading));
     Ok(Hooks {
         after_rotation: after_rotation.transpose()?,
     })
@@ -45,13 +47,19 @@ pub(crate) fn program(words: Spanned<Vec<Word>>, key: &'static str, reading: &mu
     let at = words.span();
     let mut words = words.into_inner().into_iter();
     let Some(program) = words.next() else {
-        return Err(reading.wrong(at, format!("{key} is empty: write [\"/PROGRAM\", \"ARGUMENT\", …], or leave it out")));
+        return Err(reading.wrong(
+            at,
+            format!("{key} is empty: write [\"/PROGRAM\", \"ARGUMENT\", …], or leave it out"),
+        ));
     };
     let program = paths::read(program, key, reading)?;
     let arguments: Vec<String> = words.map(Spanned::into_inner).collect();
     let fits = |argument: &String| argument.len() <= MAX_ARGUMENT && !argument.contains('\0');
     if arguments.len() > MAX_ARGUMENTS || !arguments.iter().all(fits) {
-        return Err(reading.wrong(at, format!("{key} has at most 32 arguments of at most 1024 bytes: write a program that knows the rest")));
+        return Err(reading.wrong(
+            at,
+            format!("{key} has at most 32 arguments of at most 1024 bytes: write a program that knows the rest"),
+        ));
     }
     Ok(Program { program, arguments })
 }

@@ -46,10 +46,15 @@ pub(crate) fn of_server(
     reading: &mut Reading,
 ) -> Result<Vec<Listener>, Refused> {
     let proxy_at = proxy.as_ref().map(Spanned::span);
-    let proxy = proxy.map(|word| reading.word(word, "proxy_protocol", proxy_of)).transpose();
+    let proxy = proxy
+        .map(|word| reading.word(word, "proxy_protocol", proxy_of))
+        .transpose();
     let Some(given) = given else {
         return match proxy_at {
-            Some(at) => Err(reading.wrong(at, "proxy_protocol is of listeners, and there are none: add listeners = [\"0.0.0.0:443\"]")),
+            Some(at) => Err(reading.wrong(
+                at,
+                "proxy_protocol is of listeners, and there are none: add listeners = [\"0.0.0.0:443\"]",
+            )),
             None => Ok(Vec::new()),
         };
     };

@@ -165,7 +165,7 @@ fn bring_up(paths: &Paths, place: &Place, enclave: Enclave) -> Result<Descriptio
     })?;
     let servers = server::configure(place, &paths.snippets(), &acme.described.endpoints)?;
     let parts = enclave.parts(paths, place, &binaries, &signing)?;
-    let environment = [&aws.instance()[..], &[acme.route53.clone()]].concat();
+    let environment = [&aws.instance()[..], std::slice::from_ref(&acme.route53)].concat();
     let wanted = Wanted {
         enclave,
         signing: &signing,
@@ -213,7 +213,10 @@ fn bring_up(paths: &Paths, place: &Place, enclave: Enclave) -> Result<Descriptio
         signing,
         logs: place.logs(),
         attestation: measured.attestation(place),
-        aws_env: environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        aws_env: environment
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
         admin_env: aws.administrator().map(|(name, value)| (name.to_owned(), value)).into(),
         kms_keys: aws::key_arns(),
         acme: acme.described,

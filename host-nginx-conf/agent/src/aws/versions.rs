@@ -24,7 +24,7 @@ pub(crate) fn watch(config: &Shared<Arc<Config>>, versions: &Versions, changed: 
     let mut asking = Asking::default();
     loop {
         let config = Arc::clone(&config.lock());
-        if asking.round(&config, versions, |aws, object| head(aws, object)) {
+        if asking.round(&config, versions, head) {
             changed.ring();
         }
         clock.wait(&Bell::default(), asking.wait());
@@ -81,7 +81,9 @@ impl Asking {
 
     /// Longer after failures, and never twice the same.
     fn wait(&self) -> Duration {
-        let wait = EACH.saturating_mul(2_u32.saturating_pow(self.failures.min(3))).min(LONGEST);
+        let wait = EACH
+            .saturating_mul(2_u32.saturating_pow(self.failures.min(3)))
+            .min(LONGEST);
         let part = getrandom::u32().unwrap_or(u32::MAX);
         wait.mul_f64(0.8 + 0.4 * f64::from(part) / f64::from(u32::MAX))
     }
@@ -103,14 +105,21 @@ fn head(aws: &Aws, object: &S3Object) -> Result<String, String> {
         }
         // As the enclave addresses it: a bucket's name may have dots, which no certificate has.
         let client = Client::from_conf(settings.force_path_style(true).build());
-        let head = client.head_object().bucket(object.bucket.as_str()).key(object.key.as_str());
-        head.send().await.map_err(|error| DisplayErrorContext(&error).to_string())
+        let head = client
+            .head_object()
+            .bucket(object.bucket.as_str())
+            .key(object.key.as_str());
+        head.send()
+            .await
+            .map_err(|error| DisplayErrorContext(&error).to_string())
     };
     let head = runtime
         .block_on(async { tokio::time::timeout(WITHIN, asked).await })
         .unwrap_or_else(|_| Err(format!("S3 did not answer within {} s", WITHIN.as_secs())))?;
     let version = head.version_id().or(head.e_tag());
-    version.map(str::to_owned).ok_or_else(|| "S3 says neither version nor hash".to_owned())
+    version
+        .map(str::to_owned)
+        .ok_or_else(|| "S3 says neither version nor hash".to_owned())
 }
 
 /// A bundle is another some times a year.
@@ -139,7 +148,10 @@ mod tests {
             assert!(!asking.round(&config, &versions, |_, _| Err("503".to_owned())));
         }
         let longest = asking.wait();
-        assert!(longest > EACH.saturating_mul(3) && longest <= LONGEST.mul_f64(1.2), "{longest:?}");
+        assert!(
+            longest > EACH.saturating_mul(3) && longest <= LONGEST.mul_f64(1.2),
+            "{longest:?}"
+        );
         assert_eq!(versions.lock().values().collect::<Vec<_>>(), ["one"]);
         assert!(asking.round(&config, &versions, says("two")));
         assert!(asking.wait() <= EACH.mul_f64(1.2));

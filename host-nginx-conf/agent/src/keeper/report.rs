@@ -65,7 +65,9 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
 
     fn report(&self, config: &Config, certificate: &Certificate, keys: &Keys) -> report::Certificate {
         let plan = self.plan(config, certificate, keys, false);
-        let trouble = self.trouble_of(certificate, &plan).or_else(|| self.taken_back(certificate));
+        let trouble = self
+            .trouble_of(certificate, &plan)
+            .or_else(|| self.taken_back(certificate));
         let its = keys.of(&certificate.name);
         // Key and chain, and in use.
         let is_as_planned = |key: &KeyInfo| {
@@ -168,7 +170,9 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     }
 
     fn reminder(&self, certificate: &Certificate, live: Option<&KeyInfo>) -> Option<String> {
-        let validity = live.filter(|_| matches!(certificate.source, Source::Csr { .. }))?.validity?;
+        let validity = live
+            .filter(|_| matches!(certificate.source, Source::Csr { .. }))?
+            .validity?;
         let days = reminders::near(validity, self.now)?;
         Some(reminders::says(certificate.name.as_str(), days))
     }
@@ -176,7 +180,10 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     /// What clients were seen to get.
     fn outside_of(&self, certificate: &Certificate) -> Option<String> {
         let name = &certificate.name;
-        let live = self.machine.live(name).filter(|_| certificate.usage != Usage::TlsClient)?;
+        let live = self
+            .machine
+            .live(name)
+            .filter(|_| certificate.usage != Usage::TlsClient)?;
         if certificate.listeners.is_empty() {
             return Some(NOT_LOOKED_AT.to_owned());
         }
@@ -187,7 +194,9 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             _ => format!("; older workers finish their connections: {}", older.join(", ")),
         };
         let said = match (rotations.has_looked(name, live), self.watches.progress(name)) {
-            (true, _) if rotations.unlike(name).is_empty() => "clients see it at each listener, by each name".to_owned(),
+            (true, _) if rotations.unlike(name).is_empty() => {
+                "clients see it at each listener, by each name".to_owned()
+            }
             (true, _) => format!("clients see it, but as before: {}", rotations.unlike(name).join("; ")),
             (false, Some(progress)) => progress,
             (false, None) => "nobody has looked yet".to_owned(),

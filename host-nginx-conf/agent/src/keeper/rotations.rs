@@ -262,7 +262,12 @@ impl Rotations {
             self.taken_back.len(),
             self.asked.len(),
         ];
-        let of_keys = [self.urgent.len(), self.revoking.len(), self.reminded.len(), self.versions.len()];
+        let of_keys = [
+            self.urgent.len(),
+            self.revoking.len(),
+            self.reminded.len(),
+            self.versions.len(),
+        ];
         by_name.into_iter().chain(of_keys).fold(0, usize::saturating_add)
     }
 }

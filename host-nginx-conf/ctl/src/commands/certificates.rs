@@ -148,8 +148,17 @@ fn one_text(json: &CertificateJson, now: i64) -> String {
                 other => other.to_owned(),
             },
         ),
-        ("renewal", certificate.renewal.as_ref().map_or_else(|| "-".to_owned(), |renewal| renewed(renewal, now))),
-        ("seen from outside", certificate.outside.clone().unwrap_or_else(|| "-".to_owned())),
+        (
+            "renewal",
+            certificate
+                .renewal
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |renewal| renewed(renewal, now)),
+        ),
+        (
+            "seen from outside",
+            certificate.outside.clone().unwrap_or_else(|| "-".to_owned()),
+        ),
         ("who else has it", certificate.promise.clone()),
         ("servers", certificate.servers.join(", ")),
         (

@@ -20,7 +20,9 @@ pub(super) fn rotate(session: &Session, options: &args::RotateCredential) -> Res
     match session.client.agent(ask)? {
         Told::Done => {}
         Told::Failed(why) => return Err(CommandError::Agent(why)),
-        Told::Report(_) | Told::Logs { .. } | Told::Changes(_) | Told::History(_) => return Err(ClientError::Unexpected.into()),
+        Told::Report(_) | Told::Logs { .. } | Told::Changes(_) | Told::History(_) => {
+            return Err(ClientError::Unexpected.into());
+        }
     }
     let text = || {
         format!(

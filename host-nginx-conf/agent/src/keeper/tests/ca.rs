@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use enclave_wire::Chain;
 use enclave_wire::KeyId;
 use enclave_wire::control::{
-    Issued, Job, JobError, JobFailure, JobId, JobKind, JobOutcome, JobPhase, JobState, Order, RenewalWindow,
-    Reply, Url, Validity,
+    Issued, Job, JobError, JobFailure, JobId, JobKind, JobOutcome, JobPhase, JobState, Order, RenewalWindow, Reply,
+    Url, Validity,
 };
 use enclave_wire::log::Text;
-use enclave_wire::Chain;
 
 use super::leaf;
 use super::worlds::{EnclaveState, seed};

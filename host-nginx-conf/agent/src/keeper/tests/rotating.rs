@@ -352,7 +352,11 @@ fn a_bundle_that_is_another_object_is_read_again_once() {
     world.run(MINUTE);
     assert_eq!(world.asked("Provision"), 1);
     let says = |world: &World, version: &str| {
-        world.keeper.versions.lock().insert("c0000".parse().unwrap(), version.to_owned());
+        world
+            .keeper
+            .versions
+            .lock()
+            .insert("c0000".parse().unwrap(), version.to_owned());
     };
     says(&world, "one");
     world.run(MINUTE * 5);

@@ -122,7 +122,9 @@ fn gather(session: &Session, before: Option<&Look>) -> Result<(StatusJson, Optio
     let agent = match session.client.agent(Ask::Report)? {
         Told::Report(report) => *report,
         Told::Failed(why) => return Err(CommandError::Agent(why)),
-        Told::Logs { .. } | Told::Changes(_) | Told::History(_) | Told::Done => return Err(ClientError::Unexpected.into()),
+        Told::Logs { .. } | Told::Changes(_) | Told::History(_) | Told::Done => {
+            return Err(ClientError::Unexpected.into());
+        }
     };
     let carried = CarriedJson::from(&session.client.parent()?);
     let (away, service, look) = match session.client.ask(Request::Status) {
