@@ -171,7 +171,7 @@ pub fn refused(error: ControlError) -> &'static str {
             "the policy in force does not allow this ACME directory; add it, with its roots, to [[acme]] of the policy"
         }
         ControlError::AccountKey => {
-            "an ACME account's key and a certificate's key are not the same kind: name the one that is asked for"
+            "an ACME account's key and a certificate's key are not of one kind; name one of the kind that is asked for"
         }
         ControlError::ResolverRefused => "the policy names no resolver; add [dns] to it",
         ControlError::NoCertificate => "the key has no certificate yet; install one, or wait for its order",

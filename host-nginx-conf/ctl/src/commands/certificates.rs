@@ -257,7 +257,7 @@ mod tests {
         for part in [
             "state              served\n",
             "the enclave, where it is born (csr)",
-            "servers read     /srv/tls/live/www\n",
+            "servers read       /srv/tls/live/www\n",
             &format!(
                 "1           live, with servers  1970-01-01T00:00:00Z  1970-04-11T00:00:00Z (100 days)  {}",
                 "ab".repeat(32)
@@ -276,7 +276,7 @@ mod tests {
     fn where_the_helper_writes_is_not_guessed() {
         let text = one_text(&CertificateJson::new(certificate("served", 0), 0), 0);
         assert!(
-            text.contains("servers read     not known: enclave-tls-apply has not"),
+            text.contains("servers read       not known: enclave-tls-apply has not"),
             "{text}"
         );
     }
