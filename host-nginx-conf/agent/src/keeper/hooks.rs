@@ -98,3 +98,50 @@ const MOST: usize = 1_024;
 /// A program that takes longer is killed, with all that it started in its own process group.
 const LONGEST: Duration = Duration::from_secs(60);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::clock::tests::Directory;
+
+    fn run(directory: &Directory, script: &str) -> Run {
+        let arguments = [
+            "-c".to_owned(),
+            script.replace("DIR", &directory.path().display().to_string()),
+        ];
+        Run {
+            program: Program {
+                program: "/bin/sh".into(),
+                arguments: arguments.to_vec(),
+            },
+            certificate: "www".to_owned(),
+            environment: vec![("ENCLAVE_TLS_CERTIFICATE", "www".to_owned())],
+        }
+    }
+
+    #[test]
+    fn one_after_another_with_nothing_in_the_environment_but_what_is_said() {
+        let directory = Directory::new();
+        let hooks = Hooks::new();
+        for script in ["env > DIR/one; echo a line", "exit 3", "cat DIR/one > DIR/two"] {
+            hooks.queue.try_send(run(&directory, script)).ok().unwrap();
+        }
+        let end = Instant::now() + Duration::from_secs(30);
+        let two = directory.path().join("two");
+        while fs::read_to_string(&two).map_or(0, |text| text.len()) == 0 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let text = fs::read_to_string(two).unwrap();
+        let mut names: Vec<_> = text.lines().filter_map(|line| line.split('=').next()).collect();
+        names.retain(|name| !["PWD", "SHLVL", "_", "OLDPWD"].contains(name));
+        names.sort_unstable();
+        assert_eq!(names, ["ENCLAVE_TLS_CERTIFICATE", "PATH"]);
+        assert!(
+            text.contains("ENCLAVE_TLS_CERTIFICATE=www\n") && text.contains("PWD=/\n"),
+            "{text}"
+        );
+    }
+}

@@ -32,7 +32,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// A configuration with a server `main` of a client `nginx`, and whatever else.
 pub(crate) fn config(more: &str) -> Config {
     let text = format!(
-        "[enclave]\nimage = \"/image.eif\"\n[aws]\n[egress]\nallow = [\"kms.us-east-1.amazonaws.com:443\"]\n[clients.nginx]\ngroup = \"www-data\"\nrotate_days = 30\n\
+        "[enclave]\nimage = \"/image.eif\"\n[aws]\n[egress]\nallow = [\"kms.us-east-1.amazonaws.com:443\", \"s3.us-east-1.amazonaws.com:443\"]\n[clients.nginx]\ngroup = \"www-data\"\nrotate_days = 30\n\
          [servers.main]\nkind = \"nginx\"\nclient = \"nginx\"\n{more}"
     );
     Config::parse(&text, Path::new("config.toml"))
