@@ -6,9 +6,9 @@ usage: acme_client.py account DIRECTORY CA KEY
        acme_client.py order DIRECTORY CA KEY METHOD CHALLENGES NAME...
 
 CA is the root (PEM) of the server's certificate; METHOD http-01 or dns-01, or none where every name is proven already; CHALLENGES the
-management interface of pebble-challtestsrv. ACME_KID and ACME_MAC_KEY (base64url) in the environment bind the account (RFC 8555, section 7.3.4).
-Prints one JSON document: the account's URL, and of an order the number of certificates that
-came, or the problem that ended it.
+management interface of pebble-challtestsrv. In the environment, ACME_KID and ACME_MAC_KEY (base64url) bind the account (RFC 8555, section
+7.3.4), and ACME_CONNECT_TO (HOST:PORT) is where the directory's host is reached. Prints one JSON document: the account's URL, and of an
+order the number of certificates that came, or the problem that ended it.
 """
 
 import base64
@@ -17,10 +17,12 @@ import hmac
 import json
 import os
 import pathlib
+import socket
 import ssl
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 from cryptography import x509
@@ -38,6 +40,7 @@ class Problem(Exception):
 
 class Client:
     def __init__(self, directory, ca, key):
+        connect_to(urllib.parse.urlsplit(directory).hostname)
         self.context = ssl.create_default_context(cafile=ca)
         self.key = account_key(pathlib.Path(key))
         self.directory = json.loads(self.fetch(directory)[1])
@@ -133,6 +136,14 @@ class Client:
                 return thing
             time.sleep(0.1)
         raise AssertionError(f"{url} stays {status}")
+
+
+def connect_to(name):
+    """Leads connections to a host to where it is, whatever the resolver says."""
+    if "ACME_CONNECT_TO" in os.environ:
+        host, port = os.environ["ACME_CONNECT_TO"].rsplit(":", 1)
+        connect = socket.create_connection
+        socket.create_connection = lambda to, *rest, **more: connect((host, int(port)) if to[0] == name else to, *rest, **more)
 
 
 def account_key(path):

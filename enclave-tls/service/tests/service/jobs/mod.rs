@@ -3,6 +3,7 @@
 mod accounts;
 mod agent;
 mod caa;
+mod enforced;
 mod interrupted;
 mod orders;
 mod refused;
