@@ -155,8 +155,13 @@ fn threat_18_whether_a_certificate_has_ended_goes_by_the_enclaves_time() {
     };
     let left = end - world.clock.now();
     world.clock.set(left + 1);
-    let (state, note) = said(&mut world, Some(end - 1));
+    // Long before its end nothing is to be said, not even that it comes near.
+    let begin = world.enclave.state().keys[0].validity.unwrap().not_before;
+    let (state, note) = said(&mut world, Some(begin));
     assert_eq!((state.as_str(), note.as_str()), ("served", ""));
+    let (state, note) = said(&mut world, Some(end - 1));
+    assert_eq!(state, "served", "to the last second");
+    assert!(!note.contains("has ended"), "{note}");
     let (state, note) = said(&mut world, None);
     assert_eq!(state, "served-with-a-problem");
     assert!(note.contains("has ended"));
