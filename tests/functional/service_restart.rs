@@ -365,7 +365,13 @@ fn a_new_generation_is_switched_to_under_load(lab: &Lab) -> Result<()> {
         let its = keys.iter().find(|key| key["id"] == id).context("it is gone")?;
         Ok(its["state"].as_str().unwrap_or_default().to_owned())
     };
-    ensure!(state(&older.id)? == "superseded" && state(&newer)? == "live");
+    // The service is told once no older worker is there, at the agent's next look.
+    process::wait_until(Duration::from_secs(60), "the older generation to be superseded", || {
+        drop(agent::reload(lab)); // a look now
+        sleep(Duration::from_millis(500));
+        state(&older.id).is_ok_and(|older| older == "superseded")
+    })?;
+    ensure!(state(&newer)? == "live", "the newer generation is {}", state(&newer)?);
     Ok(())
 }
 

@@ -32,7 +32,8 @@ pub fn issue(lab: &Lab, request: &Path, hosts: &[&str], chain: &Path) -> Result<
         "-md",
         "sha256",
         "-days",
-        "10",
+        // As long as the lab's own: the agent says what ends soon.
+        "30",
         "-startdate",
         since.trim(),
     ]);
