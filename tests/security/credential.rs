@@ -5,12 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use e2e::lab::Lab;
 use e2e::lab::keys::TestKey;
 use e2e::lab::program::{as_nobody, run, succeed};
 use e2e::lab::scratch::Scratch;
 use e2e::lab::signing::Connection;
 use e2e::lab::suite::Test;
+use e2e::lab::{Lab, acme};
 use enclave_wire::Name;
 use enclave_wire::credential::{CredentialId, Hello};
 use enclave_wire::frame::encode_with;
@@ -173,7 +173,8 @@ fn threat_10_a_credential_sees_only_its_keys(lab: &Lab) -> Result<()> {
         "{theirs:?}"
     );
     let web_servers = names(&lab.credential()?)?;
-    ensure!(web_servers.len() == lab.keys.len(), "{web_servers:?}");
+    let described = web_servers.iter().filter(|name| !acme::is_of_ca(name.as_str()));
+    ensure!(described.count() == lab.keys.len(), "{web_servers:?}");
     ensure!(
         web_servers.iter().all(|name| name.as_str() != own.key.label),
         "{web_servers:?}"

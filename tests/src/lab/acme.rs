@@ -33,6 +33,13 @@ pub struct Leaf {
     pub key: String,
 }
 
+/// Whether a name is that of the account or of a certificate that the CA issues: the lab's description has neither, since each renewal is
+/// another key.
+#[must_use]
+pub fn is_of_ca(name: &str) -> bool {
+    name == "lab-acme" || name.starts_with("lab-acme-")
+}
+
 /// What a client gets that verifies it by the CA's root and by this name.
 pub fn leaf(lab: &Lab, certificate: &str, name: &str) -> Result<Leaf> {
     let scratch = Scratch::new()?;
