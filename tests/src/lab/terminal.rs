@@ -21,7 +21,7 @@ impl Running {
     /// `enclave-tlsctl` on a terminal of its own, by `script`: what it says to standard output and to standard error is one.
     pub fn on_a_terminal(lab: &Lab, arguments: &str) -> Result<Self> {
         let line = format!(
-            "exec {} --socket {} {arguments}",
+            "exec env {HEARS_INTERRUPTS} {} --socket {} {arguments}",
             lab.ctl.display(),
             lab.ctl_socket.display()
         );
@@ -36,8 +36,17 @@ impl Running {
 
     /// The same, read by a pipe.
     pub fn by_a_pipe(lab: &Lab, arguments: &[&str]) -> Result<Self> {
-        let mut command = lab.ctl_command()?;
-        command.args(arguments).env("TERM", "xterm").env_remove("NO_COLOR");
+        let mut command = Command::new("env");
+        command
+            .args([
+                HEARS_INTERRUPTS.as_ref(),
+                lab.ctl.as_os_str(),
+                "--socket".as_ref(),
+                lab.ctl_socket.as_os_str(),
+            ])
+            .args(arguments)
+            .env("TERM", "xterm")
+            .env_remove("NO_COLOR");
         Self::start(command.stdin(Stdio::null()))
     }
 
@@ -102,3 +111,6 @@ impl Drop for Running {
 
 /// The commands look each half second, or every two.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// What is started in the background, as these tests may be, would not hear an interrupt.
+const HEARS_INTERRUPTS: &str = "--default-signal=INT";
