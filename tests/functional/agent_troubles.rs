@@ -32,7 +32,11 @@ fn a_full_disk_is_said_and_costs_no_handshake_and_passes(lab: &Lab) -> Result<()
     let fill = small.fill()?;
     ensure!(rotate(lab)? == Told::Done);
     let told = |report: &Report| {
-        let problem = report.clients.first().and_then(|client| client.problem.clone());
+        let problem = report
+            .clients
+            .iter()
+            .find(|one| one.name == "www-data")
+            .and_then(|client| client.problem.clone());
         problem.is_some_and(|why| why.contains("disk has room") || why.contains("No space left"))
     };
     agent::wait_for(lab, "the agent to say that there is no room", told)?;
@@ -259,14 +263,23 @@ fn all_served(report: &Report) -> bool {
 }
 
 fn credential(report: &Report) -> Result<String> {
-    let client = report.clients.first().context("no client")?;
+    let client = report
+        .clients
+        .iter()
+        .find(|one| one.name == "www-data")
+        .context("no client")?;
     client.credential.clone().context("the client has no credential")
 }
 
 /// No other rotation begins while the enclave takes two credentials, which tests that come after this one want.
 fn end_overlap(lab: &Lab) -> Result<()> {
     let report = agent::report(lab)?;
-    if let Some(older) = report.clients.first().and_then(|client| client.older.clone()) {
+    if let Some(older) = report
+        .clients
+        .iter()
+        .find(|one| one.name == "www-data")
+        .and_then(|client| client.older.clone())
+    {
         lab.revoke("www-data", &older)?;
     }
     let is_over = |report: &Report| report.clients.iter().all(|client| client.older.is_none());
