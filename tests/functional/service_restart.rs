@@ -284,9 +284,7 @@ fn threat_26_kms_releases_to_the_registers_of_this_image_alone(lab: &Lab) -> Res
         let listed = lab.ctl(&["list"])?;
         let keys = listed["keys"].as_array().context("no list")?.iter();
         let sealed = keys.filter(|key| !key["sealed"].is_null());
-        Ok(sealed
-            .filter(|key| key["name"].as_str().is_some_and(counts))
-            .count())
+        Ok(sealed.filter(|key| key["name"].as_str().is_some_and(counts)).count())
     };
     let sealed = |lab: &Lab| any_sealed(lab, |name| !acme::is_of_ca(name));
     let all = lab.keys.iter().filter(|key| key.origin.ends_with("-sealed")).count();
@@ -305,7 +303,10 @@ fn threat_26_kms_releases_to_the_registers_of_this_image_alone(lab: &Lab) -> Res
     policy.put(lab, &[&format!("{other}:{}", lab.attestation.pcr16)])?;
     service::kill(lab)?;
     service::start(lab)?;
-    ensure!(any_sealed(lab, |_| true)? == 0, "another image's key policy released them");
+    ensure!(
+        any_sealed(lab, |_| true)? == 0,
+        "another image's key policy released them"
+    );
     let waiting = lab.status()?["waiting"].to_string();
     ensure!(waiting.contains("policy lint"), "why is not said: {waiting}");
     policy.put(lab, &[&format!("{pcr0}:{}", lab.attestation.pcr16)])?;
