@@ -165,17 +165,22 @@ impl Comparison {
 
 /// Whether `text` fits a pattern in which `*` is anything and `?` one character.
 pub(crate) fn is_like(text: &str, pattern: &str) -> bool {
+    fits(text, pattern, |wanted, there| wanted == '?' || wanted == there)
+}
+
+/// Whether `text` fits a pattern in which `*` is anything, and `takes` says whether another of its characters takes one of the text's.
+pub(crate) fn fits(text: &str, pattern: &str, takes: impl Fn(char, char) -> bool) -> bool {
     let (text, pattern): (Vec<char>, Vec<char>) = (text.chars().collect(), pattern.chars().collect());
     let (mut at, mut place) = (0_usize, 0_usize);
     // Where the last `*` stands, and how much of the text it has taken.
     let mut star: Option<(usize, usize)> = None;
-    while let Some(character) = text.get(at) {
+    while let Some(&character) = text.get(at) {
         match pattern.get(place) {
             Some('*') => {
                 star = Some((place, at));
                 place = place.saturating_add(1);
             }
-            Some(wanted) if *wanted == '?' || wanted == character => {
+            Some(&wanted) if takes(wanted, character) => {
                 at = at.saturating_add(1);
                 place = place.saturating_add(1);
             }

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use enclave_policy::Policy;
 use enclave_policy::aws::KeyArn;
 
-pub(crate) use condition::{Truth, Value, is_like, judge, unjudged};
+pub(crate) use condition::{Truth, Value, fits, is_like, judge, unjudged};
 pub(crate) use document::{Document, Effect, Listed, Statement};
 pub(crate) use finding::Role;
 pub(crate) use measured::Measured;

@@ -1,5 +1,7 @@
 //! Patterns of IAM, one against the other: `*` is anything, `?` one character.
 
+use crate::kms_policy::fits;
+
 /// Whether some text fits both.
 pub(super) fn overlap(one: &str, other: &str) -> bool {
     let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
@@ -34,31 +36,9 @@ pub(super) fn overlap(one: &str, other: &str) -> bool {
 /// Whether whatever fits `inner` certainly fits `outer`. It may say no where it is so: then a Deny counts for less than it does.
 pub(super) fn covers(outer: &str, inner: &str) -> bool {
     // A `*` of the inner one is taken by a `*` of the outer one alone, and a `?` by either.
-    let (outer, inner): (Vec<char>, Vec<char>) = (outer.chars().collect(), inner.chars().collect());
-    let takes = |wanted: char, there: char| wanted == there || (wanted == '?' && there != '*');
-    let (mut at, mut place) = (0_usize, 0_usize);
-    let mut star: Option<(usize, usize)> = None;
-    while let Some(&there) = inner.get(at) {
-        match outer.get(place) {
-            Some('*') => {
-                star = Some((place, at));
-                place = place.saturating_add(1);
-            }
-            Some(&wanted) if takes(wanted, there) => {
-                at = at.saturating_add(1);
-                place = place.saturating_add(1);
-            }
-            Some(_) | None => match star.as_mut() {
-                Some((before, taken)) => {
-                    *taken = taken.saturating_add(1);
-                    at = *taken;
-                    place = before.saturating_add(1);
-                }
-                None => return false,
-            },
-        }
-    }
-    outer.iter().skip(place).all(|rest| *rest == '*')
+    fits(inner, outer, |wanted, there| {
+        wanted == there || (wanted == '?' && there != '*')
+    })
 }
 
 #[cfg(test)]
