@@ -49,12 +49,13 @@ impl Parent {
         logs: Arc<Logs>,
         policy: Option<PathBuf>,
     ) -> Self {
+        let challenges = Challenges::new(Arc::new(System::default()), Arc::default(), store.directory());
         Self {
             store: Shared::new(store),
             aws,
             egress,
             logs,
-            challenges: Challenges::new(Arc::new(System::default()), Arc::default()),
+            challenges,
             policy,
             waiting: Shared::default(),
             settled: Shared::default(),
@@ -70,7 +71,7 @@ impl Parent {
 
     /// The same; the bell is rung when a job of the enclave has ended.
     pub(crate) fn with_bell(self, ended: Arc<Bell>) -> Self {
-        let challenges = Challenges::new(Arc::clone(&self.clock), ended);
+        let challenges = Challenges::new(Arc::clone(&self.clock), ended, self.store.lock().directory());
         Self { challenges, ..self }
     }
 

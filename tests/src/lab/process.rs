@@ -15,9 +15,11 @@ pub fn signal(pid: u32, signal: Signal) -> Result<()> {
     kill_process(target, signal).with_context(|| format!("cannot signal {pid}"))
 }
 
-/// Whether a process lives; a zombie does not.
+/// Whether a process lives. A zombie does not, unless other threads of it are still ending: they have its files open and locked.
 pub fn is_alive(pid: u32) -> bool {
-    stat(pid).is_some_and(|fields| fields.first().is_some_and(|state| state != "Z"))
+    let is_zombie = |fields: &[String]| fields.first().is_some_and(|state| state == "Z");
+    let threads = |fields: &[String]| fields.get(17).and_then(|count| count.parse::<u32>().ok());
+    stat(pid).is_some_and(|fields| !is_zombie(&fields) || threads(&fields).is_some_and(|count| count > 1))
 }
 
 /// The processes whose parent is `parent`, in order.

@@ -2,14 +2,18 @@
 //! `/.well-known/acme-challenge/` on to it, or it listens on port 80 itself.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use enclave_tls_admin::files::{self, Pending};
 
 use enclave_tls_config::Metrics as Place;
 use enclave_wire::control::{Challenge, Published};
 
-use super::{LONGEST, MOST, Refusal};
+use super::{LONGEST, MOST, Refusal, is_key_authorization};
 use crate::Shared;
 use crate::clock::Clock;
 use crate::log::Event;
@@ -20,6 +24,8 @@ pub(super) struct Tokens {
     clock: Arc<dyn Clock>,
     published: Arc<Shared<BTreeMap<String, Resource>>>,
     server: Arc<Server>,
+    /// What is published now, for the agent that is started after this one: a CA looks when it likes.
+    file: PathBuf,
 }
 
 /// A resource, and since when it is one.
@@ -29,8 +35,18 @@ struct Resource {
 }
 
 impl Tokens {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
-        let published = Arc::<Shared<BTreeMap<String, Resource>>>::default();
+    pub(super) fn new(clock: Arc<dyn Clock>, directory: &Path) -> Arc<Self> {
+        let file = directory.join("http01.json");
+        let found = read(&file).unwrap_or_else(|error| {
+            Event::ChallengeFailed.say(format_args!(
+                "{}: {error}; a CA that looks finds nothing",
+                file.display()
+            ));
+            BTreeMap::new()
+        });
+        let since = clock.monotonic();
+        let found = found.into_iter().map(|(token, text)| (token, Resource { text, since }));
+        let published = Arc::new(Shared::new(found.collect::<BTreeMap<_, _>>()));
         let its = Arc::clone(&published);
         let page = move |path: &str| {
             let token = path.strip_prefix(PREFIX)?;
@@ -40,6 +56,7 @@ impl Tokens {
             clock,
             published,
             server: Server::of(SERVES, page),
+            file,
         })
     }
 
@@ -60,12 +77,53 @@ impl Tokens {
             since: now,
         };
         published.insert(token.to_owned(), resource);
+        self.keep(&published);
         Ok(Published::Yes)
     }
 
     pub(super) fn withdraw(&self, challenge: &Challenge) {
-        self.published.lock().remove(challenge.token.as_str());
+        let mut published = self.published.lock();
+        if published.remove(challenge.token.as_str()).is_some() {
+            self.keep(&published);
+        }
     }
+
+    /// Without the file everything is served all the same, by this agent.
+    fn keep(&self, published: &BTreeMap<String, Resource>) {
+        let texts: BTreeMap<_, _> = published.iter().map(|(token, one)| (token, &one.text)).collect();
+        let written = serde_json::to_vec(&texts)
+            .map_err(io::Error::from)
+            .and_then(|text| Pending::write(&self.file, 0o600, &text))
+            .and_then(Pending::replace);
+        if let Err(error) = written {
+            Event::ChallengeFailed.say(format_args!(
+                "{}: {error}; challenges end with this run of the agent",
+                self.file.display()
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+impl Tokens {
+    pub(super) fn texts(&self) -> BTreeMap<String, String> {
+        let published = self.published.lock();
+        published
+            .iter()
+            .map(|(token, one)| (token.clone(), one.text.clone()))
+            .collect()
+    }
+}
+
+/// What the agent before this one published and did not withdraw.
+fn read(file: &Path) -> io::Result<BTreeMap<String, String>> {
+    let text = match files::read_public(file, MAX_FILE) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        other => other?,
+    };
+    let mut found: BTreeMap<String, String> = serde_json::from_slice(&text)?;
+    found.retain(|token, text| is_key_authorization(token, text));
+    Ok(found)
 }
 
 const SERVES: Serves = Serves {
@@ -74,4 +132,6 @@ const SERVES: Serves = Serves {
     not_found: "There are challenges of ACME, while a certificate is ordered.\n",
     connections: 64, // CAs look from several places at once, for eight orders.
 };
+/// More than [`MOST`] of the longest.
+const MAX_FILE: usize = 1 << 20;
 const PREFIX: &str = "/.well-known/acme-challenge/";

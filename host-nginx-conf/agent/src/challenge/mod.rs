@@ -10,6 +10,7 @@ mod writer;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use enclave_tls_config::{Challenge as How, Config};
@@ -58,10 +59,11 @@ pub(super) enum Refusal {
 }
 
 impl Challenges {
-    pub(crate) fn new(clock: Arc<dyn Clock>, ended: Arc<Bell>) -> Self {
+    /// With what an agent before this one published, which its directory holds.
+    pub(crate) fn new(clock: Arc<dyn Clock>, ended: Arc<Bell>, directory: &Path) -> Self {
         Self {
             names: Shared::default(),
-            tokens: Tokens::new(Arc::clone(&clock)),
+            tokens: Tokens::new(Arc::clone(&clock), directory),
             records: Records::new(clock),
             ended,
         }
@@ -125,11 +127,7 @@ impl Challenges {
         }
         let value = challenge.value.as_str();
         let is_one = match challenge.kind {
-            ChallengeKind::Http01 => {
-                let token = challenge.token.as_str();
-                let thumbprint = value.strip_prefix(token).and_then(|rest| rest.strip_prefix('.'));
-                !token.is_empty() && is_base64url(token) && thumbprint.is_some_and(is_digest)
-            }
+            ChallengeKind::Http01 => is_key_authorization(challenge.token.as_str(), value),
             ChallengeKind::Dns01 => is_digest(value),
         };
         is_one.then_some(()).ok_or(Refusal::Form)
@@ -163,6 +161,12 @@ impl fmt::Display for Refusal {
 /// A name without its wildcard, as challenges have it.
 fn bare(name: &str) -> &str {
     name.strip_prefix("*.").unwrap_or(name)
+}
+
+/// A token, and it with the account's thumbprint (RFC 8555, section 8.1).
+fn is_key_authorization(token: &str, text: &str) -> bool {
+    let thumbprint = text.strip_prefix(token).and_then(|rest| rest.strip_prefix('.'));
+    !token.is_empty() && is_base64url(token) && thumbprint.is_some_and(is_digest)
 }
 
 fn is_base64url(text: &str) -> bool {

@@ -101,9 +101,16 @@ impl Writer for Zone {
     }
 }
 
-fn challenges(config: &Config) -> (Challenges, Arc<Simulated>, Arc<Zone>) {
+fn challenges(config: &Config) -> (Challenges, Arc<Simulated>, Arc<Zone>, Directory) {
+    let directory = Directory::new();
+    let (challenges, clock, zone) = challenges_in(&directory, config);
+    (challenges, clock, zone, directory)
+}
+
+/// With what is in a directory from an earlier run.
+fn challenges_in(directory: &Directory, config: &Config) -> (Challenges, Arc<Simulated>, Arc<Zone>) {
     let clock = Simulated::new();
-    let challenges = Challenges::new(clock.clone(), Arc::default());
+    let challenges = Challenges::new(clock.clone(), Arc::default(), directory.path());
     challenges.configure(config);
     let zone = Arc::new(Zone::default());
     challenges.records.write_with(zone.clone());
@@ -131,7 +138,7 @@ const QUIET: &str = "[http01]\nlisten = \"127.0.0.9:1\"\n";
 
 #[test]
 fn only_names_of_the_configuration_with_their_kind_of_proof_have_anything_published() {
-    let (challenges, _, zone) = challenges(&config(ROUTE53, QUIET));
+    let (challenges, _, zone, _directory) = challenges(&config(ROUTE53, QUIET));
     use ChallengeKind::{Dns01, Http01};
     for (kind, name) in [
         (Http01, "example.com"),
@@ -181,7 +188,8 @@ fn a_token_is_served_at_its_path_and_nowhere_else_until_it_is_withdrawn() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
-    let (challenges, clock, _) = challenges(&config(ROUTE53, &format!("[http01]\nlisten = \"{address}\"\n")));
+    let (challenges, clock, _, directory) =
+        challenges(&config(ROUTE53, &format!("[http01]\nlisten = \"{address}\"\n")));
     let get = |path: &str| {
         let mut stream = TcpStream::connect(address).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: www.example.com\r\n\r\n").unwrap();
@@ -205,6 +213,15 @@ fn a_token_is_served_at_its_path_and_nowhere_else_until_it_is_withdrawn() {
     ] {
         assert!(get(elsewhere).starts_with("HTTP/1.1 404 "), "{elsewhere}");
     }
+    // An agent that is started again goes on with it.
+    let serves = |agent: &Challenges| {
+        let its = agent.tokens.texts();
+        its.get("token-1").is_some_and(|text| text == one.value.as_str())
+    };
+    let (again, ..) = challenges_in(&directory, &config(ROUTE53, QUIET));
+    assert!(serves(&again));
+    again.withdraw(&one);
+    assert!(!serves(&again) && !serves(&challenges_in(&directory, &config(ROUTE53, QUIET)).0));
     challenges.withdraw(&one);
     assert!(get("/.well-known/acme-challenge/token-1").starts_with("HTTP/1.1 404 "));
     // What nobody withdraws ends all the same.
@@ -223,8 +240,24 @@ fn a_token_is_served_at_its_path_and_nowhere_else_until_it_is_withdrawn() {
 }
 
 #[test]
+fn a_file_of_tokens_that_is_spoilt_is_no_hindrance() {
+    let directory = Directory::new();
+    let file = directory.path().join("http01.json");
+    let strange = format!("{{\"a/b\":\"a/b.{THUMBPRINT}\",\"c\":\"<script>\",\"d\":\"d.{THUMBPRINT}\"}}");
+    for (text, left) in [("{", 0), ("[]", 0), (strange.as_str(), 1)] {
+        std::fs::write(&file, text).unwrap();
+        let (challenges, ..) = challenges_in(&directory, &config(ROUTE53, QUIET));
+        assert_eq!(challenges.tokens.texts().len(), left, "{text}");
+        let one = challenge(ChallengeKind::Http01, "www.example.com", 1);
+        assert_eq!(challenges.publish(&one), Published::Yes);
+        let (again, ..) = challenges_in(&directory, &config(ROUTE53, QUIET));
+        assert_eq!(again.tokens.texts().len(), left + 1, "{text}");
+    }
+}
+
+#[test]
 fn challenges_are_bounded() {
-    let (challenges, ..) = challenges(&config(ROUTE53, QUIET));
+    let (challenges, .., _directory) = challenges(&config(ROUTE53, QUIET));
     let one = |number| challenge(ChallengeKind::Http01, "www.example.com", number);
     for number in 0..1_000 {
         assert_eq!(challenges.publish(&one(number)), Published::Yes);
@@ -241,7 +274,7 @@ fn challenges_are_bounded() {
 
 #[test]
 fn a_name_and_its_wildcard_have_two_texts_of_one_record_and_both_are_taken_away() {
-    let (challenges, clock, zone) = challenges(&config(ROUTE53, QUIET));
+    let (challenges, clock, zone, _directory) = challenges(&config(ROUTE53, QUIET));
     zone.state().asks = 3;
     let both = [1, 2].map(|number| challenge(ChallengeKind::Dns01, "example.com", number));
     for one in &both {
@@ -274,7 +307,7 @@ fn a_name_and_its_wildcard_have_two_texts_of_one_record_and_both_are_taken_away(
 
 #[test]
 fn who_wrote_a_record_takes_it_away_though_another_writes_the_next() {
-    let (challenges, _, zone) = challenges(&config(ROUTE53, QUIET));
+    let (challenges, _, zone, _directory) = challenges(&config(ROUTE53, QUIET));
     zone.state().asks = 1;
     let one = challenge(ChallengeKind::Dns01, "example.com", 1);
     assert_eq!(challenges.publish(&one), Published::NotYet);
@@ -288,7 +321,7 @@ fn who_wrote_a_record_takes_it_away_though_another_writes_the_next() {
 
 #[test]
 fn a_writer_that_fails_is_said_and_may_be_tried_again() {
-    let (challenges, _, zone) = challenges(&config(ROUTE53, QUIET));
+    let (challenges, _, zone, _directory) = challenges(&config(ROUTE53, QUIET));
     let one = challenge(ChallengeKind::Dns01, "example.com", 1);
     zone.state().fails = true;
     assert_eq!(challenges.publish(&one), Published::NotYet);
@@ -306,7 +339,7 @@ fn a_writer_that_fails_is_said_and_may_be_tried_again() {
 
 #[test]
 fn what_cannot_be_taken_away_is_tried_some_times_and_said() {
-    let (challenges, clock, zone) = challenges(&config(ROUTE53, QUIET));
+    let (challenges, clock, zone, _directory) = challenges(&config(ROUTE53, QUIET));
     let one = challenge(ChallengeKind::Dns01, "example.com", 1);
     zone.state().fails = true;
     challenges.withdraw(&one);
@@ -333,7 +366,7 @@ fn a_hook_is_run_without_a_shell_with_its_arguments_and_nothing_of_the_agents_en
     std::fs::write(&program, script).unwrap();
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let hook = format!("hook = [\"{}\", \"$(id); x\"]", program.display());
-    let challenges = Challenges::new(Simulated::new(), Arc::default());
+    let challenges = Challenges::new(Simulated::new(), Arc::default(), directory.path());
     challenges.configure(&config(&hook, QUIET));
     let one = challenge(ChallengeKind::Dns01, "example.com", 1);
     until("it is published", || challenges.publish(&one) == Published::Yes);
@@ -356,7 +389,8 @@ fn a_hook_is_run_without_a_shell_with_its_arguments_and_nothing_of_the_agents_en
 #[test]
 fn the_end_of_a_job_rings_the_bell() {
     let bell = Arc::new(Bell::default());
-    let challenges = Challenges::new(Simulated::new(), Arc::clone(&bell));
+    let directory = Directory::new();
+    let challenges = Challenges::new(Simulated::new(), Arc::clone(&bell), directory.path());
     challenges.ended();
     assert!(bell.wait(Duration::ZERO));
 }

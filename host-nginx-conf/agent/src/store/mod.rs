@@ -107,6 +107,11 @@ impl Store {
         })
     }
 
+    /// Where it is, for what others keep beside it.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.root
+    }
+
     /// The credentials of every client, oldest first.
     pub(crate) fn credentials(&self) -> Vec<Result<(Name, Vec<Credential>), ItemError>> {
         let read = |file: &str| {
