@@ -11,6 +11,7 @@ use e2e::lab::kms::KeyPolicy;
 use e2e::lab::load::{Load, RECOVERY};
 use e2e::lab::process;
 use e2e::lab::program::{openssl, run, succeed};
+use e2e::lab::rotating::{Rotating, SEALED, Step, Watched};
 use e2e::lab::scratch::Scratch;
 use e2e::lab::server::{self, Server, Tls};
 use e2e::lab::service::{self, Stalled};
@@ -27,6 +28,7 @@ const TESTS: &[Test] = e2e::tests![
     servers_start_and_reload_while_the_enclave_is_away,
     a_killed_enclave_comes_back_without_anybody,
     httpd_and_haproxy_serve_again_without_a_restart,
+    threat_53_the_enclave_killed_at_each_step_of_a_rotation,
     everything_starts_in_another_order,
     born_keys_are_gone_after_a_restart_and_list_says_so,
     threat_26_kms_releases_to_the_registers_of_this_image_alone,
@@ -203,6 +205,20 @@ fn httpd_and_haproxy_serve_again_without_a_restart(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// What is sealed comes back with it.
+fn threat_53_the_enclave_killed_at_each_step_of_a_rotation(lab: &Lab) -> Result<()> {
+    lab.needs_a_process("it kills the service again and again")?;
+    let _watched = Watched::begin(lab, &[SEALED])?;
+    let mut its = Rotating::begin(lab, SEALED)?;
+    for step in [Step::Made, Step::Installed, Step::Flipped, Step::Superseded] {
+        its.cut(step, || service::kill(lab).map(drop))
+            .with_context(|| format!("{step:?}"))?;
+        service::start(lab)?;
+        its.finishes().with_context(|| format!("{step:?}"))?;
+    }
+    Ok(())
+}
+
 /// Helper, agent, supervisor and enclave all end and come back in an order that nobody planned.
 fn everything_starts_in_another_order(lab: &Lab) -> Result<()> {
     let server = Server::of(lab, "engine");
@@ -284,9 +300,7 @@ fn threat_26_kms_releases_to_the_registers_of_this_image_alone(lab: &Lab) -> Res
         let listed = lab.ctl(&["list"])?;
         let keys = listed["keys"].as_array().context("no list")?.iter();
         let sealed = keys.filter(|key| !key["sealed"].is_null());
-        Ok(sealed
-            .filter(|key| key["name"].as_str().is_some_and(counts))
-            .count())
+        Ok(sealed.filter(|key| key["name"].as_str().is_some_and(counts)).count())
     };
     let sealed = |lab: &Lab| any_sealed(lab, |name| !acme::is_of_ca(name));
     let all = lab.keys.iter().filter(|key| key.origin.ends_with("-sealed")).count();
@@ -305,7 +319,10 @@ fn threat_26_kms_releases_to_the_registers_of_this_image_alone(lab: &Lab) -> Res
     policy.put(lab, &[&format!("{other}:{}", lab.attestation.pcr16)])?;
     service::kill(lab)?;
     service::start(lab)?;
-    ensure!(any_sealed(lab, |_| true)? == 0, "another image's key policy released them");
+    ensure!(
+        any_sealed(lab, |_| true)? == 0,
+        "another image's key policy released them"
+    );
     let waiting = lab.status()?["waiting"].to_string();
     ensure!(waiting.contains("policy lint"), "why is not said: {waiting}");
     policy.put(lab, &[&format!("{pcr0}:{}", lab.attestation.pcr16)])?;
