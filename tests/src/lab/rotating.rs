@@ -243,6 +243,17 @@ impl<'a> Rotating<'a> {
     }
 }
 
+impl Rotating<'_> {
+    /// Tests that count keys come later.
+    fn retire_others(&self) -> Result<()> {
+        let first = &self.lab.key(self.name)?.id;
+        for id in self.keys.iter().filter(|id| *id != first) {
+            self.lab.ctl(&["retire", id, "--yes"])?;
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Rotating<'_> {
     fn drop(&mut self) {
         let back = self.roll_back(Some(self.first));
@@ -253,8 +264,11 @@ impl Drop for Rotating<'_> {
                 one.name == self.name && one.state == "served" && live.any(|one| one.generation == self.first)
             })
         };
-        if let Err(error) = back.and_then(|_| process::wait_until(LIMIT, "the first key to be back", is_back)) {
-            eprintln!("{} does not have its first key again: {error:#}", self.name);
+        let outcome = back
+            .and_then(|_| process::wait_until(LIMIT, "the first key to be back", is_back))
+            .and_then(|()| self.retire_others());
+        if let Err(error) = outcome {
+            eprintln!("{} is not as it was: {error:#}", self.name);
         }
     }
 }
