@@ -138,13 +138,10 @@ fn threat_53_all_workers_killed_between_the_flip_and_the_reload(lab: &Lab) -> Re
             let helper = agent::pid(lab, "apply")?;
             // So that it is between the two.
             process::signal(helper, Signal::STOP)?;
-            let outcome = server.workers().map(|workers| {
-                for worker in &workers {
+            let served = server.workers().and_then(|old| {
+                for worker in &old {
                     drop(process::signal(*worker, Signal::KILL)); // it may have ended
                 }
-                workers
-            });
-            let served = outcome.and_then(|old| {
                 process::wait_until(LIMIT, "other workers", || {
                     server
                         .workers()
