@@ -14,6 +14,7 @@ mod outage;
 mod p11tool;
 mod pairs;
 mod pkcs11_tool;
+mod rotation;
 mod round_trips;
 mod rsa_key_exchange;
 mod signatures;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
             agent::TESTS,
             agent_commands::TESTS,
             agent_troubles::TESTS,
+            rotation::TESTS,
             outage::TESTS,
         ],
     )

@@ -11,6 +11,7 @@ use e2e::lab::kms::KeyPolicy;
 use e2e::lab::load::{Load, RECOVERY};
 use e2e::lab::process;
 use e2e::lab::program::{openssl, run, succeed};
+use e2e::lab::rotating::{Rotating, SEALED, Step, Watched};
 use e2e::lab::scratch::Scratch;
 use e2e::lab::server::{self, Server, Tls};
 use e2e::lab::service::{self, Stalled};
@@ -27,6 +28,7 @@ const TESTS: &[Test] = e2e::tests![
     servers_start_and_reload_while_the_enclave_is_away,
     a_killed_enclave_comes_back_without_anybody,
     httpd_and_haproxy_serve_again_without_a_restart,
+    threat_53_the_enclave_killed_at_each_step_of_a_rotation,
     everything_starts_in_another_order,
     born_keys_are_gone_after_a_restart_and_list_says_so,
     threat_26_kms_releases_to_the_registers_of_this_image_alone,
@@ -200,6 +202,20 @@ fn httpd_and_haproxy_serve_again_without_a_restart(lab: &Lab) -> Result<()> {
         .with_context(|| endpoint.to_string())?;
     }
     ensure!(processes()? == before, "a server was restarted");
+    Ok(())
+}
+
+/// What is sealed comes back with it.
+fn threat_53_the_enclave_killed_at_each_step_of_a_rotation(lab: &Lab) -> Result<()> {
+    lab.needs_a_process("it kills the service again and again")?;
+    let _watched = Watched::begin(lab, &[SEALED])?;
+    let mut its = Rotating::begin(lab, SEALED)?;
+    for step in [Step::Made, Step::Installed, Step::Flipped, Step::Superseded] {
+        its.cut(step, || service::kill(lab).map(drop))
+            .with_context(|| format!("{step:?}"))?;
+        service::start(lab)?;
+        its.finishes().with_context(|| format!("{step:?}"))?;
+    }
     Ok(())
 }
 

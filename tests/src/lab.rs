@@ -11,6 +11,7 @@ pub mod load;
 pub mod otherwise;
 pub mod process;
 pub mod program;
+pub mod rotating;
 pub mod scratch;
 pub mod second;
 pub mod server;

@@ -35,7 +35,7 @@ pub struct Certificate {
     pub dns_names: Vec<DnsName>,
     /// `servers`: who serves it, at least one. Each is in [`Config::servers`](crate::Config::servers).
     pub servers: BTreeSet<Name>,
-    /// `listeners`: where it is looked at from outside; all of its servers' where the file does not say.
+    /// `listeners`: where it is looked at from outside; all of its servers' where the file does not say. None: nowhere.
     pub listeners: Vec<Listener>,
     /// `sealed`: the group under whose data key the key's state is sealed; none: it ends with the enclave.
     pub sealed: Option<Name>,

@@ -64,7 +64,7 @@ pub(crate) fn of_server(
     Ok(addresses.into_iter().map(listener).collect())
 }
 
-/// Those of a certificate: all of its servers', or those of them that it names.
+/// Those of a certificate: all of its servers', or those of them that it names, which may be none.
 pub(crate) fn of_certificate(
     given: Option<Spanned<Vec<Word>>>,
     servers: &BTreeMap<SocketAddr, Listener>,
@@ -74,6 +74,9 @@ pub(crate) fn of_certificate(
         return Ok(servers.values().copied().collect());
     };
     let at = given.span();
+    if given.get_ref().is_empty() {
+        return Ok(Vec::new());
+    }
     let mut found = Vec::new();
     for address in addresses(given, reading)? {
         let Some(listener) = servers.get(&address) else {

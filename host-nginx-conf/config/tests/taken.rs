@@ -208,6 +208,8 @@ fn a_certificate_is_looked_at_where_it_says_or_wherever_its_servers_are() {
     assert_eq!(its(&config, "file"), [""; 0], "its server names none");
     let all = read(&FULL.replace("listeners = [\"[::]:443\"]\n", ""));
     assert_eq!(its(&all, "born"), ["0.0.0.0:443 Some(V2)", "[::]:443 Some(V2)"]);
+    let nowhere = read(&FULL.replace("listeners = [\"[::]:443\"]", "listeners = []"));
+    assert_eq!(its(&nowhere, "born"), [""; 0]);
     let shown = FULL
         .replace("listeners = [\"[::]:443\"]\n", "")
         .replace("usage = \"tls\"\n", "usage = \"tls-client\"\n");

@@ -291,5 +291,5 @@ fn away(certificate: &Certificate, known: Option<report::Certificate>, error: En
     }
 }
 
-const NOT_LOOKED_AT: &str = "nobody looks at what clients see: there are no `listeners` in the configuration, so an old key goes by servers' workers \
+const NOT_LOOKED_AT: &str = "nobody looks at what clients see: it has no `listeners` in the configuration, so an old key goes by servers' workers \
      and grace_hours alone";

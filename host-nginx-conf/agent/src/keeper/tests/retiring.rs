@@ -54,6 +54,20 @@ fn an_agent_that_is_killed_between_deploying_and_superseding_goes_on() {
 }
 
 #[test]
+fn threat_53_an_agent_that_is_killed_while_it_retires_goes_on() {
+    let mut world = with_two();
+    world.pass();
+    world.enclave.state().cut_off = Some("Retire");
+    world.run(DAY + MINUTE);
+    assert_eq!(world.key("c0000", 1), None, "it was done, only the answer was lost");
+    world.enclave.state().cut_off = None;
+    world.restart_agent();
+    world.run(MINUTE * 5);
+    assert_eq!((world.live("c0000"), world.state_of("c0000").0.as_str()), (Some(2), "served"));
+    assert_eq!(world.helper.state().object_count(), 2, "nobody is shown it any more");
+}
+
+#[test]
 fn threat_18_a_clock_that_jumps_retires_nothing() {
     let years = 10 * 365 * 86_400;
     let mut world = with_two();
