@@ -27,12 +27,7 @@ pub fn pid(lab: &Lab, name: &str) -> Result<u32> {
 pub fn kill(lab: &Lab, name: &str) -> Result<()> {
     let pid = pid(lab, name)?;
     process::signal(pid, Signal::KILL)?;
-    process::wait_until(LIMIT, "its end", || !process::is_alive(pid))?;
-    // What it holds, its last thread lets go of, which may outlive the first.
-    let threads = format!("/proc/{pid}/task");
-    process::wait_until(LIMIT, "the end of its threads", || {
-        std::fs::read_dir(&threads).map_or(0, Iterator::count) <= 1
-    })
+    process::wait_until(LIMIT, "its end", || !process::is_alive(pid))
 }
 
 /// Starts it with the words of its first start.
