@@ -25,6 +25,8 @@ pub(crate) struct Binaries {
     pub(crate) module: PathBuf,
     pub(crate) keyscan: PathBuf,
     pub(crate) bridge: PathBuf,
+    /// Makes handshakes, and verifies each.
+    pub(crate) tlsload: PathBuf,
 }
 
 impl Binaries {
@@ -41,6 +43,7 @@ impl Binaries {
             module: paths.target().join("module/libenclave_tls_pkcs11.so"),
             keyscan: release.join("keyscan"),
             bridge: release.join("vsock-bridge"),
+            tlsload: release.join("tlsload"),
         }
     }
 }

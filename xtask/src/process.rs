@@ -41,20 +41,23 @@ impl Identity {
 
     /// Asks the process to end; if it does not within `patience`, ends it.
     pub(crate) fn end(&self, patience: Duration) -> Result<()> {
-        let pid = i32::try_from(self.pid)
-            .ok()
-            .and_then(Pid::from_raw)
-            .context("no such pid")?;
         for signal in [Signal::TERM, Signal::KILL] {
-            if !self.is_alive() {
-                return Ok(());
-            }
-            kill_process(pid, signal).or_else(|error| if self.is_alive() { Err(error) } else { Ok(()) })?;
+            self.signal(signal)?;
             if wait_until(patience, || !self.is_alive()) {
                 return Ok(());
             }
         }
         bail!("process {} does not end", self.pid)
+    }
+
+    /// Sends a signal, unless the process has ended.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        if !self.is_alive() {
+            return Ok(());
+        }
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let pid = pid.context("no such pid")?;
+        Ok(kill_process(pid, signal).or_else(|error| if self.is_alive() { Err(error) } else { Ok(()) })?)
     }
 }
 

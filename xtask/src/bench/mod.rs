@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: signatures and handshakes, ours against others, attestation, the agent, and the image on an emulated machine, in
+//! `cargo xtask bench`: signatures and handshakes, ours against others, rotation, attestation, the agent, and the image on an emulated machine, in
 //! tables and one file.
 //!
 //! This part makes what is measured (a lab, a SoftHSM2 token, an image), writes plans, and shows what `signbench`, `agentbench` and
@@ -10,6 +10,7 @@ mod attestation;
 mod enclave;
 mod handshakes;
 mod machine;
+mod rotation;
 mod runner;
 mod show;
 mod signatures;
@@ -26,6 +27,7 @@ use self::agent::Agent;
 use self::attestation::Attestation;
 use self::enclave::Enclave;
 use self::machine::Machine;
+use self::rotation::Rotation;
 use self::runner::{Measured, Runner};
 use crate::build;
 use crate::lab::{self, Lab};
@@ -52,6 +54,8 @@ pub(crate) struct Options {
 enum Part {
     Signatures,
     Handshakes,
+    /// Certificates that renew and rotate
+    Rotation,
     Attestation,
     /// The parent's agent, and servers with many certificates
     Agent,
@@ -74,7 +78,7 @@ impl Options {
 
     /// Whether a part is measured on a lab whose service is a process.
     fn wants_lab(&self) -> bool {
-        [Part::Signatures, Part::Handshakes, Part::Attestation]
+        [Part::Signatures, Part::Handshakes, Part::Rotation, Part::Attestation]
             .into_iter()
             .any(|part| self.wants(part))
     }
@@ -98,6 +102,7 @@ struct Results {
 struct OnLab {
     signatures: Vec<Measured>,
     handshakes: Vec<Measured>,
+    rotation: Option<Rotation>,
     attestation: Option<Attestation>,
 }
 
@@ -197,6 +202,10 @@ fn measure(paths: &Paths, lab: &Lab, work: &Path, options: &Options) -> Result<O
             true => handshakes::measure(&runner, lab.description())?,
             false => Vec::new(),
         },
+        rotation: match options.wants(Part::Rotation) {
+            true => Some(rotation::measure(paths, lab, &runner, options.quick)?),
+            false => None,
+        },
         attestation: match options.wants(Part::Attestation) {
             true => Some(attestation::measure(paths, lab, options.quick)?),
             false => None,
@@ -216,6 +225,10 @@ impl Results {
         if options.wants(Part::Handshakes) {
             title(handshakes::TITLE);
             handshakes::print(&self.on_lab.handshakes);
+        }
+        if let Some(rotation) = &self.on_lab.rotation {
+            title(rotation::TITLE);
+            rotation::print(rotation);
         }
         if let Some(attestation) = &self.on_lab.attestation {
             title(attestation::TITLE);

@@ -86,26 +86,45 @@ impl Runner {
     }
 
     pub(super) fn measure(&self, group: Group) -> Result<Measured> {
+        let report = progress::step(&group.title.join(", "), || self.ask(&group, self.rounds))?;
+        Ok(Measured {
+            title: group.title,
+            report,
+        })
+    }
+
+    /// The same in so many rounds, and nothing is said of it.
+    pub(super) fn ask(&self, group: &Group, rounds: usize) -> Result<Report> {
         let plan = json!({
             "core": group.core,
             "slice_ms": SLICE_MS,
-            "rounds": self.rounds,
+            "rounds": rounds,
             "references": group.references,
             "count_client": group.count_client,
             "subjects": group.subjects,
         });
-        let title = group.title;
-        progress::step(&title.join(", "), || {
-            let file = self
-                .work
-                .join(format!("plan-{}.json", title.join("-").replace(' ', "-")));
-            std::fs::write(&file, serde_json::to_string_pretty(&plan)?)?;
-            let answer = process::capture(Command::new(&self.program).arg("run").arg(&file).envs(&self.env))?;
-            let report = serde_json::from_str(&answer).context("signbench's report is not as expected")?;
-            Ok(Measured {
-                title: title.clone(),
-                report,
-            })
+        let name = group.title.join("-").replace(' ', "-");
+        let file = self.work.join(format!("plan-{name}.json"));
+        std::fs::write(&file, serde_json::to_string_pretty(&plan)?)?;
+        let answer = process::capture(Command::new(&self.program).arg("run").arg(&file).envs(&self.env))?;
+        serde_json::from_str(&answer).context("signbench's report is not as expected")
+    }
+}
+
+impl Spread {
+    /// Of any number of values but none.
+    pub(super) fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_unstable_by(f64::total_cmp);
+        let at = |quarters: usize| {
+            let place = values.len().checked_sub(1)? * quarters;
+            let (below, above) = (values.get(place / 4)?, values.get(place.div_ceil(4))?);
+            let share = [0.0, 0.25, 0.5, 0.75].get(place % 4)?;
+            Some(below + (above - below) * share)
+        };
+        Some(Self {
+            q1: at(1)?,
+            median: at(2)?,
+            q3: at(3)?,
         })
     }
 }
@@ -131,3 +150,17 @@ pub(super) fn other_core() -> usize {
 const SLICE_MS: u64 = 300;
 const ROUNDS: usize = 15;
 const QUICK_ROUNDS: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quartiles_lie_between_values_in_proportion() {
+        let spread = Spread::of(vec![4.0, 1.0, 3.0, 2.0]).unwrap();
+        assert_eq!([spread.q1, spread.median, spread.q3], [1.75, 2.5, 3.25]);
+        let one = Spread::of(vec![7.0]).unwrap();
+        assert_eq!([one.q1, one.median, one.q3], [7.0, 7.0, 7.0]);
+        assert!(Spread::of(Vec::new()).is_none());
+    }
+}

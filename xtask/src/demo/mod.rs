@@ -2,8 +2,10 @@
 
 mod client;
 mod handshakes;
+mod load;
 mod measured;
 mod proof;
+mod rotation;
 mod scan;
 
 use std::env;
@@ -73,7 +75,22 @@ fn show(lab: &Lab, binaries: &build::Binaries) -> Result<bool> {
     let proof = proof::all(lab, binaries)?;
     proof.print();
     println!("  The keys of origin `bundle` came through KMS, which opened them for this image and this policy alone.");
-    Ok(handshakes.all_hold() && scan.all_hold() && proof.all_hold())
+    let rotated = show_rotation(lab, binaries)?;
+    Ok(handshakes.all_hold() && scan.all_hold() && proof.all_hold() && rotated)
+}
+
+/// Last: what came before looks at the keys that the lab began with.
+fn show_rotation(lab: &Lab, binaries: &build::Binaries) -> Result<bool> {
+    title("New keys and certificates while clients make handshakes, each of which verifies chain, name and signature");
+    let rotated = rotation::all(lab, binaries)?;
+    rotated.print();
+    title(&format!(
+        "What became of one: `enclave-tlsctl history {}`",
+        rotation::ORDERED
+    ));
+    let history = Ctl::new(lab.place(), binaries).text(&["history", rotation::ORDERED])?;
+    println!("{}", indented(&history));
+    Ok(rotated.all_hold())
 }
 
 /// Where the service runs in an emulated machine: the memory of that belongs to QEMU and to its vsock device, both processes of this
@@ -89,7 +106,8 @@ fn show_machine(lab: &Lab, binaries: &build::Binaries, handshakes: &Table) -> Re
     println!(
         "SKIPPED the key scan: this machine's memory belongs to QEMU and its vsock device, processes of this host."
     );
-    Ok(handshakes.all_hold() && measured.all_hold())
+    let rotated = show_rotation(lab, binaries)?;
+    Ok(handshakes.all_hold() && measured.all_hold() && rotated)
 }
 
 fn indented(text: &str) -> String {

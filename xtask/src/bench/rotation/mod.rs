@@ -1,0 +1,75 @@
+//! What renewal costs: processor time of an issuance, signatures while certificates rotate, and how a thousand renewals spread.
+
+mod issuance;
+mod signing;
+mod spreading;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use self::issuance::Issuance;
+use self::signing::Signing;
+use self::spreading::Spreading;
+use super::machine;
+use super::runner::Runner;
+use crate::build::Binaries;
+use crate::lab::{Lab, Rotations};
+use crate::paths::Paths;
+use crate::table::{Table, Verdict};
+
+pub(super) const TITLE: &str = "Renewal and rotation";
+
+/// All figures.
+#[derive(Serialize)]
+pub(super) struct Rotation {
+    signing: Signing,
+    issuance: Issuance,
+    spreading: Vec<Spreading>,
+    /// The load averages before each of the first two and after them.
+    load: [String; 3],
+}
+
+/// Measures on a lab, whose CA is restarted.
+pub(super) fn measure(paths: &Paths, lab: &Lab, runner: &Runner, quick: bool) -> Result<Rotation> {
+    let binaries = Binaries::of(paths);
+    let rotations = Rotations::of(lab, &binaries);
+    let first = machine::load()?;
+    let signing = signing::measure(&rotations, lab.description(), runner, quick)?;
+    let second = machine::load()?;
+    let issuance = issuance::measure(&rotations, lab, &binaries, quick)?;
+    let third = machine::load()?;
+    Ok(Rotation {
+        signing,
+        issuance,
+        spreading: spreading::measure(paths)?,
+        load: [first, second, third],
+    })
+}
+
+pub(super) fn print(measured: &Rotation) {
+    let Rotation {
+        signing,
+        issuance,
+        spreading,
+        load: [first, second, third],
+    } = measured;
+    println!("  C_SignInit and C_Sign, P-256, client and service on one core (load {first} before, {second} after)");
+    signing::print(signing);
+    println!("\n  Processor time of the service for one certificate from pebble (load {second} before, {third} after)");
+    issuance::print(issuance);
+    println!("\n  1,000 certificates that came together: when they are renewed");
+    spreading::print(spreading);
+    let mut table = Table::new(["must hold", "is"]);
+    signing.judge(&mut table);
+    issuance.judge(&mut table);
+    println!();
+    table.print();
+}
+
+/// Adds a row that says whether a figure is below its limit.
+fn below(table: &mut Table, what: &str, found: f64, limit: f64, unit: &str) {
+    table.row(
+        [format!("{what} < {limit}{unit}"), format!("{found:.2}{unit}")],
+        Verdict::of(found < limit),
+    );
+}
