@@ -159,3 +159,46 @@ const SIGNED: &str = "lab-sealed-p256";
 const CERTIFICATES: [&str; 2] = [ORDERED, SIGNED];
 /// Before the first and after the last.
 const AROUND: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn holds(failed: u64, keys: &serde_json::Value, master: Option<&Identity>) -> bool {
+        let pid_file = std::env::temp_dir().join(format!("demo-rotation-{}", std::process::id()));
+        fs::write(&pid_file, format!("{}\n", std::process::id())).unwrap();
+        let site = Site {
+            server: "nginx".to_owned(),
+            certificate: SIGNED,
+            by: "nobody",
+            address: String::new(),
+            name: "",
+            ca: Path::new(""),
+            pid_file: pid_file.clone(),
+        };
+        let counts = keys.as_object().unwrap().values();
+        let ok: u64 = counts.map(|count| count.as_u64().unwrap()).sum();
+        let failures = vec![json!({"text": "alert", "at_ms": 1, "kind": "alert"}); usize::try_from(failed).unwrap()];
+        let seen = json!({"ok": ok, "failed": failed, "endpoints": [{"keys": keys, "failures": failures}]});
+        let seen: Seen = serde_json::from_value(seen).unwrap();
+        let mut table = Table::new(["", "", "", "", "", "", "", ""]);
+        site.row(&mut table, &seen, &["old".to_owned(), "new".to_owned()], master);
+        fs::remove_file(pid_file).unwrap();
+        table.all_hold()
+    }
+
+    #[test]
+    fn a_failure_or_no_new_key_or_another_or_another_master_is_wrong() {
+        let me = Identity::of(std::process::id());
+        assert!(holds(0, &json!({"old": 3, "new": 2}), me.as_ref()));
+        assert!(!holds(1, &json!({"old": 3, "new": 2}), me.as_ref()));
+        assert!(!holds(0, &json!({"old": 3}), me.as_ref()));
+        assert!(!holds(0, &json!({"new": 3}), me.as_ref()));
+        assert!(!holds(0, &json!({"old": 3, "new": 2, "stranger": 1}), me.as_ref()));
+        let other = Identity::of(std::os::unix::process::parent_id());
+        assert!(!holds(0, &json!({"old": 3, "new": 2}), other.as_ref()));
+        assert!(!holds(0, &json!({"old": 3, "new": 2}), None));
+    }
+}
