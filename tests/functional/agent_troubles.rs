@@ -24,6 +24,7 @@ pub(super) const TESTS: &[Test] = e2e::tests![
 ];
 
 fn a_full_disk_is_said_and_costs_no_handshake_and_passes(lab: &Lab) -> Result<()> {
+    lab.need_not_be_emulated()?;
     let witness = Witness::begin(lab)?;
     let small = Otherwise::in_little_space(lab)?;
     agent::wait_for(lab, "the agent in little space", all_served)?;
@@ -73,6 +74,7 @@ fn a_full_disk_is_said_and_costs_no_handshake_and_passes(lab: &Lab) -> Result<()
 }
 
 fn threat_37_aws_that_stalls_or_is_dead_costs_no_handshake_and_passes(lab: &Lab) -> Result<()> {
+    lab.need_not_be_emulated()?;
     let witness = Witness::begin(lab)?;
     let (stall, imds) = (Stall::start()?, Stall::start()?);
     for (what, group, aws, metadata) in [
@@ -130,6 +132,7 @@ fn threat_37_aws_that_stalls_or_is_dead_costs_no_handshake_and_passes(lab: &Lab)
 }
 
 fn threat_18_a_clock_that_is_set_under_a_running_agent_loses_nothing(lab: &Lab) -> Result<()> {
+    lab.need_not_be_emulated()?;
     if !Path::new(FAKETIME).exists() {
         return Err(Skipped(format!("there is no {FAKETIME} (Debian's faketime)")).into());
     }

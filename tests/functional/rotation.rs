@@ -13,7 +13,7 @@ use e2e::lab::process::{self, Signal};
 use e2e::lab::rotating::{Rotating, SEALED, Step, Watched};
 use e2e::lab::server::{Server, Tls, get};
 use e2e::lab::suite::Test;
-use e2e::lab::{Lab, agent};
+use e2e::lab::{Enclave, Lab, agent};
 
 pub(super) const TESTS: &[Test] = e2e::tests![
     rotations_in_a_row_under_load,
@@ -32,7 +32,7 @@ fn rotations_in_a_row_under_load(lab: &Lab) -> Result<()> {
         .served()
         .filter(|endpoint| [ecdsa.name, rsa.name].contains(&endpoint.key.as_str()));
     let loads: Vec<_> = endpoints
-        .map(|endpoint| Ok((endpoint, Load::start_with(lab, endpoint, LOAD, &[])?)))
+        .map(|endpoint| Ok((endpoint, Load::start_with(lab, endpoint, load(lab), &[])?)))
         .collect::<Result<_>>()?;
     ensure!(!loads.is_empty(), "nobody serves them");
     for _ in 0..rotations(lab) {
@@ -80,7 +80,7 @@ fn what_shows_another_certificate_is_taken_back(lab: &Lab) -> Result<()> {
     ensure!(fixed != text, "the configuration of NGINX names no {}", live.display());
     fs::write(conf, fixed)?;
     let taken_back = (|| {
-        let load = Load::start_with(lab, endpoint, LOAD, &[])?;
+        let load = Load::start_with(lab, endpoint, load(lab), &[])?;
         its.rotate()?;
         its.wait_until("taken-back")?;
         agent::wait_for(lab, "the one before to be with servers", |report| {
@@ -105,10 +105,11 @@ fn what_shows_another_certificate_is_taken_back(lab: &Lab) -> Result<()> {
 
 /// The agent and its root helper, each at each step: no handshake fails.
 fn threat_53_killed_at_each_step_of_a_rotation(lab: &Lab) -> Result<()> {
+    lab.need_not_be_emulated()?;
     let _watched = Watched::begin(lab, &[SEALED])?;
     let mut its = Rotating::begin(lab, SEALED)?;
     let endpoint = lab.endpoint("provider", SEALED)?;
-    let load = Load::start_with(lab, endpoint, LOAD, &[])?;
+    let load = Load::start_with(lab, endpoint, load(lab), &[])?;
     for victim in ["agent", "apply"] {
         for step in Step::ALL {
             let cut = its.cut(step, || agent::kill(lab, victim));
@@ -173,6 +174,14 @@ fn threat_53_all_workers_killed_between_the_flip_and_the_reload(lab: &Lab) -> Re
     its.finishes()
 }
 
+/// Handshakes a second at each endpoint: of an emulated machine, a fraction of what it has left beside one rotation's RSA key.
+fn load(lab: &Lab) -> f64 {
+    match lab.enclave {
+        Enclave::Process => 20.0,
+        Enclave::Emulated => 4.0,
+    }
+}
+
 fn start_server(lab: &Lab, master: &str) -> Result<()> {
     let words = lab
         .commands
@@ -197,7 +206,5 @@ fn rotations(lab: &Lab) -> u32 {
 
 /// As [`SEALED`], by the same servers.
 const SEALED_RSA: &str = "lab-sealed-rsa";
-/// Handshakes a second at each endpoint.
-const LOAD: f64 = 20.0;
 /// NGINX needs milliseconds.
 const LIMIT: Duration = Duration::from_secs(30);

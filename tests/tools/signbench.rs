@@ -30,17 +30,19 @@ fn subjects_are_measured_in_turns_and_one_that_cannot_run_says_why() {
         "subjects": [
             { "name": "raw", "work": { "kind": "raw", "key": key, "mechanism": "ecdsa" } },
             { "name": "socket", "threads": 2, "work": { "kind": "socket", "request": 81, "reply": 111 } },
-            { "name": "absent", "work": {
+            { "name": "two", "processes": 2, "work": { "kind": "raw", "key": key, "mechanism": "ecdsa" } },
+            { "name": "absent", "processes": 2, "work": {
                 "kind": "pkcs11", "module": "/nonexistent.so", "token": "t", "label": "l", "mechanism": "ecdsa",
             } },
         ],
     }));
-    let [raw, socket, absent] = report["subjects"].as_array().unwrap().as_slice() else {
+    let [raw, socket, two, absent] = report["subjects"].as_array().unwrap().as_slice() else {
         panic!("{report}")
     };
     for figure in ["p50", "p99", "rate", "cpu", "cpu.client"] {
         assert!(median(&raw["figures"][figure]) > 0.0, "{figure}: {report}");
         assert!(median(&socket["ratios"]["raw"][figure]) > 0.0, "{figure}: {report}");
+        assert!(median(&two["ratios"]["raw"][figure]) > 0.0, "{figure}: {report}");
     }
     // The other end of the socket is a process of its own, and its CPU counts.
     assert!(median(&socket["figures"]["cpu.service"]) > 0.0, "{report}");

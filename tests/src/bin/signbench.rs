@@ -27,6 +27,8 @@ enum Command {
         /// Bytes of an answer
         reply: usize,
     },
+    /// Do what a subject's plan on standard input says, when told: one of several processes
+    Work,
 }
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             println!("{}", serde_json::to_string_pretty(&signbench::run(&plan)?)?);
         }
         Command::Echo { request, reply } => signbench::echo(request, reply)?,
+        Command::Work => signbench::work()?,
     }
     Ok(())
 }

@@ -143,6 +143,7 @@ fn module(plan: &SignPlan) -> Plan {
         subjects: vec![SubjectPlan {
             name: "module".to_owned(),
             threads: 1,
+            processes: 1,
             watch: Vec::new(),
             work: Work::Pkcs11 {
                 module: Path::to_owned(&plan.module),

@@ -28,6 +28,19 @@ pub(crate) fn of_process(pid: u32) -> Result<u64, CpuError> {
     Ok(sum)
 }
 
+/// The same, with the processes that it started and that live.
+pub(crate) fn of_tree(pid: u32) -> Result<u64, CpuError> {
+    let mut sum = of_process(pid)?;
+    for task in tasks(pid).map_err(|error| CpuError { pid, error })? {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{task}/children")).unwrap_or_default();
+        for child in children.split_whitespace().filter_map(|word| word.parse().ok()) {
+            // One that ended since counts no more.
+            sum += of_tree(child).unwrap_or(0);
+        }
+    }
+    Ok(sum)
+}
+
 /// Nanoseconds that this process has run, with the threads that ended: those of a slice do, and `/proc` forgets them.
 pub(super) fn of_this_process() -> u64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);

@@ -8,7 +8,7 @@
 //! | file | |
 //! |---|---|
 //! | [`plan`] | what to measure, as read from JSON |
-//! | `subject` | what one operation is: `pkcs11`, `raw`, `socket`, `handshake` |
+//! | `subject` | what one operation is: `pkcs11`, `raw`, `socket`, `handshake`; `elsewhere` has processes of their own do it |
 //! | `slice` | one subject, timed; `cpu` what it cost, `control` whether the machine was steady |
 //! | `rounds` | the order of the slices, and which rounds count |
 //! | [`report`] | medians, quartiles and ratios; `stats` |
@@ -18,6 +18,7 @@ pub mod report;
 
 mod control;
 pub(crate) mod cpu;
+mod elsewhere;
 mod handshake;
 mod pkcs11;
 mod raw;
@@ -31,6 +32,7 @@ use std::io;
 
 pub use self::cpu::CpuError;
 use self::cpu::{Pinned, this_process};
+pub use self::elsewhere::work;
 use self::plan::Plan;
 use self::report::Report;
 pub use self::socket::echo;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The subjects and how long to measure them.
 #[derive(Clone, Debug, Deserialize)]
@@ -30,7 +30,7 @@ impl Plan {
 }
 
 /// One subject.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SubjectPlan {
     /// Its name in the report.
@@ -38,6 +38,9 @@ pub struct SubjectPlan {
     /// How many threads work at the same time.
     #[serde(default = "one")]
     pub threads: usize,
+    /// How many processes do, with so many threads each; 1: this one.
+    #[serde(default = "one")]
+    pub processes: usize,
     /// Other processes whose CPU its operations use.
     #[serde(default)]
     pub watch: Vec<Watch>,
@@ -45,8 +48,8 @@ pub struct SubjectPlan {
     pub work: Work,
 }
 
-/// A process whose CPU is counted.
-#[derive(Clone, Debug, Deserialize)]
+/// A process whose CPU is counted, with that of the processes that it starts.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Watch {
     /// Its part in the report; the CPU of processes that share one is added.
@@ -58,7 +61,7 @@ pub struct Watch {
 }
 
 /// What one operation is.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Work {
     /// `C_SignInit` and `C_Sign` in a module. What the module reads from the environment, the caller has set.
@@ -101,20 +104,24 @@ pub enum Work {
     },
 }
 
-/// The signatures that every subject can make: over a SHA-256 digest, as engine clients ask for them.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+/// The signatures that subjects make: over a digest, as engine clients ask for them, and by Ed25519 over a handshake's message.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mechanism {
-    /// `CKM_ECDSA`
+    /// `CKM_ECDSA` by P-256, over SHA-256.
     Ecdsa,
-    /// `CKM_RSA_PKCS`, over a DigestInfo.
+    /// `CKM_ECDSA` by P-384, over SHA-384.
+    EcdsaP384,
+    /// `CKM_RSA_PKCS`, over a DigestInfo of SHA-256.
     RsaPkcs,
-    /// `CKM_RSA_PKCS_PSS`, salt as long as the hash.
+    /// `CKM_RSA_PKCS_PSS` over SHA-256, salt as long as the hash.
     RsaPss,
+    /// `CKM_EDDSA`, over what TLS 1.3 has a server sign (RFC 8446, section 4.4.3).
+    Ed25519,
 }
 
 /// A version of TLS.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub enum TlsVersion {
     /// TLS 1.2
     #[serde(rename = "1.2")]

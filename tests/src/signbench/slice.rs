@@ -39,20 +39,21 @@ impl Cpu {
         thread::sleep(SETTLE);
         let mut parts = BTreeMap::from([(CLIENT.to_owned(), cpu::of_this_process())]);
         for watch in &subject.watch {
-            *parts.entry(watch.part.clone()).or_default() += cpu::of_process(watch.pid).map_err(SliceError::Cpu)?;
+            *parts.entry(watch.part.clone()).or_default() += cpu::of_tree(watch.pid).map_err(SliceError::Cpu)?;
         }
         Ok(Self { parts })
     }
 }
 
-fn work(workers: &mut [Box<dyn Worker>], end: Instant) -> Result<Vec<u32>, SubjectError> {
+/// All workers at the same time. The nanoseconds that each operation took.
+pub(super) fn work(workers: &mut [Box<dyn Worker>], end: Instant) -> Result<Vec<u32>, SubjectError> {
     if let [single] = workers {
-        return repeat(single.as_mut(), end);
+        return single.repeat(end);
     }
     thread::scope(|scope| {
         let threads: Vec<_> = workers
             .iter_mut()
-            .map(|worker| scope.spawn(move || repeat(worker.as_mut(), end)))
+            .map(|worker| scope.spawn(move || worker.repeat(end)))
             .collect();
         let mut all = Vec::new();
         for thread in threads {
@@ -63,19 +64,6 @@ fn work(workers: &mut [Box<dyn Worker>], end: Instant) -> Result<Vec<u32>, Subje
         }
         Ok(all)
     })
-}
-
-/// The nanoseconds that each operation took.
-fn repeat(worker: &mut dyn Worker, end: Instant) -> Result<Vec<u32>, SubjectError> {
-    let mut latencies = Vec::with_capacity(EXPECTED);
-    let mut before = Instant::now();
-    while before < end {
-        worker.once()?;
-        let now = Instant::now();
-        latencies.push(u32::try_from((now - before).as_nanos()).unwrap_or(u32::MAX));
-        before = now;
-    }
-    Ok(latencies)
 }
 
 fn figures(mut latencies: Vec<u32>, took: Duration, before: &Cpu, after: &Cpu) -> Figures {
@@ -96,9 +84,6 @@ fn figures(mut latencies: Vec<u32>, took: Duration, before: &Cpu, after: &Cpu) -
 pub(super) const CLIENT: &str = "client";
 
 const SETTLE: Duration = Duration::from_millis(3);
-
-/// More than any slice has, so that no slice is interrupted to make room.
-const EXPECTED: usize = 1 << 18;
 
 #[cfg(test)]
 mod tests {

@@ -1,13 +1,29 @@
 //! What is measured: workers that repeat one operation, and the processes whose CPU it uses.
 
 use std::io;
+use std::time::Instant;
 
+use super::elsewhere::Elsewhere;
 use super::plan::{Plan, SubjectPlan, Watch, Work};
+use super::slice::CLIENT;
 use super::{handshake, pkcs11, raw, socket};
 
 /// One operation, again and again, in one thread.
 pub(super) trait Worker: Send {
     fn once(&mut self) -> Result<(), SubjectError>;
+
+    /// Until a moment. The nanoseconds that each operation took.
+    fn repeat(&mut self, end: Instant) -> Result<Vec<u32>, SubjectError> {
+        let mut latencies = Vec::with_capacity(EXPECTED);
+        let mut before = Instant::now();
+        while before < end {
+            self.once()?;
+            let now = Instant::now();
+            latencies.push(u32::try_from((now - before).as_nanos()).unwrap_or(u32::MAX));
+            before = now;
+        }
+        Ok(latencies)
+    }
 }
 
 /// A subject that is ready.
@@ -18,7 +34,10 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    fn open(plan: &SubjectPlan) -> Result<Self, SubjectError> {
+    pub(super) fn open(plan: &SubjectPlan) -> Result<Self, SubjectError> {
+        if plan.processes > 1 {
+            return Self::of_processes(plan);
+        }
         let mut watch = plan.watch.clone();
         let mut workers: Vec<Box<dyn Worker>> = Vec::new();
         for _ in 0..plan.threads {
@@ -60,6 +79,28 @@ impl Subject {
     }
 }
 
+impl Subject {
+    /// Each process does what one alone would.
+    fn of_processes(plan: &SubjectPlan) -> Result<Self, SubjectError> {
+        let mut watch = plan.watch.clone();
+        let mut workers: Vec<Box<dyn Worker>> = Vec::new();
+        for _ in 0..plan.processes {
+            let child = Elsewhere::open(plan)?;
+            watch.push(Watch {
+                part: CLIENT.to_owned(),
+                pid: child.pid(),
+                core: None,
+            });
+            workers.push(Box::new(child));
+        }
+        Ok(Self {
+            name: plan.name.clone(),
+            workers,
+            watch,
+        })
+    }
+}
+
 /// A subject that cannot be measured, and why.
 pub(super) type Failed = Vec<(String, SubjectError)>;
 
@@ -80,6 +121,9 @@ pub enum SubjectError {
     /// The module says no.
     #[error("PKCS#11: {0}")]
     Pkcs11(#[from] cryptoki::error::Error),
+    /// The module says no to a call of ours.
+    #[error("PKCS#11: {0:#x}")]
+    Value(cryptoki_sys::CK_RV),
     /// No such token, or no such key on it.
     #[error("PKCS#11: no {0}")]
     Absent(String),
@@ -89,6 +133,9 @@ pub enum SubjectError {
     /// The file holds no key of the mechanism's type.
     #[error("{0}: not a key of this type: {1}")]
     Key(String, String),
+    /// Another process, which said why.
+    #[error("{0}")]
+    Elsewhere(String),
     /// The library could not sign.
     #[error("the library could not sign")]
     Sign,
@@ -99,3 +146,6 @@ pub enum SubjectError {
     #[error("{0}")]
     Certificate(String),
 }
+
+/// More than any slice has, so that no slice is interrupted to make room.
+const EXPECTED: usize = 1 << 18;

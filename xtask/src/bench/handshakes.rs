@@ -65,8 +65,8 @@ fn group(lab: &Description, tls: &str, kind: &str) -> Result<Group> {
         .collect();
     Ok(Group {
         title: vec![tls.to_owned(), kind.to_owned()],
-        core: other_core(),
-        references: vec![FILE],
+        core: Some(other_core()),
+        references: vec![FILE.to_owned()],
         count_client: false,
         subjects: subjects?,
     })

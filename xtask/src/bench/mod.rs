@@ -29,6 +29,7 @@ use self::enclave::Enclave;
 use self::machine::Machine;
 use self::rotation::Rotation;
 use self::runner::{Measured, Runner};
+use self::signatures::Signatures;
 use crate::build;
 use crate::lab::{self, Lab};
 use crate::paths::Paths;
@@ -100,7 +101,7 @@ struct Results {
 /// What is measured on a lab whose service is a process.
 #[derive(Default, Serialize)]
 struct OnLab {
-    signatures: Vec<Measured>,
+    signatures: Option<Signatures>,
     handshakes: Vec<Measured>,
     rotation: Option<Rotation>,
     attestation: Option<Attestation>,
@@ -108,8 +109,9 @@ struct OnLab {
 
 impl OnLab {
     fn lacks_something(&self) -> bool {
-        let mut groups = self.signatures.iter().chain(&self.handshakes);
-        groups.any(|group| group.report.subjects.iter().any(|subject| subject.error.is_some()))
+        let mut groups = self.handshakes.iter();
+        let failed = groups.any(|group| group.report.subjects.iter().any(|subject| subject.error.is_some()));
+        failed || self.signatures.as_ref().is_some_and(Signatures::lacks_something)
     }
 }
 
@@ -195,8 +197,8 @@ fn measure(paths: &Paths, lab: &Lab, work: &Path, options: &Options) -> Result<O
     let runner = Runner::new(paths, lab, work, options.quick)?;
     Ok(OnLab {
         signatures: match options.wants(Part::Signatures) {
-            true => signatures::measure(&runner, lab.description())?,
-            false => Vec::new(),
+            true => Some(signatures::measure(paths, lab, &runner)?),
+            false => None,
         },
         handshakes: match options.wants(Part::Handshakes) {
             true => handshakes::measure(&runner, lab.description())?,
@@ -218,9 +220,9 @@ impl Results {
         title("The machine");
         self.machine.print();
         println!("  load: {} before, {} after", self.load_before, self.load_after);
-        if options.wants(Part::Signatures) {
+        if let Some(signatures) = &self.on_lab.signatures {
             title(signatures::TITLE);
-            signatures::print(&self.on_lab.signatures);
+            signatures.print();
         }
         if options.wants(Part::Handshakes) {
             title(handshakes::TITLE);

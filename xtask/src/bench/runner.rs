@@ -19,6 +19,8 @@ pub(super) struct Runner {
     program: PathBuf,
     work: PathBuf,
     rounds: usize,
+    /// A token of the benchmark's own; nothing is on it at first.
+    pub(super) softhsm: SoftHsm,
     env: BTreeMap<String, String>,
 }
 
@@ -26,9 +28,9 @@ pub(super) struct Runner {
 pub(super) struct Group {
     /// The first columns of its rows.
     pub(super) title: Vec<String>,
-    /// The core of the client; processes that a subject watches have theirs in the subject.
-    pub(super) core: usize,
-    pub(super) references: Vec<&'static str>,
+    /// The core of the client, if it keeps to one; processes that a subject watches have theirs in the subject.
+    pub(super) core: Option<usize>,
+    pub(super) references: Vec<String>,
     /// Whether the client's CPU is a part of the cost.
     pub(super) count_client: bool,
     /// As `signbench/plan.rs` reads them.
@@ -73,14 +75,15 @@ pub(super) struct Spread {
 
 impl Runner {
     pub(super) fn new(paths: &Paths, lab: &Lab, work: &Path, quick: bool) -> Result<Self> {
-        let softhsm = SoftHsm::create(&work.join("softhsm"), lab.description())?;
+        let softhsm = SoftHsm::create(&work.join("softhsm"))?;
         let mut env = lab.description().env.clone();
-        env.insert("SOFTHSM2_CONF".to_owned(), softhsm.config().display().to_string());
+        env.extend(softhsm.environment());
         let rounds = if quick { QUICK_ROUNDS } else { ROUNDS };
         Ok(Self {
             program: paths.target().join("release/signbench"),
             work: work.to_owned(),
             rounds,
+            softhsm,
             env,
         })
     }

@@ -1,56 +1,113 @@
-//! What a signature costs: ours, SoftHSM2 in the same process, the library alone, and the bare socket.
+//! What a signature costs: ours, SoftHSM2 in the same process and behind p11-kit, the library alone, and the bare socket; one client at a
+//! time, four threads of one, and four.
 
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::runner::{Group, Measured, Runner, SERVER_CORE, Subject};
 use super::show::{Columns, difference, number, ratio};
 use super::softhsm::{self, signing_key};
-use crate::lab::Description;
+use crate::build::Binaries;
+use crate::lab::{self, Description, Key, Kind, Lab};
+use crate::paths::Paths;
+use crate::progress::title;
 
 pub(super) const TITLE: &str = "C_SignInit and C_Sign: client and service on one core, µs";
 
-/// One group for each mechanism.
-pub(super) fn measure(runner: &Runner, lab: &Description) -> Result<Vec<Measured>> {
-    let groups = MECHANISMS
-        .iter()
-        .map(|mechanism| runner.measure(group(mechanism, lab)?));
-    groups.collect()
+/// Both tables.
+#[derive(serde::Serialize)]
+pub(super) struct Signatures {
+    /// One group for each mechanism: client and service on one core.
+    single: Vec<Measured>,
+    /// The same, of four threads and of four processes, on all cores.
+    many: Vec<Measured>,
 }
 
-/// A row for each subject.
-pub(super) fn print(measured: &[Measured]) {
-    let mut columns = Columns::new([
-        "signature",
-        "by",
-        "p50",
-        "over raw",
-        "p99",
-        "CPU client",
-        "service",
-        "both",
-        "p50 / SoftHSM2",
-        "CPU / SoftHSM2",
-        "rounds",
-    ]);
-    for group in measured {
-        let raw = group
-            .report
-            .subjects
-            .iter()
-            .find(|subject| subject.name == RAW)
-            .and_then(|raw| raw.figure("p50"));
-        for subject in &group.report.subjects {
-            let mut row = group.title.clone();
-            row.push(subject.name.clone());
-            row.extend(cells(subject, raw));
-            columns.row(row, group);
-        }
+pub(super) fn measure(paths: &Paths, lab: &Lab, runner: &Runner) -> Result<Signatures> {
+    let keys = Keys::prepare(paths, lab, runner)?;
+    let behind = runner.softhsm.serve()?;
+    let bench = Bench {
+        lab: lab.description(),
+        keys: &keys,
+        behind: behind.pid(),
+    };
+    let all = |group: &dyn Fn(&Mechanism) -> Result<Group>| {
+        let measured = MECHANISMS.iter().map(|mechanism| runner.measure(group(mechanism)?));
+        measured.collect::<Result<Vec<_>>>()
+    };
+    Ok(Signatures {
+        single: all(&|mechanism| bench.single(mechanism))?,
+        many: all(&|mechanism| bench.many(mechanism))?,
+    })
+}
+
+impl Signatures {
+    pub(super) fn lacks_something(&self) -> bool {
+        let is_ours = |subject: &&Subject| subject.name.starts_with(OURS);
+        let mut groups = self.single.iter().chain(&self.many);
+        groups.any(|group| {
+            group
+                .report
+                .subjects
+                .iter()
+                .filter(is_ours)
+                .any(|subject| subject.error.is_some())
+        })
     }
-    columns.print();
+
+    /// A row for each subject.
+    pub(super) fn print(&self) {
+        let mut columns = Columns::new([
+            "signature",
+            "by",
+            "p50",
+            "over raw",
+            "p99",
+            "CPU client",
+            "service",
+            "both",
+            "p50 / SoftHSM2",
+            "p50 / behind p11-kit",
+            "CPU / behind p11-kit",
+            "rounds",
+        ]);
+        for group in &self.single {
+            let mut subjects = group.report.subjects.iter();
+            let raw = subjects
+                .find(|subject| subject.name == RAW)
+                .and_then(|raw| raw.figure("p50"));
+            for subject in &group.report.subjects {
+                let mut row = group.title.clone();
+                row.push(subject.name.clone());
+                row.extend(cells(subject, raw));
+                columns.row(row, group);
+            }
+        }
+        columns.print();
+        title("The same on all cores: four threads of one client, and four clients");
+        let mut columns = Columns::new([
+            "signature",
+            "by",
+            "a second",
+            "p50",
+            "CPU of all",
+            "a second / four clients",
+            "a second / behind p11-kit",
+            "rounds",
+        ]);
+        for group in &self.many {
+            for subject in &group.report.subjects {
+                let mut row = group.title.iter().take(1).cloned().collect::<Vec<_>>();
+                row.push(subject.name.clone());
+                row.extend(cells_of_many(subject));
+                columns.row(row, group);
+            }
+        }
+        columns.print();
+    }
 }
 
-fn cells(subject: &Subject, raw: Option<f64>) -> [String; 8] {
+fn cells(subject: &Subject, raw: Option<f64>) -> [String; 9] {
     let figure = |name| number(subject.figure(name));
     [
         figure("p50"),
@@ -64,35 +121,130 @@ fn cells(subject: &Subject, raw: Option<f64>) -> [String; 8] {
         figure("cpu.service"),
         figure("cpu"),
         ratio(subject.ratio(SOFTHSM, "p50")),
-        ratio(subject.ratio(SOFTHSM, "cpu")),
+        ratio(subject.ratio(BEHIND, "p50")),
+        ratio(subject.ratio(BEHIND, "cpu")),
     ]
 }
 
-fn group(mechanism: &Mechanism, lab: &Description) -> Result<Group> {
-    let key = signing_key(lab, mechanism.key)?;
-    let service = lab.pids.get("service").context("the lab has no service")?;
-    let watch = json!([{ "part": "service", "pid": service, "core": SERVER_CORE }]);
-    let pkcs11 = |module: &str, token: &str, pin: Option<&str>| {
-        json!({
-            "kind": "pkcs11", "module": module, "token": token, "label": key.label, "pin": pin,
-            "mechanism": mechanism.argument,
+fn cells_of_many(subject: &Subject) -> [String; 5] {
+    let rate = |reference: &str| ratio(subject.ratio(reference, "rate"));
+    let by = subject.name.strip_suffix(THREADS);
+    [
+        subject
+            .figure("rate")
+            .map_or_else(String::new, |rate| format!("{rate:.0}")),
+        number(subject.figure("p50")),
+        number(subject.figure("cpu")),
+        by.map_or_else(String::new, |by| rate(&format!("{by}{PROCESSES}"))),
+        rate(&format!("{BEHIND}{PROCESSES}")),
+    ]
+}
+
+/// What is signed with.
+struct Keys(Vec<Key>);
+
+impl Keys {
+    /// Those that the lab has not are made and given to the service; SoftHSM2 gets all.
+    fn prepare(paths: &Paths, lab: &Lab, runner: &Runner) -> Result<Self> {
+        let mut keys = Vec::new();
+        for kind in ["P-256", "RSA-2048"] {
+            keys.push(signing_key(lab.description(), kind)?.clone());
+        }
+        let binaries = Binaries::of(paths);
+        for (kind, usage) in [
+            (Kind::P384, "digest"),
+            (Kind::Rsa4096, "digest"),
+            (Kind::Ed25519, "tls"),
+        ] {
+            keys.push(lab::to_measure(lab, &binaries, kind, usage)?);
+        }
+        for key in &keys {
+            // Where it takes none of a kind, the row of that kind says so.
+            if let Err(error) = runner.softhsm.import(key) {
+                eprintln!("  SoftHSM2 takes no {}: {error}", key.kind);
+            }
+        }
+        Ok(Self(keys))
+    }
+
+    fn of(&self, kind: &str) -> Result<&Key> {
+        let mut keys = self.0.iter();
+        keys.find(|key| key.kind == kind)
+            .with_context(|| format!("no {kind} key"))
+    }
+}
+
+struct Bench<'a> {
+    lab: &'a Description,
+    keys: &'a Keys,
+    /// The process of `p11-kit server`.
+    behind: u32,
+}
+
+impl Bench<'_> {
+    fn single(&self, mechanism: &Mechanism) -> Result<Group> {
+        let mut subjects = Vec::new();
+        for subject in [OURS, SOFTHSM, BEHIND, RAW] {
+            subjects.push(self.subject(subject, mechanism, Some(SERVER_CORE))?);
+        }
+        subjects.push(json!({ "name": "bare socket", "work": {
+            "kind": "socket", "request": FRAME + mechanism.input, "reply": FRAME + mechanism.signature,
+        } }));
+        Ok(Group {
+            title: vec![mechanism.title.to_owned()],
+            core: Some(SERVER_CORE),
+            references: [RAW, SOFTHSM, BEHIND].map(str::to_owned).into(),
+            count_client: true,
+            subjects,
         })
-    };
-    let ours = pkcs11(&lab.module.display().to_string(), &lab.token, None);
-    Ok(Group {
-        title: vec![mechanism.title.to_owned()],
-        core: SERVER_CORE,
-        references: vec![RAW, SOFTHSM],
-        count_client: true,
-        subjects: vec![
-            json!({ "name": "ours", "watch": watch, "work": ours }),
-            json!({ "name": SOFTHSM, "work": pkcs11(softhsm::MODULE, softhsm::TOKEN, Some(softhsm::PIN)) }),
-            json!({ "name": RAW, "work": { "kind": "raw", "key": key.private_key, "mechanism": mechanism.argument } }),
-            json!({ "name": "bare socket", "work": {
-                "kind": "socket", "request": FRAME + mechanism.input, "reply": FRAME + mechanism.signature,
+    }
+
+    fn many(&self, mechanism: &Mechanism) -> Result<Group> {
+        let (mut subjects, mut references) = (Vec::new(), Vec::new());
+        for subject in [OURS, SOFTHSM, BEHIND, RAW] {
+            for (suffix, threads, processes) in [(THREADS, 4, 1), (PROCESSES, 1, 4)] {
+                let mut planned = self.subject(subject, mechanism, None)?;
+                if let Some(planned) = planned.as_object_mut() {
+                    planned.insert("name".to_owned(), json!(format!("{subject}{suffix}")));
+                    planned.insert("threads".to_owned(), json!(threads));
+                    planned.insert("processes".to_owned(), json!(processes));
+                }
+                subjects.push(planned);
+            }
+            references.push(format!("{subject}{PROCESSES}"));
+        }
+        Ok(Group {
+            title: vec![mechanism.title.to_owned(), "four at once".to_owned()],
+            core: None,
+            references,
+            count_client: true,
+            subjects,
+        })
+    }
+
+    fn subject(&self, name: &str, mechanism: &Mechanism, core: Option<usize>) -> Result<Value> {
+        let key = self.keys.of(mechanism.key)?;
+        let pkcs11 = |module: &str, token: &str, pin: Option<&str>| {
+            json!({
+                "kind": "pkcs11", "module": module, "token": token, "label": key.label, "pin": pin,
+                "mechanism": mechanism.argument,
+            })
+        };
+        let softhsm = |module| pkcs11(module, softhsm::TOKEN, Some(softhsm::PIN));
+        let watch = |pid: u32| json!([{ "part": "service", "pid": pid, "core": core }]);
+        Ok(match name {
+            OURS => {
+                let service = *self.lab.pids.get("service").context("the lab has no service")?;
+                let module = self.lab.module.display().to_string();
+                json!({ "name": name, "watch": watch(service), "work": pkcs11(&module, &self.lab.token, None) })
+            }
+            SOFTHSM => json!({ "name": name, "work": softhsm(softhsm::MODULE) }),
+            BEHIND => json!({ "name": name, "watch": watch(self.behind), "work": softhsm(softhsm::CLIENT_MODULE) }),
+            _ => json!({ "name": RAW, "work": {
+                "kind": "raw", "key": key.private_key, "mechanism": mechanism.argument,
             } }),
-        ],
-    })
+        })
+    }
 }
 
 struct Mechanism {
@@ -105,13 +257,20 @@ struct Mechanism {
     signature: usize,
 }
 
-const MECHANISMS: [Mechanism; 3] = [
+const MECHANISMS: [Mechanism; 6] = [
     Mechanism {
         title: "P-256",
         argument: "ecdsa",
         key: "P-256",
         input: 32,
         signature: 64,
+    },
+    Mechanism {
+        title: "P-384",
+        argument: "ecdsa-p384",
+        key: "P-384",
+        input: 48,
+        signature: 96,
     },
     Mechanism {
         title: "RSA-2048 PKCS#1",
@@ -127,10 +286,28 @@ const MECHANISMS: [Mechanism; 3] = [
         input: 32,
         signature: 256,
     },
+    Mechanism {
+        title: "RSA-4096 PSS",
+        argument: "rsa-pss",
+        key: "RSA-4096",
+        input: 32,
+        signature: 512,
+    },
+    Mechanism {
+        title: "Ed25519",
+        argument: "ed25519",
+        key: "Ed25519",
+        input: 146,
+        signature: 64,
+    },
 ];
 
 /// The rest of a sign request, and (two bytes less) of its reply: header, key id, mechanism, length.
 const FRAME: usize = 14 + 32 + 1 + 2;
 
+const OURS: &str = "ours";
 const RAW: &str = "raw library";
 const SOFTHSM: &str = "SoftHSM2";
+const BEHIND: &str = "SoftHSM2 behind p11-kit";
+const THREADS: &str = ", 4 threads";
+const PROCESSES: &str = ", 4 processes";

@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::aws::{Aws, BUNDLE_KEY};
-use super::ca;
 use super::nginx::UPSTREAM;
-use super::place::Place;
+use super::place::{Place, WORKERS};
 use super::plan::{KEYS, KeyPlan, Kind, Origin};
 use super::service::Ctl;
 use super::state::Key;
+use super::{Lab, ca};
+use crate::build::Binaries;
 use crate::process;
 
 /// Makes what is made outside of the service: the CA, keys to import, and bundles.
@@ -93,6 +94,32 @@ fn imported(place: &Place, ctl: &Ctl, plan: &KeyPlan) -> Result<String> {
     let import = ["import", plan.name, &file, "--keep", "--chain", &chain];
     let whose = ["--usage", plan.usage, "--dns-name", &hosts, "--client", &clients];
     id_of(&ctl.run(&[&import[..], &whose].concat())?)
+}
+
+/// A key to measure with, beside those of the plan: made here and given to the service by hand, for web servers' own user.
+pub(crate) fn to_measure(lab: &Lab, binaries: &Binaries, kind: Kind, usage: &str) -> Result<Key> {
+    let (place, ctl) = (&lab.place, Ctl::new(&lab.place, binaries));
+    let name = format!("lab-bench-{}", kind.argument());
+    let host = format!("{name}.lab.test");
+    certified_file(place, kind, &name, std::slice::from_ref(&host))?;
+    let (private_key, chain) = (place.private(&name), place.public(&name, "chain.pem"));
+    let [key, certificates] = [&private_key, &chain].map(|path| path.display().to_string());
+    let import = ["import", &name, &key, "--chain", &certificates, "--usage", usage];
+    let whose = ["--dns-name", &host, "--client", WORKERS];
+    let id = id_of(&ctl.run(&[&import[..], &whose].concat())?)?;
+    let public_key = place.public(&name, "pub");
+    ca::public_key(&chain, &public_key)?;
+    Ok(Key {
+        label: name,
+        kind: kind.to_string(),
+        id,
+        usage: usage.to_owned(),
+        origin: Origin::Imported.name().into(),
+        name: host,
+        public_key,
+        chain,
+        private_key: Some(private_key),
+    })
 }
 
 /// Encrypts a key under a KMS key, into a file and, where the plan says so, into S3.

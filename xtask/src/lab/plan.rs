@@ -61,7 +61,10 @@ impl KeyPlan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Rsa2048,
+    Rsa4096,
     P256,
+    P384,
+    Ed25519,
 }
 
 impl Kind {
@@ -69,15 +72,21 @@ impl Kind {
     pub(crate) fn argument(self) -> &'static str {
         match self {
             Self::Rsa2048 => "rsa-2048",
+            Self::Rsa4096 => "rsa-4096",
             Self::P256 => "p-256",
+            Self::P384 => "p-384",
+            Self::Ed25519 => "ed25519",
         }
     }
 
     /// As `openssl genpkey` takes it.
-    pub(super) fn openssl(self) -> [&'static str; 4] {
+    pub(super) fn openssl(self) -> &'static [&'static str] {
         match self {
-            Self::Rsa2048 => ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
-            Self::P256 => ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+            Self::Rsa2048 => &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+            Self::Rsa4096 => &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:4096"],
+            Self::P256 => &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+            Self::P384 => &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
+            Self::Ed25519 => &["-algorithm", "ED25519"],
         }
     }
 }
@@ -86,7 +95,10 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Rsa2048 => "RSA-2048",
+            Self::Rsa4096 => "RSA-4096",
             Self::P256 => "P-256",
+            Self::P384 => "P-384",
+            Self::Ed25519 => "Ed25519",
         })
     }
 }

@@ -160,7 +160,7 @@ fn run(lab: &Description, runner: &Runner) -> Result<Run> {
     let service = lab.pids.get("service").context("the lab has no service")?;
     let report = runner.ask(&Group {
         title: vec!["rotation".to_owned()],
-        core: SERVER_CORE,
+        core: Some(SERVER_CORE),
         references: Vec::new(),
         count_client: true,
         subjects: vec![json!({
