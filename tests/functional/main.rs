@@ -5,6 +5,9 @@ mod agent;
 mod agent_commands;
 mod agent_troubles;
 mod calls;
+mod control_faults;
+mod exhaustion;
+mod faults;
 mod handshakes;
 mod haproxy;
 mod httpd;
@@ -34,6 +37,9 @@ fn main() -> ExitCode {
             p11tool::TESTS,
             openssl_tool::TESTS,
             calls::TESTS,
+            faults::TESTS,
+            exhaustion::TESTS,
+            control_faults::TESTS,
             lifecycle::TESTS,
             handshakes::TESTS,
             rsa_key_exchange::TESTS,

@@ -163,14 +163,14 @@ fn a_tls_client_key_in_s_client(lab: &Lab) -> Result<()> {
 }
 
 /// A certificate with its key, which is the module's or lies in a file.
-struct Identity<'a> {
+pub(super) struct Identity<'a> {
     scratch: Scratch,
-    certificate: PathBuf,
+    pub(super) certificate: PathBuf,
     key: Option<(&'a str, &'a Key)>,
 }
 
 impl<'a> Identity<'a> {
-    fn self_signed(lab: &Lab, via: &'a str, key: &'a Key) -> Result<Self> {
+    pub(super) fn self_signed(lab: &Lab, via: &'a str, key: &'a Key) -> Result<Self> {
         let scratch = Scratch::new()?;
         let identity = Self {
             certificate: scratch.file("certificate.pem"),
@@ -215,7 +215,7 @@ impl<'a> Identity<'a> {
     }
 
     /// Names the key on the command line of `req`, `s_server` or `s_client`.
-    fn key_of<'c>(&self, lab: &Lab, command: &'c mut Command) -> Result<&'c mut Command> {
+    pub(super) fn key_of<'c>(&self, lab: &Lab, command: &'c mut Command) -> Result<&'c mut Command> {
         Ok(match self.key {
             None => command.arg("-key").arg(self.scratch.file("key.pem")),
             Some(("engine", key)) => with_uri(
@@ -230,13 +230,13 @@ impl<'a> Identity<'a> {
 }
 
 /// An `s_server` that answers each request with what it knows of the handshake.
-struct Server {
+pub(super) struct Server {
     process: Child,
-    address: String,
+    pub(super) address: String,
 }
 
 impl Server {
-    fn start(command: &mut Command) -> Result<Self> {
+    pub(super) fn start(command: &mut Command) -> Result<Self> {
         command
             .args(["-accept", "127.0.0.1:0", "-www"])
             .stdin(Stdio::piped())
@@ -259,7 +259,7 @@ impl Server {
     }
 
     /// One handshake, verified, and the page that comes over it.
-    fn get(&self, client: &mut Command) -> Result<String> {
+    pub(super) fn get(&self, client: &mut Command) -> Result<String> {
         client.args(["-connect", &self.address, "-verify_return_error", "-ign_eof"]);
         let ran = run_with_input(client, b"GET / HTTP/1.0\r\n\r\n")?;
         ensure!(

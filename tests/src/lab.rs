@@ -5,6 +5,8 @@ pub mod acme;
 pub mod agent;
 pub mod authority;
 pub mod client;
+pub mod control_line;
+pub mod fault;
 pub mod keys;
 pub mod kms;
 pub mod load;

@@ -5,13 +5,17 @@
  * A line of the script is a command and its words; it adds to the report the line "COMMAND RV" (hexadecimal), then what
  * the call gave. The program itself prints nothing, so anything on its standard output or error is the module's.
  * The report is written by one write(2) a line: nothing is buffered that a fork could write twice. */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -168,6 +172,46 @@ static void attribute_of(CK_ULONG type) {
     note("attribute %lx %s", rv, hex(value, wanted.length));
 }
 
+static int descriptors(void) {
+    int count = -1; /* the directory's own */
+    DIR *all = opendir("/proc/self/fd");
+    if (!all) return -1;
+    for (struct dirent *entry; (entry = readdir(all));) count += entry->d_name[0] != '.';
+    closedir(all);
+    return count;
+}
+
+/* limit files COUNT: so many may still be opened; limit memory KIB: so much more than there is now; "-" lifts it again */
+static void limit(const char *what, const char *value) {
+    int kind = strcmp(what, "files") ? RLIMIT_AS : RLIMIT_NOFILE;
+    struct rlimit rlimit;
+    unsigned long pages = 0;
+    getrlimit(kind, &rlimit);
+    if (!strcmp(value, "-")) rlimit.rlim_cur = rlimit.rlim_max;
+    else if (kind == RLIMIT_NOFILE) {
+        int lowest = dup(0); /* the next number that is free */
+        if (lowest < 0) _exit(96);
+        close(lowest);
+        rlimit.rlim_cur = lowest + atoi(value);
+    } else {
+        FILE *statm = fopen("/proc/self/statm", "r");
+        if (!statm || fscanf(statm, "%lu", &pages) != 1) _exit(95);
+        fclose(statm);
+        rlimit.rlim_cur = pages * sysconf(_SC_PAGESIZE) + 1024UL * atoi(value);
+    }
+    note("limit %x", setrlimit(kind, &rlimit));
+}
+
+/* A signal each so many microseconds, whose handler interrupts system calls; 0 ends it. */
+static volatile sig_atomic_t signals;
+static void interrupted(int number) { (void)number; signals++; }
+static void storm(int every) {
+    struct sigaction action = {.sa_handler = interrupted};
+    struct itimerval timer = {{0, every}, {0, every}};
+    sigaction(SIGALRM, &action, NULL);
+    note("storm %x %d", setitimer(ITIMER_REAL, &timer, NULL), (int)signals);
+}
+
 static int step(char *lines[], int at) {
     static unsigned char data[MAX_DATA], out[MAX_DATA];
     char *word[4] = {"", "", "", ""};
@@ -198,6 +242,16 @@ static int step(char *lines[], int at) {
         length = room;
         rv = p11->C_Sign(session, data, size, room ? out : NULL, &length);
         note("sign %lx %lu %s", rv, length, rv == CKR_OK && room ? hex(out, length) : "");
+    } else if (!strcmp(command, "recover")) { /* recover MECHANISM DATA: signs once a rest, until it is done; how often it tried */
+        CK_ULONG with = strtoul(word[1], NULL, 16), size = unhex(word[2], data);
+        int tries = 0;
+        do {
+            usleep(300000);
+            length = sizeof out;
+            rv = sign_init(session, key, with, 0);
+            if (rv == CKR_OK) rv = p11->C_Sign(session, data, size, out, &length);
+        } while (rv != CKR_OK && ++tries < 20);
+        note("recover %lx %d", rv, tries);
     } else if (!strcmp(command, "update")) {
         length = unhex(word[1], data);
         note("update %lx", p11->C_SignUpdate(session, data, length));
@@ -216,6 +270,9 @@ static int step(char *lines[], int at) {
     else if (!strcmp(command, "atexit")) atexit(finalize_at_exit);
     else if (!strcmp(command, "dlclose")) note("dlclose %x", dlclose(library));
     else if (!strcmp(command, "reload")) note("reload %lx", load(word[1]));
+    else if (!strcmp(command, "descriptors")) note("descriptors 0 %d", descriptors());
+    else if (!strcmp(command, "limit")) limit(word[1], word[2]);
+    else if (!strcmp(command, "storm")) storm(atoi(word[1]));
     else if (!strcmp(command, "pause")) usleep(1000 * atoi(word[1]));
     else if (!strcmp(command, "fork")) { /* the child does the next N lines and exits; the parent waits, and skips them */
         int count = atoi(word[1]), status = 0;

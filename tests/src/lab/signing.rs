@@ -104,6 +104,12 @@ impl Connection {
         Ok(self.stream.write_all(bytes)?)
     }
 
+    /// The socket, to which nothing more of this is known; it waits as long as it takes.
+    pub fn into_stream(self) -> Result<UnixStream> {
+        self.stream.set_read_timeout(None)?;
+        Ok(self.stream)
+    }
+
     /// Says that nothing more will be sent.
     pub fn close_writing(&mut self) -> Result<()> {
         Ok(self.stream.shutdown(Shutdown::Write)?)
