@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde_json::json;
 
+use super::bound;
 use super::nginx;
 use super::place::Place;
 use super::ports::Ports;
@@ -20,8 +21,8 @@ use crate::setup::{pebble, python};
 
 /// The CA, as this lab's programs reach it.
 pub(super) struct Acme {
-    /// Where its host is reached: `HOST:443=IP:PORT`, for the agent's `[egress]`.
-    pub(super) egress: String,
+    /// Where it, the second one and the resolver are reached: `HOST:443=IP:PORT`, for the agent's `[egress]`.
+    pub(super) egress: [String; 3],
     /// Where Route 53 is reached, for the agent's environment.
     pub(super) route53: (&'static str, String),
     http01: u16,
@@ -40,11 +41,13 @@ pub(super) struct Plan {
 impl Acme {
     /// Starts all of it, with what answers on port 80 for the names of its certificates.
     pub(super) fn start(starter: &mut Starter<'_>, paths: &Paths, snippets: &Path) -> Result<Self> {
-        let mut ports = Ports::find(7 + PLANS.len())?;
+        let mut ports = Ports::find(8 + PLANS.len() + bound::PORTS)?;
         let (acme, management, challenges, dns) = (ports.take()?, ports.take()?, ports.take()?, ports.take()?);
+        let doh = ports.take()?;
         let (web, http01, route53) = (ports.take()?, ports.take()?, ports.take()?);
         let endpoints = PLANS.iter().map(|plan| Ok((plan.name.to_owned(), ports.take()?)));
         let endpoints = endpoints.collect::<Result<_>>()?;
+        let second = bound::Second::take(&mut ports)?;
         drop(ports);
         let programs = pebble::variables(paths)?.map(|(_, program)| program.display().to_string());
         let [pebble, dns_server] = &programs;
@@ -69,15 +72,29 @@ impl Acme {
             "-tlsalpn01",
             "",
             "-doh",
-            "",
+            &at(doh),
+            "-doh-cert",
+            &place.ca(&format!("{RESOLVER}.pem")).display().to_string(),
+            "-doh-cert-key",
+            &place.ca(&format!("{RESOLVER}.key")).display().to_string(),
         ];
         starter.start("acme-dns", words.map(str::to_owned).into())?;
-        let config = place.ca("pebble.json");
-        fs::write(&config, configuration(place, acme, management, web).to_string())?;
-        let words = [pebble, "-config", &config.display().to_string(), "-dnsserver", &at(dns)];
-        starter.start_with(
-            "acme",
-            words.map(str::to_owned).into(),
+        let one = Pebble {
+            name: "acme",
+            host: HOST,
+            acme,
+            management,
+            validated: web,
+            dns,
+        };
+        let profiles = json!({
+            "default": {"description": "three months", "validityPeriod": 7_776_000},
+            "hour": {"description": "an hour", "validityPeriod": 3_600},
+        });
+        one.start(
+            starter,
+            pebble,
+            json!({ "profiles": profiles }),
             &[
                 ("PEBBLE_VA_NOSLEEP", "1".to_owned()),
                 // As unkind as a CA may be.
@@ -87,6 +104,7 @@ impl Acme {
                 ("PEBBLE_AUTHZREUSE", "0".to_owned()),
             ],
         )?;
+        second.start(starter, pebble, dns)?;
         let moto = python.with_file_name("moto_server").display().to_string();
         let words = [&moto, "-H", "127.0.0.1", "-p", &route53.to_string()];
         starter.start("route53", words.map(str::to_owned).into())?;
@@ -110,7 +128,11 @@ impl Acme {
         ];
         starter.start("route53-bridge", words.map(String::from).into())?;
         Ok(Self {
-            egress: format!("{HOST}:443={}", at(acme)),
+            egress: [
+                format!("{HOST}:443={}", at(acme)),
+                second.egress(),
+                format!("{RESOLVER}:443={}", at(doh)),
+            ],
             route53: ("AWS_ENDPOINT_URL_ROUTE_53", route53),
             http01,
             described: Ca {
@@ -119,6 +141,7 @@ impl Acme {
                 root: place.ca("aws.pem"),
                 dns: dns_management,
                 endpoints,
+                bound: second.described(),
             },
         })
     }
@@ -170,26 +193,57 @@ fn web_server(starter: &mut Starter<'_>, snippets: &Path, port: u16, http01: u16
     server.start(starter)
 }
 
-fn configuration(place: &Place, acme: u16, management: u16, web: u16) -> serde_json::Value {
-    json!({"pebble": {
-        "listenAddress": format!("127.0.0.1:{acme}"),
-        "managementListenAddress": format!("127.0.0.1:{management}"),
-        "certificate": place.ca(&format!("{HOST}.pem")),
-        "privateKey": place.ca(&format!("{HOST}.key")),
-        "httpPort": web,
-        "tlsPort": web,
-        "ocspResponderURL": "",
-        "externalAccountBindingRequired": false,
-        "retryAfter": {"authz": 1, "order": 1},
-        "keyAlgorithm": "ecdsa",
-        "profiles": {
-            "default": {"description": "three months", "validityPeriod": 7_776_000},
-            "hour": {"description": "an hour", "validityPeriod": 3_600},
-        },
-    }})
+/// A pebble, and where it is.
+pub(super) struct Pebble {
+    /// Of its process.
+    pub(super) name: &'static str,
+    /// Its own name, of which it has a certificate.
+    pub(super) host: &'static str,
+    pub(super) acme: u16,
+    pub(super) management: u16,
+    /// Where it looks for answers of HTTP-01.
+    pub(super) validated: u16,
+    pub(super) dns: u16,
 }
 
-fn answers(starter: &Starter<'_>, name: &str, port: u16) -> Result<()> {
+impl Pebble {
+    /// Starts it, with more of its configuration, and variables.
+    pub(super) fn start(
+        &self,
+        starter: &mut Starter<'_>,
+        program: &str,
+        more: serde_json::Value,
+        variables: &[(&str, String)],
+    ) -> Result<()> {
+        let place = starter.place;
+        let config = place.ca(&format!("{}.json", self.name));
+        fs::write(&config, self.configuration(place, more).to_string())?;
+        let dns = format!("127.0.0.1:{}", self.dns);
+        let words = [program, "-config", &config.display().to_string(), "-dnsserver", &dns];
+        starter.start_with(self.name, words.map(str::to_owned).into(), variables)
+    }
+
+    fn configuration(&self, place: &Place, more: serde_json::Value) -> serde_json::Value {
+        let mut its = json!({
+            "listenAddress": format!("127.0.0.1:{}", self.acme),
+            "managementListenAddress": format!("127.0.0.1:{}", self.management),
+            "certificate": place.ca(&format!("{}.pem", self.host)),
+            "privateKey": place.ca(&format!("{}.key", self.host)),
+            "httpPort": self.validated,
+            "tlsPort": self.validated,
+            "ocspResponderURL": "",
+            "externalAccountBindingRequired": false,
+            "retryAfter": {"authz": 1, "order": 1},
+            "keyAlgorithm": "ecdsa",
+        });
+        if let (Some(its), serde_json::Value::Object(more)) = (its.as_object_mut(), more) {
+            its.extend(more);
+        }
+        json!({ "pebble": its })
+    }
+}
+
+pub(super) fn answers(starter: &Starter<'_>, name: &str, port: u16) -> Result<()> {
     let answers = || TcpStream::connect(("127.0.0.1", port)).is_ok();
     ensure!(
         process::wait_until(Duration::from_secs(60), answers),
@@ -199,9 +253,11 @@ fn answers(starter: &Starter<'_>, name: &str, port: u16) -> Result<()> {
     Ok(())
 }
 
-/// What the lab's policy says of it. Its own certificate is of the root that stands for Amazon's.
+/// What the lab's policy says of both CAs and of the resolver. Their own certificates are of the root that stands for Amazon's.
 pub(super) fn policy(root: &str) -> String {
-    format!("\n[[acme]]\ndirectory = \"{DIRECTORY}\"\nroots = [\"\"\"\n{root}\"\"\"]\n")
+    let roots = format!("roots = [\"\"\"\n{root}\"\"\"]\n");
+    let directories = [DIRECTORY, bound::DIRECTORY].map(|url| format!("\n[[acme]]\ndirectory = \"{url}\"\n{roots}"));
+    directories.concat() + &format!("\n[dns]\nresolver = \"https://{RESOLVER}/dns-query\"\n{roots}")
 }
 
 /// What is issued: by HTTP-01 of either type, and a name with its wildcard by DNS-01.
@@ -226,8 +282,12 @@ pub(super) const PLANS: [Plan; 3] = [
     },
 ];
 
+/// What has a certificate of that root.
+pub(super) const HOSTS: [&str; 3] = [HOST, bound::HOST, RESOLVER];
 /// Its name, of which the enclave's egress alone knows the address.
-pub(super) const HOST: &str = "acme-ca.lab.test";
+const HOST: &str = "acme-ca.lab.test";
+/// The CA's DNS, over HTTPS: where the enclave looks CAA records up.
+const RESOLVER: &str = "dns.lab.test";
 const DIRECTORY: &str = "https://acme-ca.lab.test/dir";
 const ACCOUNT: &str = "lab-acme";
 /// The hosted zone.

@@ -187,7 +187,7 @@ fn run_enclave(place: &Place) -> Vec<String> {
 pub(super) fn configuration(place: &Place, wanted: &Wanted<'_>, servers: &[Server], aws: &Aws, acme: &Acme) -> String {
     let mut allow = String::new();
     let mut resolve = String::new();
-    for host in aws.egress.iter().chain([&acme.egress]) {
+    for host in aws.egress.iter().chain(&acme.egress) {
         let (name, address) = host.split_once('=').unwrap_or((host, ""));
         allow.push_str(&format!("    \"{name}\",\n"));
         resolve.push_str(&format!("\"{name}\" = \"{address}\"\n"));

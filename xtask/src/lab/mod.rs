@@ -3,6 +3,7 @@
 mod acme;
 mod agent;
 mod aws;
+mod bound;
 mod ca;
 mod enclave;
 mod haproxy;
@@ -155,7 +156,7 @@ fn bring_up(paths: &Paths, place: &Place, enclave: Enclave) -> Result<Descriptio
         processes: Processes::default(),
     };
     let ctl = Ctl::new(place, &binaries);
-    ca::create_aws(place, &[&aws::HOSTS[..], &[acme::HOST]].concat())?;
+    ca::create_aws(place, &[&aws::HOSTS[..], &acme::HOSTS].concat())?;
     let measured = enclave.measure(paths, place, &binaries)?;
     let aws = progress::step("starting KMS and S3", || {
         Aws::start(&mut starter, &binaries, paths, &measured)

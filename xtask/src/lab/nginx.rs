@@ -204,7 +204,7 @@ pub(super) const UPSTREAM: &str = "upstream.lab.test";
 
 pub(super) const PROGRAM: &str = "/usr/sbin/nginx";
 
-/// As Debian starts it: a daemon, its master root, its workers another user.
+/// As Debian starts it: a daemon, its master root, its workers another user. Tests put server blocks of their own into `more`.
 const FRAME: &str = "\
 user @WORKERS@;
 worker_processes 2;
@@ -221,5 +221,6 @@ uwsgi_temp_path @DIRECTORY@/uwsgi;
 scgi_temp_path @DIRECTORY@/scgi;
 ssl_session_cache off;
 include @TLS@;
-@BLOCKS@}
+@BLOCKS@include @DIRECTORY@/more/*.conf;
+}
 ";

@@ -74,6 +74,23 @@ pub(crate) struct Ca {
     pub(crate) dns: String,
     /// Where the server `provider` serves each of its certificates, on 127.0.0.1.
     pub(crate) endpoints: BTreeMap<String, u16>,
+    /// The second one, of which the lab's configuration has nothing but where it is reached.
+    pub(crate) bound: Bound,
+}
+
+/// A CA that takes only accounts that are bound to one elsewhere.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Bound {
+    pub(crate) directory: String,
+    pub(crate) management: String,
+    /// What an account is bound by, the key in base64url.
+    pub(crate) kid: String,
+    pub(crate) mac_key: String,
+    /// The profile that is not its default, and for how many seconds its certificates are valid.
+    pub(crate) profile: String,
+    pub(crate) profile_seconds: u64,
+    /// A port for the server that a test adds.
+    pub(crate) port: u16,
 }
 
 /// What a proof of this lab's service must say.
