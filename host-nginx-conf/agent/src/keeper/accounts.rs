@@ -55,6 +55,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                 let event = Event::AccountCreated.about().certificate(name).key(key.id);
                 event.say(format_args!("the key of account {name} is born ({})", key.id));
                 keys.put(key);
+                self.orders.is_to_go_on = true;
                 Ok(true)
             }
             _ => Err(EnclaveError::Unexpected),

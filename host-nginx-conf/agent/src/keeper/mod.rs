@@ -151,6 +151,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             Err(error) => (Err(error), false),
         };
         let is_away = keys.is_err();
+        let goes_on = std::mem::take(&mut self.orders.is_to_go_on);
         if let Ok((keys, _)) = &keys {
             self.remember_live(config, keys);
         }
@@ -159,7 +160,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             Err(error) => self.troubles.failed(What::Memory, &error.to_string()),
         }
         self.publish(config, keys.as_ref().map(|(keys, _)| keys).map_err(|error| *error));
-        match (is_away, did_all) {
+        match (is_away, did_all && !goes_on) {
             // The bell rings when it comes.
             (true, _) => NOW_AND_THEN,
             (false, false) => AT_LEAST,

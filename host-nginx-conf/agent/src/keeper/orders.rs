@@ -34,6 +34,8 @@ pub(super) struct Orders {
     asking: BTreeSet<KeyId>,
     /// Accounts that were found or registered, with what of the configuration.
     pub(super) registered: BTreeMap<KeyId, String>,
+    /// Whether something came in this pass that the next one, at once, goes on with: an account's key, or that a renewal is due.
+    pub(super) is_to_go_on: bool,
     /// The enclave's time of day, and [`Clock::monotonic`](crate::clock::Clock::monotonic) when it said so.
     time: Option<(i64, Duration)>,
 }
@@ -293,6 +295,10 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         self.orders.asking.remove(&key.id);
         let now = self.memory.counted();
         self.memory.attempts_mut().said(key.id, said.as_ref(), now);
+        let window = self.memory.attempts().window(key.id);
+        let at = key.validity.map(|validity| Schedule::of(key.id, validity, window).at);
+        let is_due = at.zip(self.enclave_now()).is_some_and(|(at, now)| at <= now);
+        self.orders.is_to_go_on |= is_due;
         Ok(())
     }
 

@@ -108,6 +108,34 @@ fn an_account_is_made_and_registered_and_then_its_certificates_are_ordered_and_s
     );
 }
 
+/// Nobody rings the bell for either, and the next look is half a minute away.
+#[test]
+fn an_accounts_key_and_a_renewal_that_is_due_are_gone_on_with_at_once() {
+    let mut world = world(1);
+    let wait = world.pass();
+    assert_eq!(world.asked("Create"), 2);
+    assert!(wait < Duration::from_secs(1), "{wait:?}");
+    let mut world = serving(1);
+    skip(&mut world, DAY, HOUR);
+    let now = world.enclave.state().ca.now();
+    world.enclave.state().ca.window = Some(Validity {
+        not_before: now - 7_200,
+        not_after: now - 3_600,
+    });
+    let asked = world.enclave.state().ca.asked.len();
+    while world.enclave.state().ca.asked.len() == asked {
+        world.clock.pass(MINUTE);
+        world.pass();
+    }
+    // That the CA has answered rings it.
+    let mut wait = world.pass();
+    while orders(&world) == 1 {
+        assert!(wait < Duration::from_secs(1), "{wait:?}");
+        world.clock.pass(wait);
+        wait = world.pass();
+    }
+}
+
 #[test]
 fn a_year_of_renewals_each_with_a_new_key_and_nothing_left_over() {
     let mut world = serving(1);
