@@ -26,7 +26,7 @@ impl Identity {
         // The command's name, in parentheses, may hold anything; the fields after it may not.
         let (_, fields) = stat.rsplit_once(')')?;
         let mut fields = fields.split_ascii_whitespace();
-        if fields.next()? == "Z" {
+        if fields.next()? == "Z" && !has_more_threads(pid) {
             return None; // it has ended; its parent was not told yet
         }
         Some(Self {
@@ -154,6 +154,11 @@ pub(crate) fn line_of(command: &Command) -> String {
 
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The first thread may end before others, which hold what the process has open.
+fn has_more_threads(pid: u32) -> bool {
+    fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|threads| threads.count() > 1)
 }
 
 fn processes() -> impl Iterator<Item = u32> {

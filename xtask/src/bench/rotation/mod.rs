@@ -22,8 +22,8 @@ pub(super) const TITLE: &str = "Renewal and rotation";
 /// All figures.
 #[derive(Serialize)]
 pub(super) struct Rotation {
-    signing: Signing,
     issuance: Issuance,
+    signing: Signing,
     spreading: Vec<Spreading>,
     /// The load averages before each of the first two and after them.
     load: [String; 3],
@@ -34,13 +34,14 @@ pub(super) fn measure(paths: &Paths, lab: &Lab, runner: &Runner, quick: bool) ->
     let binaries = Binaries::of(paths);
     let rotations = Rotations::of(lab, &binaries);
     let first = machine::load()?;
-    let signing = signing::measure(&rotations, lab.description(), runner, quick)?;
-    let second = machine::load()?;
+    // First, while the service has few keys.
     let issuance = issuance::measure(&rotations, lab, &binaries, quick)?;
+    let second = machine::load()?;
+    let signing = signing::measure(&rotations, lab.description(), runner, quick)?;
     let third = machine::load()?;
     Ok(Rotation {
-        signing,
         issuance,
+        signing,
         spreading: spreading::measure(paths)?,
         load: [first, second, third],
     })
@@ -48,20 +49,20 @@ pub(super) fn measure(paths: &Paths, lab: &Lab, runner: &Runner, quick: bool) ->
 
 pub(super) fn print(measured: &Rotation) {
     let Rotation {
-        signing,
         issuance,
+        signing,
         spreading,
         load: [first, second, third],
     } = measured;
-    println!("  C_SignInit and C_Sign, P-256, client and service on one core (load {first} before, {second} after)");
-    signing::print(signing);
-    println!("\n  Processor time of the service for one certificate from pebble (load {second} before, {third} after)");
+    println!("  Processor time of the service for one certificate from pebble (load {first} before, {second} after)");
     issuance::print(issuance);
+    println!("\n  C_SignInit and C_Sign, P-256, client and service on one core (load {second} before, {third} after)");
+    signing::print(signing);
     println!("\n  1,000 certificates that came together: when they are renewed");
     spreading::print(spreading);
     let mut table = Table::new(["must hold", "is"]);
-    signing.judge(&mut table);
     issuance.judge(&mut table);
+    signing.judge(&mut table);
     println!();
     table.print();
 }
