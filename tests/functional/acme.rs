@@ -10,13 +10,13 @@ use e2e::lab::acme::{self, Leaf};
 use e2e::lab::agent::{self, report};
 use e2e::lab::process;
 use e2e::lab::suite::Test;
-use enclave_tls_admin::report::{Ask, Rotate};
 
 pub(crate) const TESTS: &[Test] = e2e::tests![
     certificates_of_each_way_are_served,
     a_window_in_the_past_renews_with_a_new_key,
     the_hook_writes_records_in_place_of_route_53,
     an_agent_killed_in_mid_order_finishes_it,
+    caa_records_name_the_account_that_the_enclave_has,
     a_ca_that_is_away_costs_nothing_that_is_served,
 ];
 
@@ -53,7 +53,7 @@ fn a_window_in_the_past_renews_with_a_new_key(lab: &Lab) -> Result<()> {
     acme::set_window_in_the_past(lab, &before)?;
     // It is asked about twice a day; a restart asks nobody, so the answer that it has is forgotten.
     acme::forget_windows(lab)?;
-    let after = changed(lab, "lab-acme-p256", "acme.lab.test", &before)?;
+    let after = acme::changed(lab, "lab-acme-p256", "acme.lab.test", &before)?;
     ensure!(after.key != before.key, "the renewed certificate has the older key");
     Ok(())
 }
@@ -84,31 +84,56 @@ fn the_hook_writes_records_in_place_of_route_53(lab: &Lab) -> Result<()> {
 fn an_agent_killed_in_mid_order_finishes_it(lab: &Lab) -> Result<()> {
     let mut before = acme::leaf(lab, "lab-acme-rsa", "acme-rsa.lab.test")?;
     for wait in [0, 300, 1_000] {
-        rotate(lab, "lab-acme-rsa")?;
+        acme::rotate(lab, "lab-acme-rsa")?;
         std::thread::sleep(Duration::from_millis(wait));
         agent::kill(lab, "agent")?;
         agent::start(lab, "agent")?;
-        before = changed(lab, "lab-acme-rsa", "acme-rsa.lab.test", &before)?;
+        before = acme::changed(lab, "lab-acme-rsa", "acme-rsa.lab.test", &before)?;
     }
+    Ok(())
+}
+
+/// What an administrator puts into DNS is made of what the live agent says.
+fn caa_records_name_the_account_that_the_enclave_has(lab: &Lab) -> Result<()> {
+    let report = report(lab)?;
+    let account = report.accounts.first().context("no account")?;
+    let pin = |method: &str| {
+        let url = account.url.as_deref().unwrap_or_default();
+        format!("{CA}; accounturi={url}; validationmethods={method}")
+    };
+    let printed = lab.ctl(&["acme", "caa", "--from-agent", "--issuer", CA])?;
+    let zone = printed["zone"].as_str().context("no zone")?;
+    let mut expected = String::new();
+    for (name, issue, issuewild) in [
+        ("acme-p256", pin("http-01"), ";".to_owned()),
+        ("acme-rsa", pin("http-01"), ";".to_owned()),
+        ("acme", pin("http-01"), ";".to_owned()),
+        ("wild", pin("dns-01"), pin("dns-01")),
+    ] {
+        expected.push_str(&format!(
+            "{name}.lab.test. IN CAA 0 issue \"{issue}\"\n{name}.lab.test. IN CAA 0 issuewild \"{issuewild}\"\n"
+        ));
+    }
+    ensure!(zone == expected, "{zone}\nin place of\n{expected}");
     Ok(())
 }
 
 /// The CA is stopped for a while: an order fails and is tried again, the old certificate is served all the time.
 fn a_ca_that_is_away_costs_nothing_that_is_served(lab: &Lab) -> Result<()> {
     let before = acme::leaf(lab, "lab-acme-rsa", "acme-rsa.lab.test")?;
-    agent::kill(lab, "acme")?;
+    let its = acme::kill(lab)?;
     let outcome = (|| {
-        rotate(lab, "lab-acme-rsa")?;
+        acme::rotate(lab, "lab-acme-rsa")?;
         std::thread::sleep(AWAY);
         let meanwhile = acme::shown(lab, "lab-acme-rsa", "acme-rsa.lab.test")?;
         ensure!(meanwhile == before, "servers have another than before");
         Ok(())
     })();
-    acme::start(lab)?;
+    acme::start(lab, &its)?;
     outcome?;
     // An administrator need not wait for the next attempt. The CA has forgotten account and order, and both are begun anew.
-    rotate(lab, "lab-acme-rsa")?;
-    changed(lab, "lab-acme-rsa", "acme-rsa.lab.test", &before)?;
+    acme::rotate(lab, "lab-acme-rsa")?;
+    acme::changed(lab, "lab-acme-rsa", "acme-rsa.lab.test", &before)?;
     // What comes next finds no order under way.
     agent::wait_for(lab, "all orders to end well", |report| {
         let mut ordered = report.certificates.iter().filter(|one| one.source == "acme");
@@ -120,30 +145,13 @@ fn a_ca_that_is_away_costs_nothing_that_is_served(lab: &Lab) -> Result<()> {
 fn rotated(lab: &Lab, certificate: &str, name: &str) -> Result<Leaf> {
     let before = acme::leaf(lab, certificate, name)?;
     agent::reload(lab)?;
-    rotate(lab, certificate)?;
-    changed(lab, certificate, name, &before)
-}
-
-fn rotate(lab: &Lab, certificate: &str) -> Result<()> {
-    let rotate = Rotate {
-        certificate: Some(certificate.to_owned()),
-        now: true,
-        ..Rotate::default()
-    };
-    agent::ask(lab, Ask::Rotate(rotate)).map(drop)
-}
-
-/// Waits until clients get another.
-fn changed(lab: &Lab, certificate: &str, name: &str, before: &Leaf) -> Result<Leaf> {
-    let mut after = None;
-    process::wait_until(LIMIT, "another certificate", || {
-        after = acme::leaf(lab, certificate, name).ok().filter(|leaf| leaf != before);
-        after.is_some()
-    })?;
-    after.context("no other")
+    acme::rotate(lab, certificate)?;
+    acme::changed(lab, certificate, name, &before)
 }
 
 /// An order takes seconds, and what failed once a minute.
 const LIMIT: Duration = Duration::from_secs(180);
+/// What pebble calls itself in CAA records.
+const CA: &str = "pebble.letsencrypt.org";
 /// Longer than the enclave waits between two attempts to reach a CA.
 const AWAY: Duration = Duration::from_secs(20);

@@ -1,9 +1,12 @@
 //! What web servers and PKCS#11 programs get, each asked through the real program.
 
 mod acme;
+mod acme_bound;
+mod acme_paths;
 mod agent;
 mod agent_commands;
 mod agent_troubles;
+mod associated;
 mod calls;
 mod control_faults;
 mod exhaustion;
@@ -49,6 +52,9 @@ fn main() -> ExitCode {
             haproxy::TESTS,
             store::TESTS,
             acme::TESTS,
+            acme_bound::TESTS,
+            acme_paths::TESTS,
+            associated::TESTS,
             agent::TESTS,
             agent_commands::TESTS,
             agent_troubles::TESTS,

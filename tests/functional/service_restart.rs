@@ -1,6 +1,8 @@
 //! The service is killed and started again. This ends the lab's born keys, so it is a program of its own, and its name
 //! has cargo run it after the programs that need them.
 
+mod acme_killed;
+
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -19,7 +21,7 @@ use e2e::lab::suite::{self, Needs, Test};
 use e2e::lab::{Enclave, Lab, acme, agent, authority};
 
 fn main() -> ExitCode {
-    suite::main(Needs::ALab, &[TESTS])
+    suite::main(Needs::ALab, &[acme_killed::TESTS, TESTS])
 }
 
 const TESTS: &[Test] = e2e::tests![

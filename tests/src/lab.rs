@@ -2,8 +2,10 @@
 //! that shows what was skipped.
 
 pub mod acme;
+pub mod added;
 pub mod agent;
 pub mod authority;
+pub mod bound;
 pub mod client;
 pub mod control_line;
 pub mod fault;
@@ -11,6 +13,7 @@ pub mod keys;
 pub mod kms;
 pub mod load;
 pub mod otherwise;
+pub mod port80;
 pub mod process;
 pub mod program;
 pub mod rotating;
@@ -77,6 +80,8 @@ pub struct Lab {
     pub kms_keys: BTreeMap<String, String>,
     /// The CA that speaks ACME.
     pub acme: acme::Ca,
+    /// Where the KMS emulator shows its counters.
+    pub kms_admin: String,
     /// Whether to take the time for long repeats.
     #[serde(skip)]
     pub full: bool,

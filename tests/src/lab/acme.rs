@@ -3,13 +3,15 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use enclave_tls_admin::report::{Ask, Rotate};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::scratch::Scratch;
-use super::{Lab, agent};
+use super::{Lab, agent, process};
 
 /// Where it is.
 #[derive(Debug, Clone, Deserialize)]
@@ -22,6 +24,8 @@ pub struct Ca {
     pub dns: String,
     /// Where the server `provider` serves each of its certificates, on 127.0.0.1.
     pub endpoints: std::collections::BTreeMap<String, u16>,
+    /// The second one.
+    pub bound: super::bound::Bound,
 }
 
 /// A certificate that a client verified.
@@ -42,9 +46,14 @@ pub fn is_of_ca(name: &str) -> bool {
 
 /// What a client gets that verifies it by the CA's root and by this name.
 pub fn leaf(lab: &Lab, certificate: &str, name: &str) -> Result<Leaf> {
+    let root = ask(&lab.acme.management, &lab.acme.root, "/roots/0", None)?;
+    verified(port(lab, certificate)?, name, &root)
+}
+
+/// What a client gets on a port that trusts this root (PEM) alone.
+pub fn verified(port: u16, name: &str, root: &str) -> Result<Leaf> {
     let scratch = Scratch::new()?;
-    let root = scratch.file("root.pem");
-    fs::write(&root, management(lab, "/roots/0", None)?)?;
+    let root = scratch.write("root.pem", root)?;
     let verified = [
         "-verify_hostname",
         name,
@@ -52,18 +61,21 @@ pub fn leaf(lab: &Lab, certificate: &str, name: &str) -> Result<Leaf> {
         "-CAfile",
         &root.display().to_string(),
     ];
-    let text = handshake(lab, certificate, name, &verified)?;
+    let text = handshake(port, name, &verified)?;
     ensure!(text.contains("Verify return code: 0 (ok)"), "{text}");
     leaf_of(&text, &scratch)
 }
 
 /// The same, of a client that verifies nothing: while the CA is away nobody knows its root.
 pub fn shown(lab: &Lab, certificate: &str, name: &str) -> Result<Leaf> {
-    leaf_of(&handshake(lab, certificate, name, &[])?, &Scratch::new()?)
+    leaf_of(&handshake(port(lab, certificate)?, name, &[])?, &Scratch::new()?)
 }
 
-fn handshake(lab: &Lab, certificate: &str, name: &str, more: &[&str]) -> Result<String> {
-    let port = lab.acme.endpoints.get(certificate).context("it is not served")?;
+fn port(lab: &Lab, certificate: &str) -> Result<u16> {
+    lab.acme.endpoints.get(certificate).copied().context("it is not served")
+}
+
+fn handshake(port: u16, name: &str, more: &[&str]) -> Result<String> {
     let mut client = Command::new("openssl");
     client.env_remove("OPENSSL_CONF");
     client.args([
@@ -93,11 +105,36 @@ fn leaf_of(text: &str, scratch: &Scratch) -> Result<Leaf> {
     })
 }
 
+/// Asks for another key and certificate, now.
+pub fn rotate(lab: &Lab, certificate: &str) -> Result<()> {
+    let rotate = Rotate {
+        certificate: Some(certificate.to_owned()),
+        now: true,
+        ..Rotate::default()
+    };
+    agent::ask(lab, Ask::Rotate(rotate)).map(drop)
+}
+
+/// Waits until clients get another.
+pub fn changed(lab: &Lab, certificate: &str, name: &str, before: &Leaf) -> Result<Leaf> {
+    another(before, || leaf(lab, certificate, name))
+}
+
+/// Waits until this gives another.
+pub fn another(before: &Leaf, get: impl Fn() -> Result<Leaf>) -> Result<Leaf> {
+    let mut after = None;
+    process::wait_until(LIMIT, "another certificate", || {
+        after = get().ok().filter(|leaf| leaf != before);
+        after.is_some()
+    })?;
+    after.context("no other")
+}
+
 /// From now on the CA says that this certificate should have been renewed already.
 pub fn set_window_in_the_past(lab: &Lab, leaf: &Leaf) -> Result<()> {
     let window = r#"{"suggestedWindow":{"start":"2020-01-01T00:00:00Z","end":"2020-01-02T00:00:00Z"}}"#;
     let body = serde_json::json!({"certificate": leaf.certificate, "ariResponse": window});
-    management(lab, "/set-renewal-info/", Some(&body)).map(drop)
+    ask(&lab.acme.management, &lab.acme.root, "/set-renewal-info/", Some(&body)).map(drop)
 }
 
 /// Has the agent ask anew when to renew: it is killed, forgets what CAs said of it, and starts again.
@@ -127,17 +164,66 @@ pub fn hook(lab: &Lab, said: &Path) -> Result<String> {
     ))
 }
 
-/// Starts pebble again, with the words of its first start; it has forgotten all accounts and orders.
-pub fn start(lab: &Lab) -> Result<()> {
-    agent::start(lab, "acme")
+/// Kills pebble, which forgets all accounts and orders. How it was started, for [`start`].
+pub fn kill(lab: &Lab) -> Result<Environment> {
+    let environment = Environment::of(agent::pid(lab, "acme")?)?;
+    agent::kill(lab, "acme")?;
+    Ok(environment)
 }
 
-/// Asks pebble's management interface.
-fn management(lab: &Lab, path: &str, body: Option<&Value>) -> Result<String> {
-    let root = lab.acme.root.display().to_string();
-    let url = format!("{}{path}", lab.acme.management);
+/// Starts pebble again, as its first start was.
+pub fn start(lab: &Lab, environment: &Environment) -> Result<()> {
+    agent::start_with(lab, "acme", &environment.0)
+}
+
+/// The variables by which pebble behaves as it does.
+#[derive(Debug)]
+pub struct Environment(Vec<(String, String)>);
+
+impl Environment {
+    fn of(pid: u32) -> Result<Self> {
+        let all = String::from_utf8(fs::read(format!("/proc/{pid}/environ"))?)?;
+        let its = all.split('\0').filter(|one| one.starts_with("PEBBLE_"));
+        let its: Vec<_> = its.filter_map(|one| one.split_once('=')).collect();
+        ensure!(!its.is_empty(), "pebble has no variables");
+        Ok(Self(
+            its.into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        ))
+    }
+}
+
+/// What pebble logs from now on.
+pub struct Said<'a> {
+    lab: &'a Lab,
+    process: &'a str,
+    from: usize,
+}
+
+impl<'a> Said<'a> {
+    /// Of `acme`, or of `acme-bound`.
+    pub fn from_now(lab: &'a Lab, process: &'a str) -> Result<Self> {
+        let mut said = Self { lab, process, from: 0 };
+        said.from = said.text()?.len();
+        Ok(said)
+    }
+
+    /// In how many lines it said this.
+    pub fn count(&self, what: &str) -> Result<usize> {
+        Ok(self.text()?.lines().filter(|line| line.contains(what)).count())
+    }
+
+    fn text(&self) -> Result<String> {
+        let text = fs::read_to_string(self.lab.logs.join(format!("{}.log", self.process)))?;
+        Ok(text.get(self.from..).unwrap_or_default().to_owned())
+    }
+}
+
+/// Asks an interface of pebble's, by its own root.
+pub(super) fn ask(address: &str, root: &Path, path: &str, body: Option<&Value>) -> Result<String> {
     let body = body.map(Value::to_string).unwrap_or_default();
-    python(ASK, &[&root, &url, &body])
+    python(ASK, &[&root.display().to_string(), &format!("{address}{path}"), &body])
 }
 
 fn python(script: &str, arguments: &[&str]) -> Result<String> {
@@ -154,6 +240,8 @@ fn interpreter() -> Result<String> {
     std::env::var("ENCLAVE_TLS_PYTHON").context("no ENCLAVE_TLS_PYTHON")
 }
 
+/// An order takes seconds, and what failed once a minute.
+const LIMIT: Duration = Duration::from_secs(180);
 const END: &str = "-----END CERTIFICATE-----\n";
 
 /// Root, URL, and the body of a POST, or nothing.

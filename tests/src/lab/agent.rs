@@ -32,6 +32,11 @@ pub fn kill(lab: &Lab, name: &str) -> Result<()> {
 
 /// Starts it with the words of its first start.
 pub fn start(lab: &Lab, name: &str) -> Result<()> {
+    start_with(lab, name, &[])
+}
+
+/// The same, with these variables beside the agent's own.
+pub fn start_with(lab: &Lab, name: &str, variables: &[(String, String)]) -> Result<()> {
     let words = lab.commands.get(name).context("no such process")?;
     let (program, arguments) = words.split_first().context("no words")?;
     let log = OpenOptions::new()
@@ -42,6 +47,7 @@ pub fn start(lab: &Lab, name: &str) -> Result<()> {
     command
         .args(arguments)
         .envs(&lab.aws_env)
+        .envs(variables.iter().cloned())
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)

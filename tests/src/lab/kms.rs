@@ -63,6 +63,14 @@ impl Drop for KeyPolicy {
     }
 }
 
+/// How many requests of an operation KMS has carried out for whoever showed an attestation document.
+pub fn attested(lab: &Lab, operation: &str) -> Result<u64> {
+    let ask = "import urllib.request\nprint(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())";
+    let url = format!("http://{}/_emulator/counters", lab.kms_admin);
+    let counters: Value = serde_json::from_str(&boto3(&lab.admin_env, ask, &[&url])?)?;
+    Ok(counters["operations"][operation]["attested"].as_u64().unwrap_or(0))
+}
+
 /// Runs a line of Python with AWS's own library, as the administrator.
 fn boto3(env: &BTreeMap<String, String>, line: &str, arguments: &[&str]) -> Result<String> {
     let python = std::env::var_os("ENCLAVE_TLS_PYTHON").context("ENCLAVE_TLS_PYTHON names no Python")?;

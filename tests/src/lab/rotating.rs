@@ -347,7 +347,7 @@ fn changed(told: Told) -> Result<Change> {
 }
 
 /// Where the root helper writes.
-fn base(lab: &Lab) -> Result<PathBuf> {
+pub(super) fn base(lab: &Lab) -> Result<PathBuf> {
     let words = lab.commands.get("apply").context("the lab has no root helper")?;
     let at = words.iter().position(|word| word == "--base").context("no base")?;
     Ok(PathBuf::from(words.get(at + 1).context("no base")?))

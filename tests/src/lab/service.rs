@@ -45,7 +45,7 @@ pub fn start(lab: &Lab) -> Result<Instant> {
     Ok(Instant::now())
 }
 
-/// A service that does nothing, until it is dropped.
+/// A service, or another process, that does nothing until this is dropped.
 pub struct Stalled {
     pid: u32,
     /// Since when.
@@ -55,7 +55,11 @@ pub struct Stalled {
 impl Stalled {
     /// Stops the service.
     pub fn stop(lab: &Lab) -> Result<Self> {
-        let pid = lab.service()?;
+        Self::stop_process(lab.service()?)
+    }
+
+    /// Stops another process.
+    pub fn stop_process(pid: u32) -> Result<Self> {
         process::signal(pid, Signal::STOP)?;
         Ok(Self {
             pid,
