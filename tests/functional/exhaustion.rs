@@ -1,6 +1,7 @@
 //! Descriptors and memory run out, in a client and in the service: what is there already goes on, what is new gets an error, nothing ends.
 
 use std::fs;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -26,10 +27,14 @@ fn threat_08_a_service_without_descriptors_serves_its_clients_and_says_so(lab: &
     let log = lab.logs.join("service.log");
     let said = || fs::read_to_string(&log).map_or(0, |text| text.matches("cannot accept").count());
     let (before, mut waiting) = (said(), None);
-    beside(lab, signer.key, || {
+    beside(lab, signer.key, |signed| {
         let few = Few::of(lab.service()?)?;
         waiting = Some(Connection::open(&lab.signing)?);
         process::wait_until(LIMIT, "its log to say so", || said() > before)?;
+        let then = signed.load(Ordering::SeqCst);
+        // The first of these may have been asked for before.
+        let goes_on = || signed.load(Ordering::SeqCst) > then + 1;
+        process::wait_until(LIMIT, "the signatures of whom it serves", goes_on)?;
         drop(few);
         Ok(())
     })?;
@@ -72,7 +77,7 @@ fn threat_09_a_client_without_descriptors_gets_errors_and_goes_on(lab: &Lab) -> 
     let line = Line::start(lab)?;
     line.plan([Fault::None, Fault::None, Fault::CutReply(20)]);
     let script = "SIGN; limit files 0; SIGN; SIGN; limit files 0; SIGN; SIGN; limit files -; SIGN";
-    let told = beside(lab, signer.key, || signer.run(&line, &format!("{START}; {script}")))?;
+    let told = beside(lab, signer.key, |_| signer.run(&line, &format!("{START}; {script}")))?;
     told.expect_clean()?;
     let results = told.results("sign");
     ensure!(results == ["0", "0", FAILED, FAILED, FAILED, "0"], "{results:?}");

@@ -185,6 +185,7 @@ mod tests {
             (count(Usage::Tls), count(Usage::TlsClient), count(Usage::Digest)),
             (6, 3, 10)
         );
+        assert_eq!(count(Usage::AcmeAccount), 0);
     }
 
     #[test]

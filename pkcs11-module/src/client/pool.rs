@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_secs(3_600);
 
     #[test]
     fn a_signer_beyond_the_limit_waits_for_a_place() {

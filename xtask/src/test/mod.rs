@@ -7,6 +7,7 @@ mod docs;
 mod e2e;
 mod full;
 mod image;
+mod mutants;
 pub(crate) mod package;
 
 use std::env;
@@ -34,6 +35,9 @@ pub(crate) struct Options {
     /// Only these stages (see --list), of the quick and of the full ones
     #[arg(long, value_name = "NAME", num_args = 1..)]
     part: Vec<String>,
+    /// Only the stage `mutants`, and of its guards those in whose threat, text, file or tests one of these words stands
+    #[arg(long, value_name = "WORD", num_args = 0.., conflicts_with_all = ["full", "part"])]
+    mutants: Option<Vec<String>>,
     /// Say which stages there are
     #[arg(long)]
     list: bool,
@@ -55,10 +59,13 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<ExitCode> {
             "no stage {part}; see --list"
         );
     }
-    let chosen = STAGES.iter().filter(|stage| match options.part.is_empty() {
-        true => options.full || !stage.full_only,
-        false => options.part.iter().any(|part| part == stage.name),
-    });
+    let chosen = STAGES
+        .iter()
+        .filter(|stage| match (&options.mutants, options.part.is_empty()) {
+            (Some(_), _) => stage.name == MUTANTS,
+            (None, true) => options.full || !stage.full_only,
+            (None, false) => options.part.iter().any(|part| part == stage.name),
+        });
     if options.list {
         STAGES
             .iter()
@@ -68,7 +75,10 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<ExitCode> {
     let mut total = Counts::default();
     let mut table = Table::new(["stage", "minutes", "passed", "failed", "skipped"]);
     for stage in chosen {
-        let (counts, time) = run_stage(paths, stage);
+        let (counts, time) = run_stage(stage, || match &options.mutants {
+            Some(words) => mutants::some(paths, words),
+            None => (stage.run)(paths),
+        });
         let minutes = format!("{:.1}", time.as_secs_f64() / 60.0);
         let [passed, failed, skipped] = [counts.passed, counts.failed, counts.skipped].map(|count| count.to_string());
         table.row(
@@ -90,10 +100,10 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<ExitCode> {
     })
 }
 
-fn run_stage(paths: &Paths, stage: &Stage) -> (Counts, Duration) {
+fn run_stage(stage: &Stage, run: impl FnOnce() -> Result<Counts>) -> (Counts, Duration) {
     title(&format!("{}: {}", stage.name, stage.about));
     let begin = Instant::now();
-    let counts = (stage.run)(paths).unwrap_or_else(|error| {
+    let counts = run().unwrap_or_else(|error| {
         println!("{} FAILED: {error:#}", stage.name);
         Counts {
             failed: 1,
@@ -207,7 +217,14 @@ const STAGES: &[Stage] = &[
         "the emulated machine killed and paused 50 times under load",
         full::outages,
     ),
+    full(
+        MUTANTS,
+        "each guard taken away: the tests that stand for it must go red",
+        mutants::run,
+    ),
 ];
+
+const MUTANTS: &str = "mutants";
 
 const fn quick(name: &'static str, about: &'static str, run: fn(&Paths) -> Result<Counts>) -> Stage {
     Stage {

@@ -57,6 +57,11 @@ pub async fn dial(address: &Address, timeout: Duration) -> io::Result<Stream> {
             Address::Vsock { cid: None, .. } => Err(io::ErrorKind::AddrNotAvailable.into()),
         }
     };
+    within(timeout, connect).await
+}
+
+/// A unix socket is refused at once where nobody takes it; a vsock has a limit of its own, longer than ours.
+async fn within<T>(timeout: Duration, connect: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     tokio::time::timeout(timeout, connect)
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -193,6 +198,15 @@ mod tests {
             }
         }
         panic!("the backlog never filled");
+    }
+
+    /// threat_04: nor does a peer that never answers, as a vsock's may not.
+    #[tokio::test(start_paused = true)]
+    async fn threat_04_a_peer_that_never_answers_is_given_up() {
+        let never = std::future::pending::<io::Result<()>>();
+        let given_up = within(Duration::from_secs(1), never);
+        let given_up = tokio::time::timeout(Duration::from_secs(2), given_up).await;
+        assert_eq!(given_up.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]

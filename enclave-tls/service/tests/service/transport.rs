@@ -169,7 +169,7 @@ fn threat_09_killed_clients_leave_nothing() {
     let mut lab = Lab::new();
     let key = lab.key("lab-a", "P-256").id;
     assert_eq!(lab.sockets(), 1);
-    for round in 0..2_000usize {
+    for round in 0..10_000usize {
         let mut client = Client::dial(&lab.signing).unwrap();
         if round % 3 > 0 {
             client = lab.client();

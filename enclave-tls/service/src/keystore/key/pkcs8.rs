@@ -95,7 +95,7 @@ fn named_curve(parameters: Option<AnyRef<'_>>) -> Result<Curve, KeyError> {
 }
 
 /// An RSAPrivateKey (RFC 8017, A.1.2) of two primes, with every number there.
-fn rsa_private_key(der: &[u8]) -> Result<(), KeyError> {
+pub(super) fn rsa_private_key(der: &[u8]) -> Result<(), KeyError> {
     let mut reader = SliceReader::new(der).map_err(|_| KeyError::Malformed)?;
     let numbers = reader
         .sequence(|fields| {

@@ -184,6 +184,9 @@ fn threat_40_groups_and_lengths_that_do_not_agree() {
         longer[67] += 1;
         refused(&longer);
         refused(&[&longer[..], &[0]].concat());
+        let mut shorter = good.clone();
+        shorter[67] -= 1;
+        refused(&shorter);
         for other in [0x0000, 0x0015, 0x0016, 0x001a, 0x001f, 0x0100, 0x11ec, 0x6399] {
             refused(&server_key_exchange(other, &share));
         }

@@ -6,7 +6,7 @@ use der::{Encode, Reader, SliceReader};
 use enclave_wire::KeyType;
 use enclave_wire::control::ControlError;
 
-use super::super::{Curve, KeyError, SigningKey};
+use super::super::{Curve, KeyError, SigningKey, pkcs8};
 use super::{imported_keys, vector};
 
 fn refusal(der: &[u8]) -> Option<KeyError> {
@@ -112,6 +112,15 @@ fn parts_that_do_not_belong_together_are_refused() {
 }
 
 /// Why this crate reads the key itself before the library does: the library takes these.
+/// The library refuses them as well, one way or the other; but of such a key it would not check the results.
+#[test]
+fn threat_44_an_rsa_key_without_all_its_numbers_does_not_get_as_far_as_the_library() {
+    for der in [vector!("rsa-without-factors"), vector!("rsa-without-exponent")] {
+        assert_eq!(pkcs8::rsa_private_key(&der[26..]), Err(KeyError::Inconsistent));
+    }
+    assert_eq!(pkcs8::rsa_private_key(&vector!("rsa-2048")[26..]), Ok(()));
+}
+
 #[test]
 fn the_library_alone_would_take_more() {
     assert!(RsaKeyPair::from_pkcs8(vector!("rsa-composite-factor")).is_ok());
