@@ -27,6 +27,15 @@ enum Command {
         /// Bytes of an answer
         reply: usize,
     },
+    /// Listen at a unix socket for clients of another, and hold each of its answers back
+    Delay {
+        /// `unix:@NAME`
+        listen: String,
+        /// `unix:@NAME` of the service
+        service: String,
+        /// From a request to its answer
+        microseconds: u32,
+    },
     /// Do what a subject's plan on standard input says, when told: one of several processes
     Work,
 }
@@ -50,6 +59,11 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         }
         Command::Echo { request, reply } => signbench::echo(request, reply)?,
         Command::Work => signbench::work()?,
+        Command::Delay {
+            listen,
+            service,
+            microseconds,
+        } => signbench::delay(&listen, &service, microseconds)?,
     }
     Ok(())
 }

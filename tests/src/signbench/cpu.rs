@@ -47,6 +47,18 @@ pub(super) fn of_this_process() -> u64 {
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
+/// For how many seconds each core has been idle, to a hundredth.
+pub(super) fn idle() -> Result<Vec<f64>, CpuError> {
+    let failed = |error| CpuError { pid: 0, error };
+    let text = fs::read_to_string("/proc/stat").map_err(failed)?;
+    let cores = text
+        .lines()
+        .filter(|line| line.starts_with("cpu") && !line.starts_with("cpu "));
+    // The fourth number; 100 ticks a second.
+    let ticks = |line: &str| line.split(' ').nth(4)?.parse::<f64>().ok();
+    Ok(cores.filter_map(ticks).map(|ticks| ticks / 100.0).collect())
+}
+
 /// Threads that were given cores, to be given back their own.
 #[derive(Default)]
 pub(super) struct Pinned {

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`plan`] | what to measure, as read from JSON |
 //! | `subject` | what one operation is: `pkcs11`, `raw`, `socket`, `handshake`; `elsewhere` has processes of their own do it |
+//! | [`delay`](delay()) | has a service seem further away |
 //! | `slice` | one subject, timed; `cpu` what it cost, `control` whether the machine was steady |
 //! | `rounds` | the order of the slices, and which rounds count |
 //! | [`report`] | medians, quartiles and ratios; `stats` |
@@ -18,6 +19,7 @@ pub mod report;
 
 mod control;
 pub(crate) mod cpu;
+mod delay;
 mod elsewhere;
 mod handshake;
 mod pkcs11;
@@ -32,6 +34,7 @@ use std::io;
 
 pub use self::cpu::CpuError;
 use self::cpu::{Pinned, this_process};
+pub use self::delay::delay;
 pub use self::elsewhere::work;
 use self::plan::Plan;
 use self::report::Report;

@@ -82,7 +82,8 @@ fn spreads(rounds: &[&Round], subject: &str, reference: Option<&str>) -> BTreeMa
                     .and_then(|figures| figures.get(name))
                     .copied(),
             };
-            if let Some(divisor) = divisor {
+            // Of nothing, as of a core that was never idle, there is no part.
+            if let Some(divisor) = divisor.filter(|divisor| *divisor != 0.0) {
                 values.entry(name).or_default().push(value / divisor);
             }
         }

@@ -8,7 +8,8 @@ use super::cpu::{self, CpuError};
 use super::stats;
 use super::subject::{Subject, SubjectError, Worker};
 
-/// Each figure by its name: `p50` and `p99` in µs, `rate` in operations a second, `cpu.PART` in µs an operation.
+/// Each figure by its name: `p50` and `p99` in µs, `rate` in operations a second, `cpu.PART` in µs an operation, `idle.CORE` in hundredths
+/// of the slice.
 pub(super) type Figures = BTreeMap<String, f64>;
 
 /// Why a slice gave no figures.
@@ -20,11 +21,16 @@ pub(super) enum SliceError {
 /// Runs a slice.
 pub(super) fn run(subject: &mut Subject, length: Duration) -> Result<Figures, SliceError> {
     let before = Cpu::now(subject)?;
-    let begin = Instant::now();
+    let (begin, idle) = (Instant::now(), cpu::idle().map_err(SliceError::Cpu)?);
     let latencies = work(&mut subject.workers, begin + length).map_err(SliceError::Subject)?;
-    let took = begin.elapsed();
+    let (took, idle_then) = (begin.elapsed(), cpu::idle().map_err(SliceError::Cpu)?);
     let after = Cpu::now(subject)?;
-    Ok(figures(latencies, took, &before, &after))
+    let mut figures = figures(latencies, took, &before, &after);
+    for (core, (before, after)) in idle.iter().zip(&idle_then).enumerate() {
+        let idle = (after - before) * 100.0 / took.as_secs_f64();
+        figures.insert(format!("idle.{core}"), idle);
+    }
+    Ok(figures)
 }
 
 /// CPU time so far, by part.

@@ -1,120 +1,292 @@
-//! What a TLS handshake costs an NGINX worker: with our key through each client library, and with a key in a file.
+//! What a TLS handshake costs an NGINX worker: with our key through each client library, with SoftHSM2's through the same, and with a
+//! key in a file; and how many there are in a second when the enclave is as far away as a real one.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use super::delay::Delay;
 use super::runner::{Group, Measured, Runner, SERVER_CORE, Subject, other_core};
 use super::show::{Columns, number, ratio};
-use crate::lab::{Description, Endpoint};
+use super::softhsm::{self, signing_key};
+use crate::lab::peers::{Client, Peer, Plan, Site, Token};
+use crate::lab::{Description, Key, Lab};
+use crate::paths::Paths;
 use crate::process;
+use crate::progress::title;
 
 pub(super) const TITLE: &str =
     "Full handshakes: NGINX on one core, client and service on another; no tickets, no cache; CPU in µs a handshake";
 
-/// One group for each version of TLS and type of key.
-pub(super) fn measure(runner: &Runner, lab: &Description) -> Result<Vec<Measured>> {
-    let mut measured = Vec::new();
-    for tls in ["1.2", "1.3"] {
-        for kind in ["RSA-2048", "P-256"] {
-            measured.push(runner.measure(group(lab, tls, kind)?)?);
+/// Both tables.
+#[derive(serde::Serialize)]
+pub(super) struct Handshakes {
+    /// One group for each version of TLS and type of key.
+    near: Vec<Measured>,
+    /// One group for each type of key, with the service's replies delayed.
+    far: Vec<Measured>,
+}
+
+pub(super) fn measure(paths: &Paths, lab: &Lab, runner: &Runner) -> Result<Handshakes> {
+    let bench = Bench { paths, lab };
+    let mut handshakes = Handshakes {
+        near: Vec::new(),
+        far: Vec::new(),
+    };
+    {
+        let peers = bench.on_softhsm(runner)?;
+        for tls in ["1.2", "1.3"] {
+            for kind in KINDS {
+                handshakes.near.push(runner.measure(bench.near(tls, kind, &peers)?)?);
+            }
         }
     }
-    Ok(measured)
-}
-
-/// A row for each way to take the key.
-pub(super) fn print(measured: &[Measured]) {
-    let mut columns = Columns::new([
-        "TLS",
-        "key",
-        "by",
-        "worker",
-        "service",
-        "worker / file",
-        "worker + service / file",
-        "a second",
-        "rounds",
-    ]);
-    for group in measured {
-        for subject in &group.report.subjects {
-            let mut row = group.title.clone();
-            row.push(subject.name.clone());
-            row.extend(cells(subject));
-            columns.row(row, group);
-        }
+    let delay = Delay::start(runner, lab.description())?;
+    let peers = bench.far_peers(&delay)?;
+    for kind in KINDS {
+        handshakes.far.push(runner.measure(bench.far(kind, &peers, &delay)?)?);
     }
-    columns.print();
+    Ok(handshakes)
 }
 
-fn cells(subject: &Subject) -> [String; 5] {
-    [
-        number(subject.figure("cpu.worker")),
-        number(subject.figure("cpu.service")),
-        ratio(subject.ratio(FILE, "cpu.worker")),
-        ratio(subject.ratio(FILE, "cpu")),
-        subject
-            .figure("rate")
-            .map_or_else(String::new, |rate| format!("{rate:.0}")),
-    ]
+impl Handshakes {
+    pub(super) fn lacks_something(&self) -> bool {
+        let mut groups = self.near.iter().chain(&self.far);
+        groups.any(|group| group.report.subjects.iter().any(|subject| subject.error.is_some()))
+    }
+
+    /// A row for each way to take the key.
+    pub(super) fn print(&self) {
+        let mut columns = Columns::new([
+            "TLS",
+            "key",
+            "by",
+            "worker",
+            "service",
+            "worker / file",
+            "worker + service / file",
+            "a second",
+            "idle, worker's core",
+            "the other",
+            "rounds",
+        ]);
+        for group in &self.near {
+            for subject in &group.report.subjects {
+                let mut row = group.title.clone();
+                row.push(subject.name.clone());
+                row.extend([
+                    number(subject.figure("cpu.worker")),
+                    number(subject.figure("cpu.service")),
+                    ratio(subject.ratio(Client::File.name(), "cpu.worker")),
+                    ratio(subject.ratio(Client::File.name(), "cpu")),
+                    rate(subject),
+                    percent(subject.figure("idle.0")),
+                    percent(subject.figure("idle.1")),
+                ]);
+                columns.row(row, subject, group);
+            }
+        }
+        columns.print();
+        title(&format!(
+            "Handshakes a second by TLS 1.3, with each reply of the service {DELAY_US} µs after its request, as over a real enclave's vsock"
+        ));
+        let mut columns = Columns::new([
+            "key",
+            "by",
+            "workers",
+            "a second",
+            "/ file, 1 worker",
+            "/ file, as many",
+            "idle, worker's core",
+            "the other",
+            "rounds",
+        ]);
+        for group in &self.far {
+            for subject in &group.report.subjects {
+                let (by, workers) = subject.name.split_once(", ").unwrap_or((&subject.name, ""));
+                let mut row = group.title.iter().take(1).cloned().collect::<Vec<_>>();
+                row.extend([
+                    by.to_owned(),
+                    workers.to_owned(),
+                    rate(subject),
+                    ratio(subject.ratio(&far_name(Client::File, 1), "rate")),
+                    ratio(subject.ratio(&format!("{}, {workers}", Client::File.name()), "rate")),
+                    percent(subject.figure("idle.0")),
+                    percent(subject.figure("idle.1")),
+                ]);
+                columns.row(row, subject, group);
+            }
+        }
+        columns.print();
+    }
 }
 
-fn group(lab: &Description, tls: &str, kind: &str) -> Result<Group> {
-    let subjects: Result<Vec<Value>> = [FILE, "engine", "provider"]
-        .iter()
-        .map(|via| subject(lab, tls, kind, via))
-        .collect();
-    Ok(Group {
-        title: vec![tls.to_owned(), kind.to_owned()],
-        core: Some(other_core()),
-        references: vec![FILE.to_owned()],
-        count_client: false,
-        subjects: subjects?,
-    })
+struct Bench<'a> {
+    paths: &'a Paths,
+    lab: &'a Lab,
 }
 
-fn subject(lab: &Description, tls: &str, kind: &str, via: &str) -> Result<Value> {
-    let (endpoint, chain) = endpoint(lab, kind, via)?;
-    let master = lab
-        .pids
-        .get(&format!("nginx-{via}"))
-        .with_context(|| format!("the lab has no NGINX by {via}"))?;
-    let workers = process::children(*master);
+impl Bench<'_> {
+    /// By each client library, NGINX with the keys in SoftHSM2.
+    fn on_softhsm(&self, runner: &Runner) -> Result<Vec<(Client, Peer)>> {
+        let mut keys = Vec::new();
+        for kind in KINDS {
+            let key = signing_key(self.lab.description(), kind)?;
+            runner.softhsm.import(key)?;
+            keys.push(key.clone());
+        }
+        runner.softhsm.open_to_workers()?;
+        let token = Token {
+            module: softhsm::MODULE.into(),
+            config: None,
+            softhsm: Some((runner.softhsm.environment(), softhsm::TOKEN, softhsm::PIN)),
+        };
+        let mut peers = Vec::new();
+        for client in [Client::Engine, Client::Provider] {
+            let plan = Plan {
+                name: format!("softhsm-{}", client.name()),
+                workers: 2,
+                client,
+                token: &token,
+                keys: keys.clone(),
+            };
+            peers.push((client, Peer::start(self.paths, self.lab, plan)?));
+        }
+        Ok(peers)
+    }
+
+    /// With one, two and four workers, by each client library and from files.
+    fn far_peers(&self, delay: &Delay) -> Result<Vec<(Client, usize, Peer)>> {
+        let token = Token::through(self.lab, "far", delay.address())?;
+        let mut peers = Vec::new();
+        for client in [Client::File, Client::Engine, Client::Provider] {
+            let usage = if client == Client::Engine { "digest" } else { "tls" };
+            for workers in WORKERS {
+                let plan = Plan {
+                    name: format!("far-{}-{workers}", client.name()),
+                    workers,
+                    client,
+                    token: &token,
+                    keys: KINDS
+                        .map(|kind| imported(self.lab.description(), kind, usage).cloned())
+                        .into_iter()
+                        .collect::<Result<_>>()?,
+                };
+                peers.push((client, workers, Peer::start(self.paths, self.lab, plan)?));
+            }
+        }
+        Ok(peers)
+    }
+
+    fn near(&self, tls: &str, kind: &str, peers: &[(Client, Peer)]) -> Result<Group> {
+        let lab = self.lab.description();
+        let mut subjects = Vec::new();
+        for client in [Client::File, Client::Engine, Client::Provider] {
+            let via = client.name();
+            let usage = if client == Client::Engine { "digest" } else { "tls" };
+            let key = imported(lab, kind, usage)?;
+            let mut endpoints = lab.endpoints.iter();
+            let endpoint = endpoints.find(|endpoint| endpoint.via == via && endpoint.key == key.label);
+            let port = endpoint
+                .with_context(|| format!("the lab serves no {} by {via}", key.label))?
+                .port;
+            let site = Site { key: key.clone(), port };
+            let master = lab.pids.get(&format!("nginx-{via}"));
+            let master = *master.with_context(|| format!("the lab has no NGINX by {via}"))?;
+            let service = (client != Client::File)
+                .then(|| lab.pids.get("service").copied())
+                .flatten();
+            subjects.push(subject(via, tls, &site, master, service)?);
+        }
+        for (client, peer) in peers {
+            let name = format!("{}, SoftHSM2", client.name());
+            subjects.push(subject(&name, tls, site(peer, kind)?, peer.pid, None)?);
+        }
+        Ok(Group {
+            title: vec![tls.to_owned(), kind.to_owned()],
+            core: Some(other_core()),
+            references: vec![Client::File.name().to_owned()],
+            count_client: false,
+            subjects,
+        })
+    }
+
+    fn far(&self, kind: &str, peers: &[(Client, usize, Peer)], delay: &Delay) -> Result<Group> {
+        let service = self.lab.description().pids.get("service").copied();
+        let mut subjects = Vec::new();
+        for (client, workers, peer) in peers {
+            let name = far_name(*client, *workers);
+            let service = service.filter(|_| *client != Client::File);
+            let mut planned = subject(&name, "1.3", site(peer, kind)?, peer.pid, service)?;
+            let watch = planned.get_mut("watch").and_then(Value::as_array_mut);
+            let delayed = json!({ "part": "delay", "pid": delay.pid(), "core": other_core() });
+            watch.context("nothing is watched")?.push(delayed);
+            subjects.push(planned);
+        }
+        Ok(Group {
+            title: vec![kind.to_owned(), "far".to_owned()],
+            core: Some(other_core()),
+            references: WORKERS.map(|workers| far_name(Client::File, workers)).into(),
+            count_client: false,
+            subjects,
+        })
+    }
+}
+
+fn subject(name: &str, tls: &str, site: &Site, master: u32, service: Option<u32>) -> Result<Value> {
+    let workers = process::children(master);
+    ensure!(!workers.is_empty(), "{name} has no workers");
     let mut watch: Vec<Value> = workers
         .iter()
         .map(|pid| json!({ "part": "worker", "pid": pid, "core": SERVER_CORE }))
         .collect();
-    if via != FILE {
-        watch.push(json!({ "part": "service", "pid": lab.pids.get("service"), "core": other_core() }));
-    }
+    watch.extend(service.map(|pid| json!({ "part": "service", "pid": pid, "core": other_core() })));
     Ok(json!({
-        "name": via,
-        "threads": CONNECTIONS,
+        "name": name,
+        // A worker always finds the next one ready.
+        "threads": (workers.len() * 2).max(LEAST_CONNECTIONS),
         "watch": watch,
         "work": {
             "kind": "handshake",
-            "address": format!("{}:{}", endpoint.host, endpoint.port),
-            "name": endpoint.name,
-            "chain": chain,
+            "address": format!("127.0.0.1:{}", site.port),
+            "name": site.key.name,
+            "chain": site.key.chain,
             "tls": tls,
         },
     }))
 }
 
-/// Of a key that the lab imported: those are the same for file and service.
-fn endpoint<'a>(lab: &'a Description, kind: &str, via: &str) -> Result<(&'a Endpoint, &'a std::path::Path)> {
-    let found = lab
-        .endpoints
-        .iter()
-        .filter(|endpoint| endpoint.via == via)
-        .find_map(|endpoint| {
-            let key = lab.keys.iter().find(|key| key.label == endpoint.key)?;
-            (key.kind == kind && key.private_key.is_some()).then_some((endpoint, key.chain.as_path()))
-        });
-    found.with_context(|| format!("the lab serves no imported {kind} key by {via}"))
+fn site<'a>(peer: &'a Peer, kind: &str) -> Result<&'a Site> {
+    let mut sites = peer.sites.iter();
+    sites
+        .find(|site| site.key.kind == kind)
+        .with_context(|| format!("no {kind} is served"))
 }
 
-/// Connections at the same time: a worker always finds the next one ready.
-const CONNECTIONS: usize = 4;
+/// A key that the lab imported: those are the same for file and service.
+fn imported<'a>(lab: &'a Description, kind: &str, usage: &str) -> Result<&'a Key> {
+    let fits = |key: &&Key| key.kind == kind && key.usage == usage && key.origin == "imported";
+    let mut keys = lab.keys.iter();
+    keys.find(fits)
+        .with_context(|| format!("the lab has no imported {kind} key for {usage}"))
+}
 
-/// The key in a file.
-const FILE: &str = "file";
+fn rate(subject: &Subject) -> String {
+    subject
+        .figure("rate")
+        .map_or_else(String::new, |rate| format!("{rate:.0}"))
+}
+
+fn percent(value: Option<f64>) -> String {
+    value.map_or_else(String::new, |value| format!("{value:.0} %"))
+}
+
+fn far_name(client: Client, workers: usize) -> String {
+    format!("{}, {workers}", client.name())
+}
+
+const KINDS: [&str; 2] = ["RSA-2048", "P-256"];
+/// A core.
+const WORKERS: [usize; 3] = [1, 2, 4];
+const LEAST_CONNECTIONS: usize = 4;
+/// What a round trip over vsock takes on a Nitro instance.
+pub(super) const DELAY_US: u32 = 124;

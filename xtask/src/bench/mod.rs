@@ -7,6 +7,7 @@
 
 mod agent;
 mod attestation;
+mod delay;
 mod enclave;
 mod handshakes;
 mod machine;
@@ -26,9 +27,10 @@ use serde::Serialize;
 use self::agent::Agent;
 use self::attestation::Attestation;
 use self::enclave::Enclave;
+use self::handshakes::Handshakes;
 use self::machine::Machine;
 use self::rotation::Rotation;
-use self::runner::{Measured, Runner};
+use self::runner::Runner;
 use self::signatures::Signatures;
 use crate::build;
 use crate::lab::{self, Lab};
@@ -102,16 +104,15 @@ struct Results {
 #[derive(Default, Serialize)]
 struct OnLab {
     signatures: Option<Signatures>,
-    handshakes: Vec<Measured>,
+    handshakes: Option<Handshakes>,
     rotation: Option<Rotation>,
     attestation: Option<Attestation>,
 }
 
 impl OnLab {
     fn lacks_something(&self) -> bool {
-        let mut groups = self.handshakes.iter();
-        let failed = groups.any(|group| group.report.subjects.iter().any(|subject| subject.error.is_some()));
-        failed || self.signatures.as_ref().is_some_and(Signatures::lacks_something)
+        self.handshakes.as_ref().is_some_and(Handshakes::lacks_something)
+            || self.signatures.as_ref().is_some_and(Signatures::lacks_something)
     }
 }
 
@@ -145,7 +146,7 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
         agent,
         enclave,
     };
-    results.print(options);
+    results.print();
     let file = match &options.out {
         Some(file) => file.clone(),
         None => paths
@@ -201,8 +202,8 @@ fn measure(paths: &Paths, lab: &Lab, work: &Path, options: &Options) -> Result<O
             false => None,
         },
         handshakes: match options.wants(Part::Handshakes) {
-            true => handshakes::measure(&runner, lab.description())?,
-            false => Vec::new(),
+            true => Some(handshakes::measure(paths, lab, &runner)?),
+            false => None,
         },
         rotation: match options.wants(Part::Rotation) {
             true => Some(rotation::measure(paths, lab, &runner, options.quick)?),
@@ -216,7 +217,7 @@ fn measure(paths: &Paths, lab: &Lab, work: &Path, options: &Options) -> Result<O
 }
 
 impl Results {
-    fn print(&self, options: &Options) {
+    fn print(&self) {
         title("The machine");
         self.machine.print();
         println!("  load: {} before, {} after", self.load_before, self.load_after);
@@ -224,9 +225,9 @@ impl Results {
             title(signatures::TITLE);
             signatures.print();
         }
-        if options.wants(Part::Handshakes) {
+        if let Some(handshakes) = &self.on_lab.handshakes {
             title(handshakes::TITLE);
-            handshakes::print(&self.on_lab.handshakes);
+            handshakes.print();
         }
         if let Some(rotation) = &self.on_lab.rotation {
             title(rotation::TITLE);

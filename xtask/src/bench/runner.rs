@@ -88,6 +88,11 @@ impl Runner {
         })
     }
 
+    /// `signbench` itself.
+    pub(super) fn program(&self) -> &Path {
+        &self.program
+    }
+
     pub(super) fn measure(&self, group: Group) -> Result<Measured> {
         let report = progress::step(&group.title.join(", "), || self.ask(&group, self.rounds))?;
         Ok(Measured {

@@ -1,6 +1,6 @@
 //! Figures as cells, cells as columns.
 
-use super::runner::{Measured, Spread};
+use super::runner::{Measured, Spread, Subject};
 use crate::progress::Paint;
 
 /// Rows below heads.
@@ -19,15 +19,13 @@ impl Columns {
     }
 
     /// Adds a subject's row, and to its end how many of its rounds count.
-    pub(super) fn row(&mut self, mut cells: Vec<String>, group: &Measured) {
+    pub(super) fn row(&mut self, mut cells: Vec<String>, subject: &Subject, group: &Measured) {
         let report = &group.report;
         let mark = if report.disturbed { " disturbed" } else { "" };
         cells.push(format!("{}/{}{mark}", report.kept, report.rounds));
-        for subject in &report.subjects {
-            if let Some(error) = subject.error.as_ref().filter(|_| cells.contains(&subject.name)) {
-                self.notes
-                    .push(format!("{}, {}: {error}", group.title.join(", "), subject.name));
-            }
+        if let Some(error) = &subject.error {
+            self.notes
+                .push(format!("{}, {}: {error}", group.title.join(", "), subject.name));
         }
         self.rows.push(cells);
     }

@@ -80,7 +80,7 @@ impl Signatures {
                 let mut row = group.title.clone();
                 row.push(subject.name.clone());
                 row.extend(cells(subject, raw));
-                columns.row(row, group);
+                columns.row(row, subject, group);
             }
         }
         columns.print();
@@ -100,7 +100,7 @@ impl Signatures {
                 let mut row = group.title.iter().take(1).cloned().collect::<Vec<_>>();
                 row.push(subject.name.clone());
                 row.extend(cells_of_many(subject));
-                columns.row(row, group);
+                columns.row(row, subject, group);
             }
         }
         columns.print();

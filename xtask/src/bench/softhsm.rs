@@ -1,6 +1,8 @@
 //! A SoftHSM2 token of the benchmark's own, with the keys that the lab's service holds too: in the client's own process, and behind
 //! `p11-kit server`, which is how AWS's own enclave carries PKCS#11.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,12 +10,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::lab::{Description, Key};
+use crate::lab::{Description, Key, WORKERS};
 use crate::process;
 
 /// The token.
 pub(super) struct SoftHsm {
     dir: PathBuf,
+    imported: RefCell<BTreeSet<String>>,
 }
 
 impl SoftHsm {
@@ -21,7 +24,10 @@ impl SoftHsm {
     pub(super) fn create(dir: &Path) -> Result<Self> {
         let tokens = dir.join("tokens");
         fs::create_dir_all(&tokens)?;
-        let softhsm = Self { dir: dir.to_owned() };
+        let softhsm = Self {
+            dir: dir.to_owned(),
+            imported: RefCell::default(),
+        };
         let text = format!(
             "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
             tokens.display()
@@ -32,8 +38,16 @@ impl SoftHsm {
         Ok(softhsm)
     }
 
-    /// Gives it a key of the lab's, under the same label.
+    /// Lets web servers' own user use it.
+    pub(super) fn open_to_workers(&self) -> Result<()> {
+        process::run(Command::new("chown").args(["-R", WORKERS]).arg(&self.dir))
+    }
+
+    /// Gives it a key of the lab's, under the same label; once, however many tables want it.
     pub(super) fn import(&self, key: &Key) -> Result<()> {
+        if !self.imported.borrow_mut().insert(key.label.clone()) {
+            return Ok(());
+        }
         let file = key.private_key.as_deref().context("an imported key has a file")?;
         let id = key.id.get(..8).context("no id")?;
         let names = ["--token", TOKEN, "--label", &key.label, "--id", id, "--pin", PIN];

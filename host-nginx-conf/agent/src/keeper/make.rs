@@ -90,17 +90,13 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     }
 
     /// Whether S3 has another object than the one that was read last.
-    fn is_another_object(&mut self, certificate: &Certificate, keys: &Keys, version: Option<&str>) -> bool {
+    fn is_another_object(&self, certificate: &Certificate, keys: &Keys, version: Option<&str>) -> bool {
         let name = &certificate.name;
         match (version, self.memory.rotations().version(name)) {
             (Some(version), Some(known)) => version != known,
-            // It was read before anybody asked for its version.
-            (Some(version), None) => {
-                if has_one(certificate, keys) {
-                    self.memory.rotations_mut().has_version(name, version);
-                }
-                false
-            }
+            // It was read before anybody asked for its version, and may have become another in between: it is read once more, which the
+            // enclave answers by what it has where it is the same.
+            (Some(_), None) => has_one(certificate, keys),
             (None, _) => false,
         }
     }
