@@ -39,6 +39,8 @@ pub struct Policy {
     rules: Rules,
     tree: tree::Table,
     json: String,
+    /// Of `json`: each answer about the service has it.
+    sha384: [u8; 48],
 }
 
 impl Policy {
@@ -72,8 +74,10 @@ impl Policy {
     }
 
     fn new(rules: Rules, tree: tree::Table) -> Self {
+        let json = tree::to_json(&tree);
         Self {
-            json: tree::to_json(&tree),
+            sha384: sha384_of(&[json.as_bytes()]),
+            json,
             rules,
             tree,
         }
@@ -95,7 +99,7 @@ impl Policy {
     /// SHA-384 of the canonical form. Statements carry it.
     #[must_use]
     pub fn sha384(&self) -> [u8; 48] {
-        sha384_of(&[self.json.as_bytes()])
+        self.sha384
     }
 
     /// What PCR16 holds when this policy is in force: 48 zero bytes, which every PCR starts from, extended once by

@@ -63,7 +63,10 @@ fn threat_53_an_agent_that_is_killed_while_it_retires_goes_on() {
     world.enclave.state().cut_off = None;
     world.restart_agent();
     world.run(MINUTE * 5);
-    assert_eq!((world.live("c0000"), world.state_of("c0000").0.as_str()), (Some(2), "served"));
+    assert_eq!(
+        (world.live("c0000"), world.state_of("c0000").0.as_str()),
+        (Some(2), "served")
+    );
     assert_eq!(world.helper.state().object_count(), 2, "nobody is shown it any more");
 }
 
