@@ -5,10 +5,11 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::delay::Delay;
+use super::plot::Plot;
 use super::runner::{Group, Measured, Runner, SERVER_CORE, Subject, other_core};
 use super::show::{Columns, number, ratio};
-use super::softhsm::{self, signing_key};
-use crate::lab::peers::{Client, Peer, Plan, Site, Token};
+use super::softhsm::{self, SoftHsm, signing_key};
+use crate::lab::peers::{Client, OfSoftHsm, Peer, Plan, Site, Token};
 use crate::lab::{Description, Key, Lab};
 use crate::paths::Paths;
 use crate::process;
@@ -49,6 +50,23 @@ pub(super) fn measure(paths: &Paths, lab: &Lab, runner: &Runner) -> Result<Hands
 }
 
 impl Handshakes {
+    /// Plots, by the ends of their files' names.
+    pub(super) fn plots(&self) -> [(&'static str, String); 2] {
+        let near = Plot {
+            title: "CPU of NGINX's worker a full handshake, µs",
+            figure: "cpu.worker",
+            at_most: None,
+            groups: &self.near,
+        };
+        let far = Plot {
+            title: "Full handshakes a second on one core, the service 124 µs away: by count of workers",
+            figure: "rate",
+            at_most: None,
+            groups: &self.far,
+        };
+        [("handshakes", near.svg()), ("handshakes-far", far.svg())]
+    }
+
     pub(super) fn lacks_something(&self) -> bool {
         let mut groups = self.near.iter().chain(&self.far);
         groups.any(|group| group.report.subjects.iter().any(|subject| subject.error.is_some()))
@@ -128,17 +146,23 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// By each client library, NGINX with the keys in SoftHSM2.
     fn on_softhsm(&self, runner: &Runner) -> Result<Vec<(Client, Peer)>> {
+        // One of its own: the engine lists all keys, and fails at the first kind that it does not know.
+        let softhsm = SoftHsm::create(&runner.directory().join("softhsm-workers"))?;
         let mut keys = Vec::new();
         for kind in KINDS {
             let key = signing_key(self.lab.description(), kind)?;
-            runner.softhsm.import(key)?;
+            softhsm.import(key)?;
             keys.push(key.clone());
         }
-        runner.softhsm.open_to_workers()?;
+        softhsm.open_to_workers()?;
         let token = Token {
             module: softhsm::MODULE.into(),
             config: None,
-            softhsm: Some((runner.softhsm.environment(), softhsm::TOKEN, softhsm::PIN)),
+            softhsm: Some(OfSoftHsm {
+                variables: softhsm.environment(),
+                token: softhsm::TOKEN,
+                pin: softhsm::PIN,
+            }),
         };
         let mut peers = Vec::new();
         for client in [Client::Engine, Client::Provider] {

@@ -11,6 +11,7 @@ mod delay;
 mod enclave;
 mod handshakes;
 mod machine;
+mod plot;
 mod rotation;
 mod runner;
 mod show;
@@ -110,6 +111,13 @@ struct OnLab {
 }
 
 impl OnLab {
+    fn plots(&self) -> Vec<(&'static str, String)> {
+        let signatures = self.signatures.iter().flat_map(Signatures::plots);
+        signatures
+            .chain(self.handshakes.iter().flat_map(Handshakes::plots))
+            .collect()
+    }
+
     fn lacks_something(&self) -> bool {
         self.handshakes.as_ref().is_some_and(Handshakes::lacks_something)
             || self.signatures.as_ref().is_some_and(Signatures::lacks_something)
@@ -156,6 +164,11 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     let text = serde_json::to_string_pretty(&results)? + "\n";
     std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
     println!("\n  All of it, with quartiles: {}", file.display());
+    for (name, plot) in results.on_lab.plots() {
+        let path = file.with_extension(format!("{name}.svg"));
+        std::fs::write(&path, plot).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("  Plot: {}", path.display());
+    }
     Ok(())
 }
 

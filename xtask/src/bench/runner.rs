@@ -38,7 +38,7 @@ pub(super) struct Group {
 }
 
 /// A group's report.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub(super) struct Measured {
     pub(super) title: Vec<String>,
     #[serde(flatten)]
@@ -86,6 +86,11 @@ impl Runner {
             softhsm,
             env,
         })
+    }
+
+    /// Where what is measured may lie.
+    pub(super) fn directory(&self) -> &Path {
+        &self.work
     }
 
     /// `signbench` itself.
@@ -139,7 +144,17 @@ impl Spread {
 
 impl Subject {
     pub(super) fn figure(&self, name: &str) -> Option<f64> {
-        self.figures.get(name).map(|spread| spread.median)
+        self.spread(name).map(|spread| spread.median)
+    }
+
+    pub(super) fn spread(&self, name: &str) -> Option<Spread> {
+        self.figures.get(name).copied()
+    }
+
+    /// Whether its keys are with the lab's service.
+    pub(super) fn is_ours(&self) -> bool {
+        let mut words = self.name.split(", ");
+        matches!(words.next(), Some("ours" | "engine" | "provider")) && words.all(|word| word != "SoftHSM2")
     }
 
     pub(super) fn ratio(&self, reference: &str, figure: &str) -> Option<Spread> {

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use super::plot::Plot;
 use super::runner::{Group, Measured, Runner, SERVER_CORE, Subject};
 use super::show::{Columns, difference, number, ratio};
 use super::softhsm::{self, signing_key};
@@ -42,6 +43,23 @@ pub(super) fn measure(paths: &Paths, lab: &Lab, runner: &Runner) -> Result<Signa
 }
 
 impl Signatures {
+    /// Plots, by the ends of their files' names.
+    pub(super) fn plots(&self) -> [(&'static str, String); 2] {
+        let single = Plot {
+            title: "C_SignInit and C_Sign, µs at p50: client and service on one core",
+            figure: "p50",
+            at_most: Some(1_200.0),
+            groups: &self.single,
+        };
+        let many = Plot {
+            title: "Signatures a second on two cores: four threads of one client, and four clients",
+            figure: "rate",
+            at_most: Some(30_000.0),
+            groups: &self.many,
+        };
+        [("signatures", single.svg()), ("signatures-of-four", many.svg())]
+    }
+
     pub(super) fn lacks_something(&self) -> bool {
         let is_ours = |subject: &&Subject| subject.name.starts_with(OURS);
         let mut groups = self.single.iter().chain(&self.many);

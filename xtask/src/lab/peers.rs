@@ -52,8 +52,15 @@ pub(crate) struct Token {
     pub(crate) module: PathBuf,
     /// Where our own module's configuration is; another reads none.
     pub(crate) config: Option<PathBuf>,
-    /// Of a token of SoftHSM2: how its configuration is found, and its name and PIN.
-    pub(crate) softhsm: Option<([(String, String); 2], &'static str, &'static str)>,
+    pub(crate) softhsm: Option<OfSoftHsm>,
+}
+
+/// Of a token of SoftHSM2.
+pub(crate) struct OfSoftHsm {
+    /// How its configuration is found.
+    pub(crate) variables: [(String, String); 2],
+    pub(crate) token: &'static str,
+    pub(crate) pin: &'static str,
 }
 
 impl Token {
@@ -83,7 +90,9 @@ impl Token {
     /// RFC 7512.
     fn uri(&self, key: &Key) -> String {
         match &self.softhsm {
-            Some((_, token, pin)) => format!("pkcs11:token={token};object={};type=private?pin-value={pin}", key.label),
+            Some(OfSoftHsm { token, pin, .. }) => {
+                format!("pkcs11:token={token};object={};type=private?pin-value={pin}", key.label)
+            }
             None => {
                 let id: Vec<_> = key.id.as_bytes().chunks(2).map(String::from_utf8_lossy).collect();
                 format!("pkcs11:token=enclave-tls;id=%{};type=private", id.join("%"))
@@ -94,7 +103,7 @@ impl Token {
     fn environment(&self) -> Vec<(String, String)> {
         let config = self.config.iter();
         let config = config.map(|path| (MODULE_CONFIG.to_owned(), path.display().to_string()));
-        let softhsm = self.softhsm.iter().flat_map(|(variables, ..)| variables.clone());
+        let softhsm = self.softhsm.iter().flat_map(|softhsm| softhsm.variables.clone());
         config.chain(softhsm).collect()
     }
 }
@@ -139,7 +148,12 @@ impl Peer {
             template.fill("MODULE", plan.token.module.display());
             template.fill("LIBDIR", LIBDIR);
             let file = files.conf.with_file_name("openssl.cnf");
-            fs::write(&file, template.finish()?)?;
+            let mut text = template.finish()?;
+            if let (Client::Provider, Some(softhsm)) = (plan.client, &plan.token.softhsm) {
+                // Its workers would ask for it on a terminal; the section of the module is the last.
+                text.push_str(&format!("pkcs11-module-token-pin = {}\n", softhsm.pin));
+            }
+            fs::write(&file, text)?;
             command.env("OPENSSL_CONF", file);
         }
         process::run(&mut command).with_context(|| format!("{} does not start", plan.name))?;
