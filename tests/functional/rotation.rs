@@ -20,6 +20,7 @@ pub(super) const TESTS: &[Test] = e2e::tests![
     what_shows_another_certificate_is_taken_back,
     threat_53_killed_at_each_step_of_a_rotation,
     threat_53_all_workers_killed_between_the_flip_and_the_reload,
+    threat_53_nginx_killed_at_each_step_of_a_rotation,
 ];
 
 /// NGINX, and httpd and HAProxy where the lab has them: every handshake goes well, by the key of the leaf that it shows.
@@ -157,21 +158,31 @@ fn threat_53_all_workers_killed_between_the_flip_and_the_reload(lab: &Lab) -> Re
         its.finishes()?;
         ensure!(server.master()? == master, "NGINX was restarted");
     }
-    // And all of it.
-    its.cut(Step::Flipped, || {
-        let workers = server.workers()?;
-        process::signal(server.master()?, Signal::KILL)?;
-        workers
-            .into_iter()
-            .for_each(|pid| drop(process::signal(pid, Signal::KILL)));
-        Ok(())
-    })?;
-    let master = &lab.files("provider")?.process;
-    process::wait_until(LIMIT, "the end of NGINX", || {
-        server.workers().map_or(true, |workers| workers.is_empty())
-    })?;
-    start_server(lab, master)?;
-    its.finishes()
+    Ok(())
+}
+
+/// NGINX, master and workers, at each step; it is started again as it was.
+fn threat_53_nginx_killed_at_each_step_of_a_rotation(lab: &Lab) -> Result<()> {
+    let _watched = Watched::begin(lab, &[SEALED])?;
+    let mut its = Rotating::begin(lab, SEALED)?;
+    let server = Server::of(lab, "provider");
+    let name = &lab.files("provider")?.process;
+    for step in Step::of(lab, &[Step::Flipped, Step::LookedAt]) {
+        its.cut(step, || {
+            let workers = server.workers()?;
+            process::signal(server.master()?, Signal::KILL)?;
+            workers
+                .into_iter()
+                .for_each(|pid| drop(process::signal(pid, Signal::KILL)));
+            process::wait_until(LIMIT, "the end of NGINX", || {
+                server.workers().map_or(true, |workers| workers.is_empty())
+            })
+        })
+        .with_context(|| format!("{step:?}"))?;
+        start_server(lab, name)?;
+        its.finishes().with_context(|| format!("{step:?}"))?;
+    }
+    Ok(())
 }
 
 /// Handshakes a second at each endpoint: of an emulated machine, a fraction of what it has left beside one rotation's RSA key.

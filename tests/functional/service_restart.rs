@@ -212,7 +212,7 @@ fn threat_53_the_enclave_killed_at_each_step_of_a_rotation(lab: &Lab) -> Result<
     lab.needs_a_process("it kills the service again and again")?;
     let _watched = Watched::begin(lab, &[SEALED])?;
     let mut its = Rotating::begin(lab, SEALED)?;
-    for step in [Step::Made, Step::Installed, Step::Flipped, Step::Superseded] {
+    for step in Step::of(lab, &[Step::Made, Step::Installed, Step::Flipped, Step::Superseded]) {
         its.cut(step, || service::kill(lab).map(drop))
             .with_context(|| format!("{step:?}"))?;
         service::start(lab)?;

@@ -42,6 +42,12 @@ impl Step {
         Self::LookedAt,
         Self::Superseded,
     ];
+
+    /// With `--full` all of them, else these.
+    #[must_use]
+    pub fn of(lab: &Lab, few: &[Self]) -> Vec<Self> {
+        if lab.full { Self::ALL.into() } else { few.to_vec() }
+    }
 }
 
 /// A certificate that is rotated. At its end servers get the key back that later tests expect.
