@@ -8,8 +8,10 @@ use anyhow::{Context, Result, ensure};
 use e2e::lab::Lab;
 use e2e::lab::acme::{self, Leaf};
 use e2e::lab::agent::{self, report};
+use e2e::lab::caa::{self, Records};
 use e2e::lab::process;
 use e2e::lab::suite::Test;
+use serde_json::Value;
 
 pub(crate) const TESTS: &[Test] = e2e::tests![
     certificates_of_each_way_are_served,
@@ -17,6 +19,7 @@ pub(crate) const TESTS: &[Test] = e2e::tests![
     the_hook_writes_records_in_place_of_route_53,
     an_agent_killed_in_mid_order_finishes_it,
     caa_records_name_the_account_that_the_enclave_has,
+    the_enclave_says_which_names_caa_records_pin,
     a_ca_that_is_away_costs_nothing_that_is_served,
 ];
 
@@ -118,6 +121,35 @@ fn caa_records_name_the_account_that_the_enclave_has(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// The records that are printed pin every name of every certificate, as the enclave sees them; without them, or with others, none is
+/// said to be.
+fn the_enclave_says_which_names_caa_records_pin(lab: &Lab) -> Result<()> {
+    let open = all("open", |_| "none");
+    let before = Stands::of(lab, None)?;
+    ensure!(before == open, "{before:?} without records");
+
+    let mut records = Records::none(lab);
+    records.put(&lab.ctl(&["acme", "caa", "--from-agent", "--issuer", CA])?)?;
+    let pinned = Stands::of(lab, None)?;
+    let expected = all("pinned", |name| name.trim_start_matches("*."));
+    ensure!(pinned == expected, "{pinned:?} with the records that were printed");
+
+    // One name's records go; those above it let any account of the CA have it.
+    records.clear("acme.lab.test")?;
+    records.add("lab.test", &[("issue", CA)])?;
+    let climbed = Stands::of(lab, Some("lab-acme-p256"))?;
+    let expected = Stands::expected([
+        ("acme-p256.lab.test", "pinned", "acme-p256.lab.test"),
+        ("acme.lab.test", "not-pinned", "lab.test"),
+    ]);
+    ensure!(climbed == expected, "{climbed:?} with records above");
+
+    drop(records);
+    let after = Stands::of(lab, None)?;
+    ensure!(after == open, "{after:?} when the records are gone");
+    Ok(())
+}
+
 /// The CA is stopped for a while: an order fails and is tried again, the old certificate is served all the time.
 fn a_ca_that_is_away_costs_nothing_that_is_served(lab: &Lab) -> Result<()> {
     let before = acme::leaf(lab, "lab-acme-rsa", "acme-rsa.lab.test")?;
@@ -140,6 +172,55 @@ fn a_ca_that_is_away_costs_nothing_that_is_served(lab: &Lab) -> Result<()> {
         ordered.all(|one| one.state == "served" && one.generations.iter().all(|one| one.not_after.is_some()))
     })
     .map(drop)
+}
+
+/// What the check of CAA records says.
+#[derive(Debug, PartialEq, Eq)]
+struct Stands {
+    status: Option<i32>,
+    /// Name, verdict, where the records stand, and whether there is something to do.
+    names: Vec<[String; 4]>,
+}
+
+impl Stands {
+    fn of(lab: &Lab, certificate: Option<&str>) -> Result<Self> {
+        let (status, said) = caa::check(lab, certificate)?;
+        let word = |one: &Value, of: &str| one[of].as_str().unwrap_or("none").to_owned();
+        let todo = |one: &Value| if one["todo"].is_null() { "well" } else { "to do" }.to_owned();
+        let names = said["names"].as_array().context("no names")?.iter();
+        let mut names: Vec<_> = names
+            .map(|one| [word(one, "name"), word(one, "verdict"), word(one, "at"), todo(one)])
+            .collect();
+        names.sort();
+        Ok(Self { status, names })
+    }
+
+    /// Pinned to account and method there is nothing to do; else there is, and the status says so.
+    fn expected<'a>(names: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>) -> Self {
+        let todo = |verdict| if verdict == "pinned" { "well" } else { "to do" };
+        let names = names.into_iter();
+        let mut names: Vec<_> = names
+            .map(|(name, verdict, at)| [name, verdict, at, todo(verdict)].map(str::to_owned))
+            .collect();
+        names.sort();
+        let is_well = names.iter().all(|[_, verdict, ..]| verdict == "pinned");
+        Self {
+            status: Some(if is_well { 0 } else { 3 }),
+            names,
+        }
+    }
+}
+
+/// All names that the lab's CA issues for stand so.
+fn all(verdict: &str, at: impl Fn(&'static str) -> &'static str) -> Stands {
+    let names = [
+        "acme-p256.lab.test",
+        "acme-rsa.lab.test",
+        "acme.lab.test",
+        "wild.lab.test",
+        "*.wild.lab.test",
+    ];
+    Stands::expected(names.into_iter().map(|name| (name, verdict, at(name))))
 }
 
 fn rotated(lab: &Lab, certificate: &str, name: &str) -> Result<Leaf> {

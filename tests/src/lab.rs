@@ -6,6 +6,7 @@ pub mod added;
 pub mod agent;
 pub mod authority;
 pub mod bound;
+pub mod caa;
 pub mod client;
 pub mod control_line;
 pub mod fault;

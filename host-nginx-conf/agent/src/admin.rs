@@ -9,7 +9,7 @@ use enclave_tls_admin::protocol::{Answer, LIMIT, Question, Records, Unable};
 use enclave_tls_admin::report::{Ask, Told};
 use enclave_tls_admin::{frames, peer};
 use enclave_wire::Writer;
-use enclave_wire::control::Request;
+use enclave_wire::control::{Job, Request};
 
 use crate::log::Event;
 use crate::requests::Requests;
@@ -153,6 +153,8 @@ fn is_change(request: &Request) -> bool {
             | Request::List(_)
             | Request::Statistics
             | Request::Attest(_)
+            | Request::Begin(Job::Caa(_))
+            | Request::Job(_)
     )
 }
 

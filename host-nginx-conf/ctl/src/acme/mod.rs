@@ -3,9 +3,13 @@
 
 mod agents;
 mod caa;
+mod check;
 pub(crate) mod eab;
+mod found;
 mod issuer;
+mod lookup;
 mod record;
+mod standing;
 
 use std::io;
 use std::path::PathBuf;
@@ -14,7 +18,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::aws::AwsError;
-use crate::commands::{CommandError, Session};
+use crate::commands::{CommandError, Outcome, Session};
 use crate::show;
 
 #[derive(Args)]
@@ -27,7 +31,7 @@ pub(crate) struct Options {
 enum Command {
     /// Write the key of an external account binding for the agent, encrypted under a KMS key
     Eab(eab::Options),
-    /// Print the CAA records that let only your accounts get certificates for your names
+    /// Print the CAA records that let only your accounts get certificates for your names, or look whether they stand in DNS
     Caa(caa::Options),
 }
 
@@ -54,6 +58,8 @@ pub(crate) enum AcmeError {
     Issuer(String),
     /// The agent has no certificate that an account orders.
     NothingOrdered,
+    /// A certificate that no account orders.
+    NotOrdered(String),
     /// A certificate whose account is not registered yet, or whose key is not made.
     NotRegistered(String),
     /// A wildcard that no allowed method proves.
@@ -85,6 +91,11 @@ impl std::fmt::Display for AcmeError {
             Self::NothingOrdered => f.write_str(
                 "the agent orders no certificate: its configuration has none with source = \"acme\". Name names and --account-url instead",
             ),
+            Self::NotOrdered(name) => write!(
+                f,
+                "{} is not ordered by an account of the enclave, so there is none to look for: `enclave-tlsctl certificates` says where it is from",
+                show::plain(name)
+            ),
             Self::NotRegistered(name) => write!(
                 f,
                 "{} has no account yet, or no key, so there are no records for it; `enclave-tlsctl certificates NAME` says what it waits for",
@@ -96,12 +107,12 @@ impl std::fmt::Display for AcmeError {
     }
 }
 
-pub(crate) fn run(session: &Session, options: &Options) -> Result<(), CommandError> {
+pub(crate) fn run(session: &Session, options: &Options) -> Result<Outcome, CommandError> {
     match &options.command {
-        Command::Eab(options) => eab::run(options, session.json),
+        Command::Eab(options) => eab::run(options, session.json).map_err(CommandError::Acme)?,
         Command::Caa(options) => return caa::run(session, options),
     }
-    .map_err(CommandError::Acme)
+    Ok(Outcome::Done)
 }
 
 /// Says it in the form that was asked for.

@@ -183,7 +183,7 @@ impl Serialize for Tag {
 }
 
 impl Method {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Http01 => "http-01",
             Self::Dns01 => "dns-01",
@@ -192,6 +192,10 @@ impl Method {
 }
 
 impl AccountUrl {
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+
     pub(super) fn host(&self) -> &str {
         &self.host
     }

@@ -192,7 +192,7 @@ pub(crate) fn run(cli: Cli) -> Result<Outcome, CommandError> {
         Command::Seal(options) => seal::run(&options, cli.json).map_err(CommandError::Seal),
         Command::Policy(options) => kms_policy::run(&options, cli.json).map_err(CommandError::Policy),
         Command::Acm(options) => acm::run(&options, cli.json).map_err(CommandError::Acm),
-        Command::Acme(options) => acme::run(&session, &options),
+        Command::Acme(options) => return acme::run(&session, &options),
         Command::Stats => stats::stats(&session),
     }?;
     Ok(Outcome::Done)

@@ -77,3 +77,19 @@ fn a_ca_that_is_not_known_and_a_wildcard_that_is_not_proven_are_refused() {
         &["acme", "caa", "a.example", "--account-url", "https://ca.example/1;x"],
     );
 }
+
+#[test]
+fn records_are_looked_up_or_printed_and_not_both() {
+    let directory = Directory::new("caa-check");
+    for other in [
+        &["--from-agent"][..],
+        &["--issuer", "ca.example"],
+        &["--account-url", LETS_ENCRYPT],
+    ] {
+        directory.fails(2, &[&["acme", "caa", "--check"], other].concat());
+    }
+    directory.fails(2, &["acme", "caa", "--check", "www", "a.example"]);
+    directory.fails(2, &["acme", "caa", "--check", "no/name"]);
+    // Nobody was asked: there is no agent.
+    directory.fails(1, &["acme", "caa", "--check", "www"]);
+}
