@@ -38,6 +38,9 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             .collect();
         let mut round = Round::default();
         if !wanted.is_empty() {
+            // Before servers read of a key: should the enclave be away when they do, the module shows it from there. httpd ends when a
+            // reload does not find a key.
+            self.objects_at_once(config, keys)?;
             self.look_before(config, keys, &wanted);
             self.isolate(wanted, budget, &mut round);
         } else if config.servers.keys().any(|server| self.lags_behind(config, server)) {

@@ -402,6 +402,16 @@ impl Helper for FakeHelper {
         let mut state = self.ask("deploy")?;
         state.deployments.push(certificates.len());
         let before = state.live.clone();
+        let shown = state.objects.as_deref().map(Objects::parse);
+        let shown = shown.map(|objects| objects.unwrap());
+        for one in &certificates {
+            let mut objects = shown.iter().flat_map(|objects| objects.as_slice());
+            assert!(
+                objects.any(|object| object.entry.id == one.generation().id),
+                "{} is deployed, and no module shows it while the enclave is away",
+                one.name()
+            );
+        }
         for one in &certificates {
             state.live.insert(one.name().clone(), one.directory());
         }
