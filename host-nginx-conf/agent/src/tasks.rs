@@ -42,7 +42,7 @@ pub(crate) struct Tasks {
     commands: Shared<Vec<Command>>,
     /// Beats while the keeper gets somewhere.
     keeps: Arc<Pulse>,
-    metrics: Arc<Server>,
+    metrics: Server,
     /// Distinguishes this run of the agent from others.
     run: u64,
 }
@@ -98,7 +98,7 @@ impl Tasks {
         let keeper = Keeper::new(
             Arc::new(Beating::new(Arc::clone(&requests), Arc::clone(&keeps))),
             Beating::new(helper, Arc::clone(&keeps)),
-            Box::new(Network),
+            Box::new(Beating::new(Network, Arc::clone(&keeps))),
             Arc::clone(&clock),
             &config.agent.state,
         );

@@ -1,6 +1,7 @@
 //! Requests, carried out one at a time.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use rustix::io::Errno;
 use crate::args::Args;
 use crate::clients::Clients;
 use crate::deploy::{Deploying, Live, started, undo};
-use crate::disk::{DiskError, Folder};
+use crate::disk::{DiskError, Folder, Readers};
 use crate::failure::Failure;
 use crate::listen::StartError;
 use crate::places::{self, Plain};
@@ -26,6 +27,8 @@ pub(crate) struct Helper {
     base: Plain,
     module: Plain,
     libraries: Plain,
+    /// What was last said of a configuration that is wrong.
+    said: Mutex<String>,
 }
 
 impl Helper {
@@ -40,6 +43,7 @@ impl Helper {
             base: Plain::new(&args.base).map_err(StartError::Place)?,
             module: module.unwrap_or_else(places::installed_module),
             libraries: places::openssl_libraries(),
+            said: Mutex::default(),
         })
     }
 
@@ -72,8 +76,7 @@ impl Helper {
                 "an interrupted deployment is undone: {name} is not live, as before"
             ));
         }
-        // Read anew for each request: there is no reload to forget.
-        let config = Config::load(&self.config)?;
+        let config = self.configuration(&records)?;
         let clients = Clients {
             base: &self.base,
             libraries: &self.libraries,
@@ -118,6 +121,30 @@ impl Helper {
             }
             Request::State {} => Ok(Reply::State(state::state(&self.base, &base, &records, &live, &config)?)),
         }
+    }
+
+    /// Read anew for each request: there is no reload to forget. While the file is wrong it is as it was when it last was right: a
+    /// mistake that was only saved shall stop no renewal.
+    fn configuration(&self, records: &Folder) -> Result<Config, Failure> {
+        let (error, last) = match Config::load_with_text(&self.config) {
+            Ok((config, text)) => {
+                records.write_if_other(LAST, text.as_bytes(), Readers::Owner)?;
+                self.said.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                return Ok(config);
+            }
+            Err(error) => (error, records.read(LAST, MAX_LAST)?),
+        };
+        let last = last.and_then(|text| Config::parse(std::str::from_utf8(&text).ok()?, &self.config).ok());
+        let Some(last) = last else {
+            return Err(error.into());
+        };
+        let says = format!("{error}; until it is right, it is as it last was");
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if *said != says {
+            log(&says);
+            *said = says;
+        }
+        Ok(last)
     }
 
     fn client<'a>(&self, config: &'a Config, name: &Name) -> Result<&'a Client, Failure> {
@@ -175,5 +202,9 @@ fn lock(records: &Folder) -> Result<OwnedFd, Failure> {
 
 /// What must outlive this process: no Name begins with a dot, and only root reads it.
 const RECORDS: &str = ".apply";
+/// The configuration as it last was right.
+const LAST: &str = "config.toml";
+/// What the file may be at most.
+const MAX_LAST: usize = 16_777_216;
 /// Longer than all tests of a deployment take.
 const LOCK: Duration = Duration::from_secs(65);

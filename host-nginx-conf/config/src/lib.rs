@@ -80,15 +80,20 @@ pub struct Config {
 impl Config {
     /// Reads a file that nobody but root and the reading process's user can change.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_with_text(path).map(|(config, _)| config)
+    }
+
+    /// The same, with the file's text.
+    pub fn load_with_text(path: &Path) -> Result<(Self, String), ConfigError> {
         Self::load_from(path, permissions::Owners::RootOrReader)
     }
 
     /// Reads a file that nobody but root can change: for what acts as root on the file's word.
     pub fn load_as_root(path: &Path) -> Result<Self, ConfigError> {
-        Self::load_from(path, permissions::Owners::Root)
+        Self::load_from(path, permissions::Owners::Root).map(|(config, _)| config)
     }
 
-    fn load_from(path: &Path, owners: permissions::Owners) -> Result<Self, ConfigError> {
+    fn load_from(path: &Path, owners: permissions::Owners) -> Result<(Self, String), ConfigError> {
         let bytes = permissions::read(path, owners, MAX_FILE)?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let text = String::from_utf8_lossy(error.as_bytes());
@@ -100,7 +105,7 @@ impl Config {
                 "this is not UTF-8: save the file as UTF-8 text".to_owned(),
             )
         })?;
-        Self::parse(&text, path)
+        Ok((Self::parse(&text, path)?, text))
     }
 
     /// Reads a file's text. `path` is only what errors call it.

@@ -8,6 +8,7 @@ use enclave_wire::control::{Reply, Request};
 use enclave_wire::credential::Secret;
 use enclave_wire::{KeyId, Name};
 
+use super::outside::{Leaf, Outside, Unseen, View};
 use super::world::{Enclave, EnclaveError, Helper, HelperError};
 use crate::health::Pulse;
 
@@ -43,6 +44,12 @@ impl<E: Enclave> Enclave for Beating<Arc<E>> {
 
     fn now(&self) -> Option<i64> {
         self.beat(self.asked.now())
+    }
+}
+
+impl<O: Outside> Outside for Beating<O> {
+    fn look(&self, view: &View) -> Result<Leaf, Unseen> {
+        self.beat(self.asked.look(view))
     }
 }
 

@@ -159,3 +159,28 @@ fn a_thousand_certificates_are_deployed_at_once() {
     assert!(deployed.put_back.is_empty());
     assert_eq!(client.state().unwrap().live.len(), 1_000);
 }
+
+#[test]
+fn a_mistake_that_was_saved_stops_no_deployment() {
+    let mut world = World::with_script(&certificate("www", "\"main\""));
+    let client = world.start();
+    client.deploy(vec![deployment("www", 1, 0, 0)]).unwrap();
+    let sound = world.read("config.toml");
+    for spoilt in [format!("{sound}\nfoo = 1\n"), "[".to_owned(), String::new()] {
+        std::fs::write(world.at("config.toml"), &spoilt).unwrap();
+        let deployed = client.deploy(vec![deployment("www", 2, 1, 1)]).unwrap();
+        assert!(
+            deployed.put_back.is_empty() && deployed.withdrawn.is_empty(),
+            "{spoilt}"
+        );
+        assert_eq!(
+            client.state().unwrap().live.first().unwrap().directory,
+            deployment("www", 2, 1, 1).directory()
+        );
+        client.deploy(vec![deployment("www", 1, 0, 0)]).unwrap();
+    }
+    // What is sound counts at once, and one that never was sound is an error.
+    std::fs::write(world.at("config.toml"), sound.replace("\"www\"", "\"other\"")).unwrap();
+    let refusal = client.deploy(vec![deployment("www", 2, 1, 1)]).unwrap_err();
+    assert!(refusal.to_string().contains("has no certificate www"), "{refusal}");
+}

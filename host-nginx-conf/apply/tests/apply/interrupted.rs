@@ -124,7 +124,7 @@ fn threat_53_killed_at_any_moment_the_next_deployment_finishes() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     records.sort();
-    assert_eq!(records, ["lock", "reloaded.json", "switched.json"]);
+    assert_eq!(records, ["config.toml", "lock", "reloaded.json", "switched.json"]);
 }
 
 const KILLS: u32 = 60;

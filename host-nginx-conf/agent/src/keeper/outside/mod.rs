@@ -216,19 +216,22 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             let Some(certificate) = config.certificates.get(name) else {
                 continue;
             };
-            let is_over = self.clock.monotonic().saturating_sub(began) > LOOK_FOR;
-            if certificate.listeners.is_empty() || self.machine.live(name).is_none() || is_over {
-                self.watches.before.remove(name);
+            self.watches.before.remove(name);
+            if certificate.listeners.is_empty() || self.machine.live(name).is_none() {
                 continue;
             }
             let id = deployment.generation().id;
             let key = keys.of(name).iter().find(|key| key.id == id);
             let views = key.map(|key| views(certificate, key)).unwrap_or_default().into_iter();
-            let look = |view: View| {
+            let mut before = BTreeMap::new();
+            for view in views {
+                // What nobody answers at takes seconds to look at; of what is left nobody knows how it was.
+                if self.clock.monotonic().saturating_sub(began) > LOOK_FOR {
+                    break;
+                }
                 let seen = self.outside.look(&view).ok();
-                (view, seen)
-            };
-            let before = views.map(look).collect();
+                before.insert(view, seen);
+            }
             self.watches.before.insert(name.clone(), before);
         }
     }
@@ -450,7 +453,11 @@ impl Watch {
             .find(|progress| !progress.is_done() && progress.amiss >= AMISS);
         match amiss {
             // Nobody knows whether it was so before: the older key goes on signing until it is well, or somebody decides.
-            Some(progress) if before.is_none() && progress.is_unseen => Round::Troubled(progress.why.clone()),
+            Some(progress)
+                if progress.is_unseen && before.is_none_or(|before| !before.contains_key(&progress.view)) =>
+            {
+                Round::Troubled(progress.why.clone())
+            }
             Some(progress) => Round::Wrong(progress.why.clone()),
             None if is_over => Round::Interrupted,
             None => Round::NotYet,

@@ -299,3 +299,23 @@ fn an_agent_that_is_killed_while_it_looks_looks_again() {
     assert_eq!((world.live("c0000"), world.asked("Supersede")), (Some(2), 1));
     assert_eq!(world.helper.state().deployments.len(), 2, "it was deployed once");
 }
+
+#[test]
+fn listeners_that_do_not_answer_hold_up_a_pass_by_seconds() {
+    let mut world = with_two();
+    let silent = Err(Unseen("no answer within 5 s".to_owned()));
+    shows(&world, "a.example", silent.clone());
+    shows(&world, "enclave-tls.b.example", silent);
+    let takes = Duration::from_secs(5);
+    world.outside.state.lock().unwrap().takes = Some((Arc::clone(&world.clock), takes));
+    for _ in 0..10 {
+        let (before, looks) = (world.clock.monotonic(), world.outside.state.lock().unwrap().looks);
+        world.pass();
+        let looks = world.outside.state.lock().unwrap().looks - looks;
+        assert!(looks <= 2, "{looks} of four views, before the change and after it");
+        assert!(world.clock.monotonic() - before <= takes * 2, "{looks}");
+    }
+    // What was not looked at before is not held against the newer generation.
+    world.run(MINUTE * 30);
+    assert_eq!(world.live("c0000"), Some(2));
+}

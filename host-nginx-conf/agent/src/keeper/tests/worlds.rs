@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use enclave_tls_admin::protocol::Unable;
 use enclave_tls_apply::{
@@ -17,7 +18,7 @@ use enclave_wire::{Chain, KeyId, Name, State as Standing};
 use super::super::clients::derive;
 use super::super::outside::{Leaf, Outside, Unseen, View};
 use super::super::world::{Enclave, EnclaveError, Helper, HelperError};
-use super::{Made, key, leaf};
+use super::{Made, Simulated, key, leaf};
 
 /// An enclave.
 #[derive(Default)]
@@ -492,6 +493,8 @@ pub(super) struct OutsideState {
     /// As many handshakes show the older one first.
     pub(super) lags: u32,
     pub(super) looks: u64,
+    /// As long takes one that sees nothing.
+    pub(super) takes: Option<(Arc<Simulated>, Duration)>,
     pub(super) views: BTreeSet<String>,
     last: BTreeMap<String, Leaf>,
 }
@@ -538,6 +541,9 @@ impl Outside for FakeOutside {
         state.looks += 1;
         state.views.insert(view.to_string());
         if let Some(shown) = state.shows.get(&view.name) {
+            if let (Err(_), Some((clock, takes))) = (shown, &state.takes) {
+                clock.pass(*takes);
+            }
             return shown.clone();
         }
         if let Some(shown) = state.breaks.get(&view.name)
