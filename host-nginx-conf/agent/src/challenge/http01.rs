@@ -23,7 +23,7 @@ use crate::metrics::http::{Answer, Server, Serves};
 pub(super) struct Tokens {
     clock: Arc<dyn Clock>,
     published: Arc<Shared<BTreeMap<String, Resource>>>,
-    server: Arc<Server>,
+    server: Server,
     /// What is published now, for the agent that is started after this one: a CA looks when it likes.
     file: PathBuf,
 }
@@ -64,7 +64,11 @@ impl Tokens {
         self.server.listen(&place.map_or(Place::None, Place::Loopback));
     }
 
+    /// Not while nobody listens: the CA would look in vain, and count that as a failure.
     pub(super) fn publish(&self, challenge: &Challenge) -> Result<Published, Refusal> {
+        if let Some(why) = self.server.trouble() {
+            return Err(Refusal::NotServed(why));
+        }
         let now = self.clock.monotonic();
         let mut published = self.published.lock();
         published.retain(|_, resource| now.saturating_sub(resource.since) < LONGEST);
@@ -129,6 +133,7 @@ fn read(file: &Path) -> io::Result<BTreeMap<String, String>> {
 const SERVES: Serves = Serves {
     what: "[http01]",
     failed: Event::ChallengeFailed,
+    well: Event::ChallengeServed,
     not_found: "There are challenges of ACME, while a certificate is ordered.\n",
     connections: 64, // CAs look from several places at once, for eight orders.
 };

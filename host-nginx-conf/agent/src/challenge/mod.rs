@@ -37,7 +37,7 @@ pub(crate) struct Challenges {
 struct Names {
     http01: BTreeSet<String>,
     dns01: BTreeSet<String>,
-    /// Those that were refused, so that each is said once.
+    /// Refusals that were said, so that each is said once, and a bounded number of them.
     refused: BTreeSet<String>,
 }
 
@@ -50,6 +50,8 @@ pub(super) enum Refusal {
     Form,
     /// There are as many as there may be.
     TooMany,
+    /// Nobody listens where challenges are answered.
+    NotServed(String),
     /// Nobody writes TXT records.
     NoWriter,
     /// The record would have a name that DNS has not.
@@ -95,8 +97,13 @@ impl Challenges {
         });
         published.unwrap_or_else(|why| {
             let why = why.to_string();
-            if self.names.lock().refused.insert(why.clone()) {
-                Event::ChallengeRefused.say(format_args!("{}: {why}", challenge.name));
+            match self.names.lock().note(&why) {
+                Noted::New => Event::ChallengeRefused.say(format_args!("{}: {why}", challenge.name)),
+                Noted::Last => Event::ChallengeRefused.say(format_args!(
+                    "{}: {why}; other refusals are not said until the configuration is read again",
+                    challenge.name
+                )),
+                Noted::Unsaid => {}
             }
             Published::No(Text::lossy(&why))
         })
@@ -134,6 +141,27 @@ impl Challenges {
     }
 }
 
+/// Whether a refusal is to be said.
+#[derive(Debug, PartialEq, Eq)]
+enum Noted {
+    New,
+    /// As many as are said.
+    Last,
+    Unsaid,
+}
+
+impl Names {
+    fn note(&mut self, why: &str) -> Noted {
+        if self.refused.len() >= MOST_REFUSED || !self.refused.insert(why.to_owned()) {
+            return Noted::Unsaid;
+        }
+        match self.refused.len() {
+            MOST_REFUSED => Noted::Last,
+            _ => Noted::New,
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -147,6 +175,10 @@ impl fmt::Display for Refusal {
             Self::TooMany => write!(
                 f,
                 "{MOST} challenges are published already, and nobody withdraws them: restart the agent"
+            ),
+            Self::NotServed(why) => write!(
+                f,
+                "nothing answers HTTP-01 challenges: {why}; stop who has that address, or correct listen under [http01]"
             ),
             Self::NoWriter => f.write_str("nobody writes TXT records: add [dns01] to the agent's configuration"),
             Self::TooLong(record) => write!(
@@ -181,6 +213,8 @@ fn is_digest(text: &str) -> bool {
 
 /// Eight orders of a hundred names each are at work at once.
 const MOST: usize = 1_000;
+/// Refusals that are said and kept, for the enclave may make up as many as it likes.
+const MOST_REFUSED: usize = 100;
 /// Longer than any order takes. What nobody has withdrawn by then, nobody will.
 const LONGEST: std::time::Duration = std::time::Duration::from_hours(6);
 

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -134,11 +135,17 @@ fn why(published: Published) -> String {
 }
 
 const ROUTE53: &str = "route53 = {}";
-const QUIET: &str = "[http01]\nlisten = \"127.0.0.9:1\"\n";
+/// `[http01]` with an address that nobody else has.
+fn quiet() -> String {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let free = TcpListener::bind((Ipv4Addr::new(127, 0, 9, number), 0)).unwrap();
+    format!("[http01]\nlisten = \"{}\"\n", free.local_addr().unwrap())
+}
 
 #[test]
 fn only_names_of_the_configuration_with_their_kind_of_proof_have_anything_published() {
-    let (challenges, _, zone, _directory) = challenges(&config(ROUTE53, QUIET));
+    let (challenges, _, zone, _directory) = challenges(&config(ROUTE53, &quiet()));
     use ChallengeKind::{Dns01, Http01};
     for (kind, name) in [
         (Http01, "example.com"),
@@ -185,7 +192,7 @@ fn only_names_of_the_configuration_with_their_kind_of_proof_have_anything_publis
 
 #[test]
 fn a_token_is_served_at_its_path_and_nowhere_else_until_it_is_withdrawn() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
     let (challenges, clock, _, directory) =
@@ -218,10 +225,10 @@ fn a_token_is_served_at_its_path_and_nowhere_else_until_it_is_withdrawn() {
         let its = agent.tokens.texts();
         its.get("token-1").is_some_and(|text| text == one.value.as_str())
     };
-    let (again, ..) = challenges_in(&directory, &config(ROUTE53, QUIET));
+    let (again, ..) = challenges_in(&directory, &config(ROUTE53, &quiet()));
     assert!(serves(&again));
     again.withdraw(&one);
-    assert!(!serves(&again) && !serves(&challenges_in(&directory, &config(ROUTE53, QUIET)).0));
+    assert!(!serves(&again) && !serves(&challenges_in(&directory, &config(ROUTE53, &quiet())).0));
     challenges.withdraw(&one);
     assert!(get("/.well-known/acme-challenge/token-1").starts_with("HTTP/1.1 404 "));
     // What nobody withdraws ends all the same.
@@ -240,24 +247,58 @@ fn a_token_is_served_at_its_path_and_nowhere_else_until_it_is_withdrawn() {
 }
 
 #[test]
+fn nothing_is_published_while_nobody_listens_and_the_place_is_tried_until_it_is_free() {
+    let taken = TcpListener::bind("127.0.9.250:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let config = config(ROUTE53, &format!("[http01]\nlisten = \"{address}\"\n"));
+    let (challenges, .., _directory) = challenges(&config);
+    let one = challenge(ChallengeKind::Http01, "www.example.com", 1);
+    let said = why(challenges.publish(&one));
+    assert!(
+        said.contains("nothing answers HTTP-01 challenges") && said.contains(&address.to_string()),
+        "{said}"
+    );
+    assert!(challenges.tokens.texts().is_empty());
+    drop(taken);
+    until("it listens", || challenges.publish(&one) == Published::Yes);
+    assert!(TcpStream::connect(address).is_ok());
+}
+
+#[test]
+fn refusals_that_are_kept_and_said_are_bounded() {
+    let mut names = Names::default();
+    let said = |names: &mut Names, number: usize| names.note(&format!("refusal {number}"));
+    assert_eq!(said(&mut names, 1), Noted::New);
+    assert_eq!(said(&mut names, 1), Noted::Unsaid);
+    for number in 2..MOST_REFUSED {
+        assert_eq!(said(&mut names, number), Noted::New);
+    }
+    assert_eq!(said(&mut names, MOST_REFUSED), Noted::Last);
+    for number in 0..1_000 {
+        said(&mut names, MOST_REFUSED + 1 + number);
+    }
+    assert_eq!(names.refused.len(), MOST_REFUSED);
+}
+
+#[test]
 fn a_file_of_tokens_that_is_spoilt_is_no_hindrance() {
     let directory = Directory::new();
     let file = directory.path().join("http01.json");
     let strange = format!("{{\"a/b\":\"a/b.{THUMBPRINT}\",\"c\":\"<script>\",\"d\":\"d.{THUMBPRINT}\"}}");
     for (text, left) in [("{", 0), ("[]", 0), (strange.as_str(), 1)] {
         std::fs::write(&file, text).unwrap();
-        let (challenges, ..) = challenges_in(&directory, &config(ROUTE53, QUIET));
+        let (challenges, ..) = challenges_in(&directory, &config(ROUTE53, &quiet()));
         assert_eq!(challenges.tokens.texts().len(), left, "{text}");
         let one = challenge(ChallengeKind::Http01, "www.example.com", 1);
         assert_eq!(challenges.publish(&one), Published::Yes);
-        let (again, ..) = challenges_in(&directory, &config(ROUTE53, QUIET));
+        let (again, ..) = challenges_in(&directory, &config(ROUTE53, &quiet()));
         assert_eq!(again.tokens.texts().len(), left + 1, "{text}");
     }
 }
 
 #[test]
 fn challenges_are_bounded() {
-    let (challenges, .., _directory) = challenges(&config(ROUTE53, QUIET));
+    let (challenges, .., _directory) = challenges(&config(ROUTE53, &quiet()));
     let one = |number| challenge(ChallengeKind::Http01, "www.example.com", number);
     for number in 0..1_000 {
         assert_eq!(challenges.publish(&one(number)), Published::Yes);
@@ -274,7 +315,7 @@ fn challenges_are_bounded() {
 
 #[test]
 fn a_name_and_its_wildcard_have_two_texts_of_one_record_and_both_are_taken_away() {
-    let (challenges, clock, zone, _directory) = challenges(&config(ROUTE53, QUIET));
+    let (challenges, clock, zone, _directory) = challenges(&config(ROUTE53, &quiet()));
     zone.state().asks = 3;
     let both = [1, 2].map(|number| challenge(ChallengeKind::Dns01, "example.com", number));
     for one in &both {
@@ -307,7 +348,7 @@ fn a_name_and_its_wildcard_have_two_texts_of_one_record_and_both_are_taken_away(
 
 #[test]
 fn who_wrote_a_record_takes_it_away_though_another_writes_the_next() {
-    let (challenges, _, zone, _directory) = challenges(&config(ROUTE53, QUIET));
+    let (challenges, _, zone, _directory) = challenges(&config(ROUTE53, &quiet()));
     zone.state().asks = 1;
     let one = challenge(ChallengeKind::Dns01, "example.com", 1);
     assert_eq!(challenges.publish(&one), Published::NotYet);
@@ -321,7 +362,7 @@ fn who_wrote_a_record_takes_it_away_though_another_writes_the_next() {
 
 #[test]
 fn a_writer_that_fails_is_said_and_may_be_tried_again() {
-    let (challenges, _, zone, _directory) = challenges(&config(ROUTE53, QUIET));
+    let (challenges, _, zone, _directory) = challenges(&config(ROUTE53, &quiet()));
     let one = challenge(ChallengeKind::Dns01, "example.com", 1);
     zone.state().fails = true;
     assert_eq!(challenges.publish(&one), Published::NotYet);
@@ -339,7 +380,7 @@ fn a_writer_that_fails_is_said_and_may_be_tried_again() {
 
 #[test]
 fn what_cannot_be_taken_away_is_tried_some_times_and_said() {
-    let (challenges, clock, zone, _directory) = challenges(&config(ROUTE53, QUIET));
+    let (challenges, clock, zone, _directory) = challenges(&config(ROUTE53, &quiet()));
     let one = challenge(ChallengeKind::Dns01, "example.com", 1);
     zone.state().fails = true;
     challenges.withdraw(&one);
@@ -367,7 +408,7 @@ fn a_hook_is_run_without_a_shell_with_its_arguments_and_nothing_of_the_agents_en
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let hook = format!("hook = [\"{}\", \"$(id); x\"]", program.display());
     let challenges = Challenges::new(Simulated::new(), Arc::default(), directory.path());
-    challenges.configure(&config(&hook, QUIET));
+    challenges.configure(&config(&hook, &quiet()));
     let one = challenge(ChallengeKind::Dns01, "example.com", 1);
     until("it is published", || challenges.publish(&one) == Published::Yes);
     let value = one.value.as_str();
@@ -397,7 +438,7 @@ fn the_end_of_a_job_rings_the_bell() {
 
 #[test]
 fn a_delegated_record_is_written_where_its_cname_leads() {
-    let place = |toml: &str| match config(toml, QUIET).dns01 {
+    let place = |toml: &str| match config(toml, &quiet()).dns01 {
         Some(enclave_tls_config::Dns01::Route53(place)) => route53::Route53::new(place, None),
         other => panic!("{other:?}"),
     };

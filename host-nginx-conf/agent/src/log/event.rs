@@ -56,6 +56,7 @@ events! {
     ConfigurationRefused = "configuration.refused", Error;
     JournalAway = "log.journal-away", Warning;
     MetricsFailed = "metrics.failed", Error;
+    MetricsServed = "metrics.served", Info;
 
     AdminRequest = "admin.request", Info;
     AdminRefused = "admin.refused", Warning;
@@ -105,6 +106,7 @@ events! {
 
     ChallengeRefused = "challenge.refused", Warning;
     ChallengeFailed = "challenge.failed", Error;
+    ChallengeServed = "challenge.served", Info;
     ChallengeHook = "challenge.hook", Info;
 
     LogsMalformed = "logs.malformed", Warning;

@@ -1,27 +1,37 @@
 //! As much of HTTP/1.1 as serves three pages: `GET`, no body, one request a connection. Written here, strict and bounded, for a library
 //! would bring an asynchronous runtime into threads that must not fail.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use enclave_tls_admin::deadline::Deadline;
 use enclave_tls_config::Metrics as Place;
 
+use super::listening::{Listening, Stream, Takes};
+use crate::Shared;
 use crate::log::Event;
-use crate::{Shared, sockets};
 
 /// Serves where the configuration says.
-pub(crate) struct Server {
+pub(crate) struct Server(Arc<Inner>);
+
+struct Inner {
     serves: Serves,
     pages: Box<Pages>,
-    /// Where it listens, and how often that changed: older listeners end.
-    place: Shared<(Place, u64)>,
-    connections: AtomicUsize,
+    /// Where it is to listen, and who does.
+    place: Shared<(Place, Option<Listening>)>,
+    /// Why nobody listens there, while nobody does.
+    trouble: Shared<Option<String>>,
+    connections: Shared<Connections>,
+}
+
+/// The connections that there are, by their numbers: the oldest is the first.
+#[derive(Default)]
+struct Connections {
+    last: u64,
+    /// With the stream of each that has not yet said what it wants.
+    open: BTreeMap<u64, Option<Arc<Stream>>>,
 }
 
 /// What a server is for.
@@ -30,6 +40,8 @@ pub(crate) struct Serves {
     pub(crate) what: &'static str,
     /// What is said then.
     pub(crate) failed: Event,
+    /// What is said once it is well again.
+    pub(crate) well: Event,
     /// What somebody is told who asks for something else.
     pub(crate) not_found: &'static str,
     /// How many connections there are at a time. Each costs a thread and a page.
@@ -96,82 +108,84 @@ impl Answer {
 
 impl Server {
     /// Of metrics and health.
-    pub(crate) fn new(pages: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static) -> Arc<Self> {
+    pub(crate) fn new(pages: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static) -> Self {
         Self::of(METRICS, pages)
     }
 
-    pub(crate) fn of(serves: Serves, pages: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn of(serves: Serves, pages: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Inner {
             serves,
             pages: Box::new(pages),
-            place: Shared::new((Place::None, 0)),
-            connections: AtomicUsize::new(0),
-        })
+            place: Shared::new((Place::None, None)),
+            trouble: Shared::default(),
+            connections: Shared::default(),
+        }))
     }
 
-    /// Listens there from now on, and nowhere else. That it cannot is said; the agent's other work matters more.
-    pub(crate) fn listen(self: &Arc<Self>, place: &Place) {
-        let (older, number) = {
-            let mut current = self.place.lock();
-            if current.0 == *place {
-                return;
-            }
-            current.1 = current.1.saturating_add(1);
-            (std::mem::replace(&mut current.0, place.clone()), current.1)
+    /// Listens there from now on, and nowhere else. Where it cannot, that is said, and it is tried again for as long as the place stays
+    /// this; at once when this is called.
+    pub(crate) fn listen(&self, place: &Place) {
+        let mut current = self.0.place.lock();
+        if current.0 == *place && self.trouble().is_none() {
+            return;
+        }
+        // Before the next is bound: both may be of one port.
+        if let Some(older) = current.1.take() {
+            older.end();
+        }
+        current.0 = place.clone();
+        if *place == Place::None {
+            *self.0.trouble.lock() = None;
+            return;
+        }
+        current.1 = Some(Listening::on(place.clone(), Arc::clone(&self.0)));
+    }
+
+    /// Why nobody listens, though somebody should.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.0.trouble.lock().clone()
+    }
+}
+
+impl Takes for Arc<Inner> {
+    fn take(&self, stream: Stream) {
+        let Some((number, stream)) = self.connections.lock().add(stream, self.serves.connections) else {
+            return; // Who scrapes comes again.
         };
-        wake(&older);
-        let listener = match place {
-            Place::None => return,
-            Place::Unix(path) => sockets::bind_metrics(path)
-                .map(|socket| Listener::Unix(socket, path.clone()))
-                .map_err(|error| error.to_string()),
-            Place::Loopback(address) => TcpListener::bind(address)
-                .map(Listener::Tcp)
-                .map_err(|error| format!("cannot listen on {address}: {error}")),
-        };
-        match listener {
-            Ok(listener) => {
-                let server = Arc::clone(self);
-                std::thread::spawn(move || server.accept(&listener, number));
-            }
-            Err(why) => {
-                // So that the same place is tried again when the configuration is next read.
-                self.place.lock().0 = Place::None;
-                self.serves
-                    .failed
-                    .say(format_args!("{}: nothing is served: {why}", self.serves.what));
-            }
-        }
+        let inner = Arc::clone(self);
+        std::thread::spawn(move || {
+            inner.serve(number, &stream);
+            inner.connections.lock().open.remove(&number);
+        });
     }
 
-    fn accept(self: &Arc<Self>, listener: &Listener, number: u64) {
-        loop {
-            let stream = listener.accept();
-            if self.place.lock().1 != number {
-                return listener.end();
-            }
-            match stream {
-                Ok(stream) => self.take(stream),
-                Err(error) => {
-                    self.serves
-                        .failed
-                        .say(format_args!("{}: a connection failed: {error}", self.serves.what));
-                    std::thread::sleep(AFTER_FAILURE);
-                }
-            }
-        }
+    fn failed(&self, error: &io::Error) {
+        let Serves { what, failed, .. } = &self.serves;
+        failed.say(format_args!("{what}: a connection failed: {error}"));
     }
 
-    /// One more is closed: who scrapes comes again.
-    fn take(self: &Arc<Self>, mut stream: Stream) {
-        let place = Taken::one_of(self);
-        if place.before < self.serves.connections {
-            std::thread::spawn(move || place.server.serve(&mut stream));
+    fn bound(&self, outcome: Result<(), &str>) {
+        let Serves { what, failed, well, .. } = &self.serves;
+        let newer = outcome.err().map(str::to_owned);
+        let older = std::mem::replace(&mut *self.trouble.lock(), newer.clone());
+        match (&older, newer) {
+            (_, Some(why)) if older.as_ref() != Some(&why) => {
+                failed.say(format_args!("{what}: nothing is served, and it is tried again: {why}"));
+            }
+            (Some(_), None) => well.say(format_args!("{what}: it is served again")),
+            (_, Some(_)) | (None, None) => {}
         }
     }
+}
 
-    fn serve(&self, stream: &mut Stream) {
-        let answer = match read(stream) {
+impl Inner {
+    fn serve(&self, number: u64, stream: &Stream) {
+        let asked = read(stream);
+        // Whoever was closed in favour of another gets no answer.
+        if !self.connections.lock().has_asked(number) {
+            return;
+        }
+        let answer = match asked {
             Ok(path) => {
                 (self.pages)(&path).unwrap_or_else(|| Answer::text(Status::NotFound, self.serves.not_found.to_owned()))
             }
@@ -182,88 +196,32 @@ impl Server {
     }
 }
 
-/// Lets a listener see that it is one no longer.
-fn wake(older: &Place) {
-    match older {
-        Place::None => {}
-        Place::Unix(path) => drop(UnixStream::connect(path)),
-        Place::Loopback(address) => drop(TcpStream::connect_timeout(address, WAKE_WITHIN)),
-    }
-}
-
-enum Listener {
-    Unix(UnixListener, PathBuf),
-    Tcp(TcpListener),
-}
-
-impl Listener {
-    fn accept(&self) -> io::Result<Stream> {
-        match self {
-            Self::Unix(listener, _) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
-            Self::Tcp(listener) => listener
-                .accept()
-                .map(|(stream, _): (_, SocketAddr)| Stream::Tcp(stream)),
+impl Connections {
+    /// Its number. Where there are as many as there may be, the oldest that has not asked for anything gives way: who holds
+    /// connections open shuts nobody out. None where all have asked.
+    fn add(&mut self, stream: Stream, most: usize) -> Option<(u64, Arc<Stream>)> {
+        if self.open.len() >= most {
+            let (oldest, idle) = self
+                .open
+                .iter()
+                .find_map(|(number, idle)| Some((*number, idle.as_ref()?)))?;
+            idle.end();
+            self.open.remove(&oldest);
         }
+        let stream = Arc::new(stream);
+        self.last = self.last.saturating_add(1);
+        self.open.insert(self.last, Some(Arc::clone(&stream)));
+        Some((self.last, stream))
     }
 
-    fn end(&self) {
-        match self {
-            Self::Unix(_, path) => drop(std::fs::remove_file(path)),
-            Self::Tcp(_) => {}
-        }
-    }
-}
-
-enum Stream {
-    Unix(UnixStream),
-    Tcp(TcpStream),
-}
-
-impl Stream {
-    fn read(&mut self, buffer: &mut [u8], within: Duration) -> io::Result<usize> {
-        match self {
-            Self::Unix(stream) => stream.set_read_timeout(Some(within)).and_then(|()| stream.read(buffer)),
-            Self::Tcp(stream) => stream.set_read_timeout(Some(within)).and_then(|()| stream.read(buffer)),
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8], within: Duration) -> io::Result<usize> {
-        match self {
-            Self::Unix(stream) => stream
-                .set_write_timeout(Some(within))
-                .and_then(|()| stream.write(bytes)),
-            Self::Tcp(stream) => stream
-                .set_write_timeout(Some(within))
-                .and_then(|()| stream.write(bytes)),
-        }
-    }
-}
-
-/// One of the connections that there are; free again when it is dropped.
-struct Taken {
-    server: Arc<Server>,
-    /// How many there were before.
-    before: usize,
-}
-
-impl Taken {
-    fn one_of(server: &Arc<Server>) -> Self {
-        let before = server.connections.fetch_add(1, Ordering::SeqCst);
-        Self {
-            server: Arc::clone(server),
-            before,
-        }
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        self.server.connections.fetch_sub(1, Ordering::SeqCst);
+    /// From now on it gives way to nobody. Whether it had not already.
+    fn has_asked(&mut self, number: u64) -> bool {
+        self.open.get_mut(&number).map(|idle| *idle = None).is_some()
     }
 }
 
 /// The path that is asked for; or what to answer instead, if anything.
-fn read(stream: &mut Stream) -> Result<String, Option<Status>> {
+fn read(stream: &Stream) -> Result<String, Option<Status>> {
     let deadline = Deadline::after(REQUEST_WITHIN);
     let mut buffer = [0; MAX_REQUEST];
     let mut length: usize = 0;
@@ -321,7 +279,7 @@ fn path(head: &[u8]) -> Result<String, Status> {
     Ok(path.to_owned())
 }
 
-fn write(stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
+fn write(stream: &Stream, mut bytes: &[u8]) -> io::Result<()> {
     let deadline = Deadline::after(ANSWER_WITHIN);
     while !bytes.is_empty() {
         let left = deadline.left().ok_or(io::ErrorKind::TimedOut)?;
@@ -337,6 +295,7 @@ fn write(stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
 const METRICS: Serves = Serves {
     what: "metrics",
     failed: Event::MetricsFailed,
+    well: Event::MetricsServed,
     not_found: "There are /metrics, /healthz and /readyz.\n",
     connections: MAX_CONNECTIONS,
 };
@@ -349,12 +308,13 @@ const REQUEST_WITHIN: Duration = Duration::from_secs(2);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Collectors, and somebody with a browser.
 const MAX_CONNECTIONS: usize = 8;
-const WAKE_WITHIN: Duration = Duration::from_secs(1);
-/// So that a lack of file descriptors does not become a lack of CPU.
-const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     #[test]
@@ -388,18 +348,19 @@ mod tests {
     #[test]
     fn threat_12_connections_and_their_time_are_bounded() {
         let server = Server::new(|path| (path == "/x").then(|| Answer::text(Status::Ok, "body".to_owned())));
-        let pairs: Vec<_> = (0..=MAX_CONNECTIONS).map(|_| UnixStream::pair().unwrap()).collect();
-        let mut ours = Vec::new();
-        for (one, other) in pairs {
-            server.take(Stream::Unix(other));
-            ours.push(one);
-        }
+        let connect = || {
+            let (one, other) = UnixStream::pair().unwrap();
+            server.0.take(Stream::Unix(other));
+            one
+        };
+        let mut ours: Vec<_> = (0..=MAX_CONNECTIONS).map(|_| connect()).collect();
+        assert!(server.0.connections.lock().open.len() <= MAX_CONNECTIONS);
+        // Who holds connections open shuts nobody out.
         let mut last = ours.pop().unwrap();
-        assert_eq!(last.read(&mut [0]).unwrap(), 0, "one too many is closed");
+        assert_eq!(ours.remove(0).read(&mut [0]).unwrap(), 0, "the oldest is closed");
+        last.write_all(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         let mut told = String::new();
-        let mut first = ours.remove(0);
-        first.write_all(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-        first.read_to_string(&mut told).unwrap();
+        last.read_to_string(&mut told).unwrap();
         assert!(
             told.starts_with("HTTP/1.1 200 OK\r\n") && told.ends_with("\r\n\r\nbody"),
             "{told}"
@@ -413,5 +374,58 @@ mod tests {
         let began = std::time::Instant::now();
         assert_eq!(ours[0].read(&mut [0]).unwrap(), 0);
         assert!(began.elapsed() < REQUEST_WITHIN * 2);
+    }
+
+    #[test]
+    fn who_has_asked_gives_way_to_nobody() {
+        let mut connections = Connections::default();
+        let stream = || Stream::Unix(UnixStream::pair().unwrap().0);
+        let number = |added: Option<(u64, Arc<Stream>)>| added.map(|(number, _)| number);
+        assert_eq!(number(connections.add(stream(), 2)), Some(1));
+        assert_eq!(number(connections.add(stream(), 2)), Some(2));
+        assert!(connections.has_asked(1));
+        assert_eq!(number(connections.add(stream(), 2)), Some(3), "in the place of 2");
+        assert!(!connections.has_asked(2) && connections.has_asked(3));
+        assert_eq!(number(connections.add(stream(), 2)), None);
+        assert_eq!(connections.open.len(), 2);
+    }
+
+    #[test]
+    fn the_older_listener_is_gone_before_the_next_is_bound() {
+        let server = Server::new(|_| None);
+        let free = TcpListener::bind("127.0.8.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let hosts = [[127, 0, 8, 1], [0, 0, 0, 0]];
+        for turn in 0..200 {
+            let address = SocketAddr::from((hosts[turn % 2], port));
+            server.listen(&Place::Loopback(address));
+            assert_eq!(server.trouble(), None, "turn {turn}");
+            assert!(TcpStream::connect(("127.0.8.1", port)).is_ok(), "turn {turn}");
+        }
+        server.listen(&Place::None);
+        assert!(TcpStream::connect(("127.0.8.1", port)).is_err());
+    }
+
+    #[test]
+    fn a_place_that_is_not_free_is_tried_until_it_is_or_another_is_wanted() {
+        let server = Server::new(|_| None);
+        let taken = TcpListener::bind("127.0.8.2:0").unwrap();
+        let place = Place::Loopback(taken.local_addr().unwrap());
+        server.listen(&place);
+        assert!(server.trouble().unwrap().contains("cannot listen on 127.0.8.2:"));
+        // Another place ends the trying.
+        let free = TcpListener::bind("127.0.8.3:0").unwrap().local_addr().unwrap();
+        server.listen(&Place::Loopback(free));
+        assert_eq!(server.trouble(), None);
+        server.listen(&place);
+        assert!(server.trouble().is_some());
+        drop(taken);
+        let mut asks = 0..6_000;
+        while server.trouble().is_some() && asks.next().is_some() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let Place::Loopback(address) = place else { panic!() };
+        assert!(TcpStream::connect(address).is_ok());
     }
 }

@@ -5,6 +5,7 @@
 mod agent;
 mod enclave;
 pub(crate) mod http;
+mod listening;
 mod process;
 mod statistics;
 mod text;
