@@ -32,8 +32,9 @@ use super::control::Agent;
 /// The jobs of this run. Dropping them ends those that run.
 pub(super) struct Jobs {
     table: Table,
-    /// First come, first served.
-    places: Arc<Semaphore>,
+    /// First come, first served. A CA that takes hours over its orders holds up other orders, and no revocation and no account.
+    of_orders: Arc<Semaphore>,
+    of_others: Arc<Semaphore>,
     presence: Presence,
     tasks: JoinSet<()>,
 }
@@ -42,7 +43,8 @@ impl Jobs {
     pub(super) fn new() -> Self {
         Self {
             table: Table::default(),
-            places: Arc::new(Semaphore::new(AT_ONCE)),
+            of_orders: Arc::new(Semaphore::new(AT_ONCE)),
+            of_others: Arc::new(Semaphore::new(AT_ONCE)),
             presence: Presence::new(),
             tasks: JoinSet::new(),
         }
@@ -60,7 +62,11 @@ impl Jobs {
             Entered::New(progress) => progress,
         };
         let begun = progress.state().ok_or(ControlError::Failed)?;
-        let (places, agents) = (Arc::clone(&self.places), self.presence.agents());
+        let places = match job {
+            Job::Order(_) => &self.of_orders,
+            Job::Account(_) | Job::Renewal(_) | Job::Revoke(_) | Job::Caa(_) => &self.of_others,
+        };
+        let (places, agents) = (Arc::clone(places), self.presence.agents());
         let worker = Worker {
             state: Arc::clone(state),
             agents: agents.clone(),
@@ -128,7 +134,7 @@ impl Worker {
     }
 }
 
-/// A CA's own limits are of this order, and the enclave has two cores that sign.
+/// Of each sort. A CA's own limits are of this order, and the enclave has two cores that sign.
 const AT_ONCE: usize = 8;
 /// For an agent that is needed and away: it restarts, or it is being mended.
 const AGENT_TIME: Duration = Duration::from_secs(600);

@@ -183,7 +183,7 @@ fn a_certificate_that_begins_a_moment_later_is_waited_for() {
 
 /// Eight at once, the others in their order; and one that ends lets the next begin.
 #[test]
-fn eight_jobs_run_at_once_and_the_others_wait() {
+fn eight_orders_run_at_once_and_the_others_wait() {
     let Some(ca) = Ca::start("eight", Options::default()) else {
         return;
     };
@@ -205,6 +205,11 @@ fn eight_jobs_run_at_once_and_the_others_wait() {
         let states: Vec<bool> = jobs.iter().map(waits).collect();
         (0..10).filter(|n| states[*n]).collect()
     };
+    assert_eq!(waiting(&mut lab), [8, 9]);
+    // What is no order does not wait for them.
+    let other = Job::Account(ca.account(account));
+    begin(&mut lab, other.clone()).unwrap();
+    assert!(ended(&mut lab, other.id()).is_ok());
     assert_eq!(waiting(&mut lab), [8, 9]);
     ca.publisher.is(Manner::Publishes);
     for job in &jobs {
