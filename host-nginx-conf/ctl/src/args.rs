@@ -10,7 +10,7 @@ use enclave_wire::{DnsName, KeyType, Name, Usage};
 use crate::select::Selector;
 use enclave_tls_admin::{hex, printable, s3};
 
-use crate::{acm, acme, check, import_acm, kms_policy, seal, support, verify};
+use crate::{acm, acme, check, import_acm, kms_policy, seal, show, support, verify};
 
 /// Administers an enclave, its keys and its certificates from the parent instance.
 ///
@@ -378,6 +378,17 @@ fn nonce(text: &str) -> Result<Opaque<64>, &'static str> {
         .filter(|nonce| !nonce.is_empty())
         .and_then(|nonce| nonce.try_into().ok())
         .ok_or("a nonce is 1 to 64 bytes, in lower-case hexadecimal")
+}
+
+/// Ends the program because of its command line, of which not more is said than anybody reads.
+pub(crate) fn refuse(error: &clap::Error) -> ! {
+    let whole = error.render().to_string();
+    let said = show::shortened(&whole);
+    if said == whole {
+        error.exit();
+    }
+    show::say_beside(said.trim_end());
+    std::process::exit(error.exit_code());
 }
 
 /// Ends the program as a wrong command line does, where only the command can tell.

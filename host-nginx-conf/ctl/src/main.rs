@@ -4,7 +4,14 @@
 
 #![cfg_attr(
     not(test),
-    deny(clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects)
+    deny(
+        clippy::indexing_slicing,
+        clippy::as_conversions,
+        clippy::arithmetic_side_effects,
+        // They panic where nobody reads any more: see `show`.
+        clippy::print_stderr,
+        clippy::print_stdout
+    )
 )]
 
 #[deny(clippy::wildcard_enum_match_arm)]
@@ -43,12 +50,15 @@ use clap::Parser;
 use commands::Outcome;
 
 fn main() -> ExitCode {
-    let cli = args::Cli::parse();
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => args::refuse(&error),
+    };
     match forbid_core_dumps().and_then(|()| commands::run(cli)) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::NeedsAttention) => ExitCode::from(NEEDS_ATTENTION),
         Err(error) => {
-            eprintln!("enclave-tlsctl: {error}");
+            show::say_beside(&show::shortened(&format!("enclave-tlsctl: {error}")));
             ExitCode::FAILURE
         }
     }

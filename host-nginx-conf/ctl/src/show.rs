@@ -149,9 +149,41 @@ pub(crate) fn text_out(text: &str) -> io::Result<()> {
     text_on(text).map(|_| ())
 }
 
+/// Writes lines to standard error: whoever has closed it wants none, and what was asked for is done all the same.
+pub(crate) fn say_beside(lines: &str) {
+    drop(writeln!(io::stderr().lock(), "{lines}"));
+}
+
+/// A sentence in which no word is longer than a path may be: what was given in place of a name need not be said whole.
+pub(crate) fn shortened(text: &str) -> String {
+    let of = |word: &str| match word.char_indices().nth(LONGEST_WORD) {
+        None => word.to_owned(),
+        Some(_) => {
+            let begin: String = word.chars().take(SHOWN_OF_IT).collect();
+            let end = word.trim_end_matches(char::is_whitespace).len();
+            let (said, space) = word.split_at_checked(end).unwrap_or((word, ""));
+            format!("{begin}… ({} bytes){space}", said.len())
+        }
+    };
+    text.split_inclusive(char::is_whitespace).map(of).collect()
+}
+
+/// The longest path of Linux has 4,096 bytes, and those that people use far fewer.
+const LONGEST_WORD: usize = 1_024;
+const SHOWN_OF_IT: usize = 64;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_words_that_nobody_reads_are_shortened() {
+        let long = "ä".repeat(100_000);
+        let said = shortened(&format!("no key\n{long} of\tthese"));
+        assert_eq!(said, format!("no key\n{}… (200000 bytes) of\tthese", "ä".repeat(64)));
+        let path = "/a".repeat(500);
+        assert_eq!(shortened(&path), path);
+    }
 
     #[test]
     fn what_others_said_cannot_paint() {

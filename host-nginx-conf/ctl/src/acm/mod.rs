@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::acme::{self, AcmeError};
 use crate::aws::AwsError;
 use crate::aws::acm::{Acm, Domain, Endpoint, Scope};
+use crate::show::say_beside;
 use options::{AccountCommand, Command, CreateDomain, CreateEndpoint, DomainCommand, EabCommand, EndpointCommand};
 pub(crate) use options::{EndpointArn, Options};
 
@@ -148,7 +149,7 @@ fn create_domain(options: &CreateDomain, json: bool) -> Result<(), AcmError> {
     let mut domain = acm.domain(&arn)?;
     if options.wait {
         if let Some(record) = &domain.record {
-            eprintln!("waiting for {} CNAME {}", record.name, record.value);
+            say_beside(&format!("waiting for {} CNAME {}", record.name, record.value));
         }
         domain = wait(
             || acm.domain(&arn),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::record::{Account, AccountUrl, Method, Pins, Record, UnprovenWildcard};
 use super::{AcmeError, agents, check, issuer, say};
 use crate::commands::{CommandError, Outcome, Session};
+use crate::show;
 
 #[derive(Args)]
 #[command(after_help = HELP)]
@@ -55,7 +56,7 @@ fn generate(session: &Session, options: &Options) -> Result<(), CommandError> {
         .records()
         .map_err(|UnprovenWildcard(name)| CommandError::Acme(AcmeError::Wildcard(name)))?;
     if options.recovery_account_url.is_none() {
-        eprintln!("{NO_RECOVERY}");
+        show::say_beside(NO_RECOVERY);
     }
     print(session.json, &records).map_err(CommandError::Terminal)
 }
@@ -68,6 +69,10 @@ fn add(
     methods: &[Method],
     options: &Options,
 ) -> Result<(), CommandError> {
+    if options.recovery_account_url.as_ref() == Some(url) {
+        let same = AcmeError::SameAccount(url.as_str().to_owned());
+        return Err(CommandError::Acme(same));
+    }
     let accounts: Result<Vec<Account>, AcmeError> = std::iter::once(url)
         .chain(&options.recovery_account_url)
         .map(|url| account(url, methods, options))

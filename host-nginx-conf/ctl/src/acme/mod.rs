@@ -62,6 +62,8 @@ pub(crate) enum AcmeError {
     NotOrdered(String),
     /// A certificate whose account is not registered yet, or whose key is not made.
     NotRegistered(String),
+    /// The account of recovery is the one that may be lost.
+    SameAccount(String),
     /// A wildcard that no allowed method proves.
     Wildcard(String),
     /// Standard output or input.
@@ -100,6 +102,11 @@ impl std::fmt::Display for AcmeError {
                 f,
                 "{} has no account yet, or no key, so there are no records for it; `enclave-tlsctl certificates NAME` says what it waits for",
                 show::plain(name)
+            ),
+            Self::SameAccount(url) => write!(
+                f,
+                "{} is the enclave's own account, so it is no recovery from its loss: give as --recovery-account-url one whose key is kept elsewhere",
+                show::plain(url)
             ),
             Self::Wildcard(name) => write!(f, "{name} is proven by dns-01 only; add --method dns-01"),
             Self::Terminal(error) => write!(f, "terminal or standard output: {error}"),

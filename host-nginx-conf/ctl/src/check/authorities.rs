@@ -2,7 +2,6 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use enclave_tls_admin::eab::BindingFile;
@@ -10,7 +9,7 @@ use enclave_tls_admin::{advice, files};
 use enclave_tls_config::{Account, Challenge, Dns01};
 use enclave_wire::{Name, Usage};
 
-use super::{Context, Finding, rights};
+use super::{Context, Finding, hooks, rights};
 
 pub(super) fn look(context: &Context<'_>) -> Vec<Finding> {
     let config = context.config;
@@ -35,19 +34,7 @@ pub(super) fn look(context: &Context<'_>) -> Vec<Finding> {
         findings.extend(listener(config.http01.listen));
     }
     if let Some(Dns01::Hook(hook)) = &config.dns01 {
-        let path = &hook.program;
-        let runs =
-            std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
-        findings.extend((!runs && !rights::is_denied(path)).then(|| {
-            Finding::error(
-                AREA,
-                format!("the hook {} is no program that can be run", path.display()),
-                format!(
-                    "put it there and `chmod 755 {}`, or correct hook under [dns01]",
-                    path.display()
-                ),
-            )
-        }));
+        findings.extend(hooks::missing(AREA, &hook.program, "hook under [dns01]"));
     }
     findings
 }
@@ -110,8 +97,10 @@ fn unsealed(name: &Name, account: &Account) -> Option<Finding> {
 fn listener(address: SocketAddr) -> Option<Finding> {
     let taken = match TcpListener::bind(address) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => !is_the_agents(address),
-        // What only the agent's unit may do, nobody else can try.
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => false,
+        // What only the agent's unit may do, nobody else can try; but who answers there can be seen.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            TcpStream::connect_timeout(&address, PATIENCE).is_ok() && !is_the_agents(address)
+        }
         Err(error) => {
             let todo = "correct listen under [http01]: an address of this machine";
             return Some(Finding::error(

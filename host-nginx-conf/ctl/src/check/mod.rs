@@ -8,6 +8,7 @@ mod certificates;
 mod configuration;
 mod egress;
 mod finding;
+mod hooks;
 mod instance;
 mod machine;
 mod module;
@@ -26,6 +27,7 @@ mod systemd;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use enclave_policy::Policy;
 use enclave_tls_config::Config;
 
@@ -38,7 +40,7 @@ pub(crate) use finding::{Finding, Level};
 #[command(after_help = HELP)]
 pub(crate) struct Options {
     /// The configuration file
-    #[arg(long, value_name = "FILE", default_value = enclave_tls_config::DEFAULT_PATH)]
+    #[arg(long, value_name = "FILE", default_value = enclave_tls_config::DEFAULT_PATH, value_parser = absolute())]
     pub(crate) config: PathBuf,
     /// The policy in the image [default: policy.toml beside the image]
     #[arg(long, value_name = "FILE")]
@@ -115,10 +117,15 @@ fn read_text(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// A path as the advice names it, which is followed in any directory.
+fn absolute() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(std::path::absolute)
+}
+
 type Area = fn(&Context<'_>) -> Vec<Finding>;
 
 /// In the order in which one would set things up.
-const AREAS: [Area; 13] = [
+const AREAS: [Area; 14] = [
     rights::look,
     machine::look,
     accounts::look,
@@ -128,6 +135,7 @@ const AREAS: [Area; 13] = [
     egress::look,
     module::look,
     servers::look,
+    hooks::look,
     openssl::look,
     systemd::look,
     sockets::look,

@@ -68,6 +68,13 @@ impl Session {
             Told::Logs { .. } | Told::Changes(_) | Told::History(_) | Told::Done => Err(ClientError::Unexpected.into()),
         }
     }
+
+    /// Whether the agent keeps a certificate, or an account, of this name.
+    pub(super) fn knows(&self, name: &str) -> Result<bool, CommandError> {
+        let report = self.report()?;
+        let mut certificates = report.certificates.iter().map(|certificate| &certificate.name);
+        Ok(certificates.any(|its| its == name) || report.accounts.iter().any(|account| account.name == name))
+    }
 }
 
 impl CertificateJson {

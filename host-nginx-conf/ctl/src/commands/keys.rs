@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{CommandError, Session, file_error, warn_unrecorded};
 use crate::args;
 use crate::select::{Identified, SelectError, Selector};
-use crate::show::{self, KeyJson};
+use crate::show::{self, KeyJson, say_beside};
 use enclave_tls_admin::client::ClientError;
 use enclave_tls_admin::files::{self, Pending};
 use enclave_tls_admin::pem;
@@ -37,7 +37,7 @@ pub(super) fn create(session: &Session, options: args::Create) -> Result<(), Com
     };
     warn_unrecorded(&record);
     if key.usage == Usage::Digest {
-        eprintln!("note: a digest key signs whatever its clients send, which is weaker than tls or tls-client");
+        say_beside("note: a digest key signs whatever its clients send, which is weaker than tls or tls-client");
     }
     session.show(|| format!("{}\n", key.id), &KeyJson::from(&key))
 }

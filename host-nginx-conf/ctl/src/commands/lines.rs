@@ -26,22 +26,22 @@ pub(super) fn logs(session: &Session, options: &args::Logs) -> Result<Outcome, C
             // The agent restarts: what it says then is what one waits for.
             Err(CommandError::Client(error @ (ClientError::Connect { .. } | ClientError::Socket(_)))) => {
                 if !std::mem::replace(&mut is_away, true) {
-                    eprintln!("({error}; waiting until it answers)");
+                    show::say_beside(&format!("({error}; waiting until it answers)"));
                 }
                 continue;
             }
             Err(error) => return Err(error),
         };
         if its != run {
-            eprintln!("(the agent was started anew; these are its lines from then on)");
+            show::say_beside("(the agent was started anew; these are its lines from then on)");
             (run, lines) = ask(&session.client, MOST, 0)?;
             last = 0;
         } else if is_away {
-            eprintln!("(the agent answers again)");
+            show::say_beside("(the agent answers again)");
         }
         is_away = false;
         if let Some(missed) = missed(last, &lines) {
-            eprintln!("({missed} lines came too fast to be kept)");
+            show::say_beside(&format!("({missed} lines came too fast to be kept)"));
         }
         if !print(session, &lines, painter)? {
             return Ok(Outcome::Done);

@@ -256,10 +256,10 @@ impl Session {
 fn warn_unrecorded(record: &Record) {
     match record {
         Record::Nothing | Record::Done => {}
-        Record::Failed(why) => eprintln!(
+        Record::Failed(why) => show::say_beside(&format!(
             "warning: done, but not recorded in the replay directory, so a restart of the service undoes it: {}",
             why.as_str()
-        ),
+        )),
     }
 }
 

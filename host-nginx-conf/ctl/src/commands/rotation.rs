@@ -54,6 +54,10 @@ pub(super) fn history(session: &Session, options: &args::History) -> Result<Outc
             return Err(ClientError::Unexpected.into());
         }
     };
+    // One that was created just now has no history, and is a certificate.
+    if history.is_empty() && !session.knows(options.name.as_str())? {
+        return Err(CommandError::NoCertificate(options.name.to_string()));
+    }
     let json = HistoryJson { history };
     session.show(|| history_text(options.name.as_str(), &json.history), &json)?;
     Ok(Outcome::Done)
@@ -123,7 +127,7 @@ fn change_text(change: &Change) -> String {
 
 fn history_text(name: &str, history: &[Happening]) -> String {
     if history.is_empty() {
-        return format!("Nothing is known of {name}: it is no certificate, or nothing has happened to it yet.\n");
+        return format!("Nothing has happened to {name} yet.\n");
     }
     let none = || "-".to_owned();
     let rows: Vec<_> = history
@@ -223,6 +227,6 @@ mod tests {
             lines[2].contains("cdcdcdcd  0a1b    1970-01-02T00:00:00Z  born    the agent  key-compromise"),
             "{text}"
         );
-        assert!(history_text("www", &[]).starts_with("Nothing is known of www"));
+        assert_eq!(history_text("www", &[]), "Nothing has happened to www yet.\n");
     }
 }

@@ -81,7 +81,7 @@ pub(crate) fn run(options: &Options) -> Result<(), ImportAcmError> {
             written.map_err(|error| ImportAcmError::Write(out.clone(), error))?;
         }
     }
-    eprint!("{}", differences(&converted));
+    show::say_beside(differences(&converted).trim_end());
     Ok(())
 }
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::json;
+
 /// A policy's statements.
 pub(crate) struct Document {
     pub(crate) statements: Vec<Statement>,
@@ -79,10 +81,10 @@ impl Document {
     /// Reads a policy: bare, as `aws kms get-key-policy` wraps it in a string, or as `policy generate` prints it.
     pub(crate) fn parse(text: &str) -> Result<Self, DocumentError> {
         let form = |error: serde_json::Error| DocumentError::Form(error.to_string());
-        let tree: Value = serde_json::from_str(text).map_err(form)?;
+        let tree = json(text.as_bytes()).map_err(form)?;
         let wrapped = tree.get("Policy").and_then(Value::as_str);
         let tree = match (wrapped, tree.get("key_policy")) {
-            (Some(inner), _) => serde_json::from_str(inner).map_err(form)?,
+            (Some(inner), _) => json(inner.as_bytes()).map_err(form)?,
             (None, Some(inner)) => inner.clone(),
             (None, None) => tree,
         };

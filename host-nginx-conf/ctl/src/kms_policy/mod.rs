@@ -10,6 +10,7 @@ mod lint;
 mod measured;
 mod options;
 mod show;
+mod strict;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ pub(crate) use document::{Document, Effect, Listed, Statement};
 pub(crate) use finding::Role;
 pub(crate) use measured::Measured;
 pub(crate) use options::Options;
+pub(crate) use strict::json;
 
 use self::document::DocumentError;
 use self::evaluate::Rules;
@@ -35,6 +37,7 @@ use self::options::{Command, Generate, Lint, OnePolicy};
 use crate::args::wrong_usage;
 use crate::aws::{self, AwsError};
 use crate::role_policy;
+use crate::show::say_beside;
 use enclave_tls_admin::files;
 
 /// Why `policy` did not do it.
@@ -116,10 +119,10 @@ fn generate(options: &Generate) -> Result<(), PolicyError> {
         return Err(PolicyError::TooLong);
     }
     if options.immutable {
-        eprint!("{IMMUTABLE}");
+        say_beside(IMMUTABLE.trim_end());
     }
     if options.key_arn.key().starts_with("mrk-") {
-        eprintln!("warning: a multi-region key: each replica has a policy of its own, which this one does not bind");
+        say_beside("warning: a multi-region key: each replica has a policy of its own, which this one does not bind");
     }
     show::generated(&generated)
 }

@@ -12,19 +12,18 @@ mod show;
 use std::path::{Path, PathBuf};
 
 use enclave_tls_admin::files;
-use serde_json::Value;
 
 pub(crate) use evaluate::{lint, resources};
 pub(crate) use finding::Danger;
 pub(crate) use show::report;
 
-use crate::kms_policy::{Document, PolicyError};
+use crate::kms_policy::{Document, PolicyError, json};
 
 /// Reads a policy of a role: bare, or as `aws iam get-role-policy`, `aws iam get-policy-version` or `policy generate` print it.
 pub(crate) fn read(path: &Path) -> Result<(String, Document), PolicyError> {
     let bytes = files::read_public(path, MAX_FILE).map_err(|error| PolicyError::File(path.to_owned(), error))?;
     let listing = |error: serde_json::Error| PolicyError::Listing(path.to_owned(), error.to_string());
-    let tree: Value = serde_json::from_slice(&bytes).map_err(listing)?;
+    let tree = json(&bytes).map_err(listing)?;
     let wrapped = ["/PolicyDocument", "/PolicyVersion/Document", "/iam_policy"];
     let inner = wrapped.iter().find_map(|place| tree.pointer(place));
     let text = inner.unwrap_or(&tree).to_string();

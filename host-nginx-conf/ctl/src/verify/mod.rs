@@ -23,6 +23,7 @@ use self::report::Report;
 use enclave_tls_admin::files;
 
 use crate::kms_policy;
+use crate::show::say_beside;
 
 /// Why nothing was verified, or nothing is proven.
 #[derive(Debug)]
@@ -61,7 +62,7 @@ impl std::fmt::Display for VerifyError {
 pub(crate) fn run(options: &Options, json: bool) -> Result<(), VerifyError> {
     let expected = Expected::read(options)?;
     if !expected.trusts_aws() {
-        eprintln!("warning: AWS's root is not trusted, but the one that --root-sha256 names");
+        say_beside("warning: AWS's root is not trusted, but the one that --root-sha256 names");
     }
     let report = prove(options, &expected)?;
     report.print(json).map_err(VerifyError::Output)?;

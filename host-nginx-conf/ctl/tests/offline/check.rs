@@ -401,3 +401,29 @@ fn text_for_people_ends_with_the_count() {
     assert!(!text.contains('\u{1b}'), "no colours where nobody sees them");
     assert!(Path::new(&at("config.toml")).exists());
 }
+
+#[test]
+fn a_relative_path_of_the_configuration_is_looked_at_and_named_whole() {
+    let machine = Machine::new("relative");
+    let whole = machine.path("config.toml").display().to_string();
+    machine.write("config.toml", "[enclave]\nimagine = \"/i.eif\"\n");
+    let output = machine
+        .0
+        .command(&["--json", "check", "--config", "config.toml"])
+        .output();
+    let json: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    let todo = json["findings"][0]["todo"].as_str().unwrap();
+    assert!(todo.contains(&format!("check --config {whole}")), "{json}");
+}
+
+#[test]
+fn a_hook_that_is_not_there_is_said() {
+    let machine = Machine::new("hook");
+    machine.configure(&["www"], "[hooks]\nafter_rotation = [\"/nowhere/hook\"]\n");
+    let told = machine.told(&["hooks"]);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].0.contains("/nowhere/hook") && told[0].1.contains("after_rotation"),
+        "{told:?}"
+    );
+}

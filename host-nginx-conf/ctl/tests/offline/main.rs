@@ -18,4 +18,5 @@ mod role;
 mod seal;
 mod server;
 mod support;
+mod told;
 mod verify;
