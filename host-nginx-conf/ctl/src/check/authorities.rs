@@ -1,6 +1,6 @@
 //! Accounts at CAs: whether the policy allows them, what they need of files, and how names are proven.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
@@ -95,7 +95,11 @@ fn unsealed(name: &Name, account: &Account) -> Option<Finding> {
 
 /// Whether the agent can listen there, or does.
 fn listener(address: SocketAddr) -> Option<Finding> {
-    let taken = match TcpListener::bind(address) {
+    judge(address, TcpListener::bind(address).map(drop))
+}
+
+fn judge(address: SocketAddr, tried: io::Result<()>) -> Option<Finding> {
+    let taken = match tried {
         Err(error) if error.kind() == ErrorKind::AddrInUse => !is_the_agents(address),
         // What only the agent's unit may do, nobody else can try; but who answers there can be seen.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
@@ -109,7 +113,7 @@ fn listener(address: SocketAddr) -> Option<Finding> {
                 todo,
             ));
         }
-        Ok(_) => false,
+        Ok(()) => false,
     };
     taken.then(|| {
         Finding::error(
@@ -121,7 +125,7 @@ fn listener(address: SocketAddr) -> Option<Finding> {
 }
 
 fn is_the_agents(address: SocketAddr) -> bool {
-    let ask = || -> std::io::Result<String> {
+    let ask = || -> io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
@@ -141,6 +145,21 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_that_only_the_agent_may_bind_is_asked_who_has_it() {
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = other.local_addr().unwrap();
+        let denied = || Err(ErrorKind::PermissionDenied.into());
+        // It closes each connection without an answer.
+        let found = std::thread::scope(|scope| {
+            scope.spawn(|| [(); 2].map(|()| drop(other.accept().unwrap())));
+            judge(address, denied())
+        });
+        assert!(found.unwrap().found.contains("another program listens"));
+        drop(other);
+        assert_eq!(judge(address, denied()), None);
+    }
 
     #[test]
     fn a_port_that_another_program_has_is_said() {

@@ -104,3 +104,10 @@ fn wrong_usage_has_a_status_of_its_own() {
     );
     assert!(stack.ok(&["import", "--help"]).contains("--keep"));
 }
+
+#[test]
+fn what_is_no_certificate_has_no_history() {
+    let (stack, _fake) = Stack::serving("no-history");
+    let said = stack.fails(1, &["history", "nope"]);
+    assert!(said.contains("no certificate nope"), "{said}");
+}
