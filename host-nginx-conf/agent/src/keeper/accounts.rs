@@ -75,7 +75,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         };
         let state = match state {
             Some(state) => state,
-            None if self.orders.registered.get(&id) == Some(&with) => return Ok(true),
+            None if self.is_registered(id, &with) => return Ok(true),
             None if self.memory.attempts().is_early(id, &with, self.memory.counted()) => return Ok(false),
             None => match job_of(account, id) {
                 Ok(account) => match self.begin(Job::Account(account), id, &with)? {
@@ -107,6 +107,12 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                 Ok(false)
             }
         }
+    }
+
+    /// Whether this run found or registered it as it is in the configuration, and knows its URL.
+    fn is_registered(&self, id: KeyId, with: &str) -> bool {
+        let is_of_run = self.orders.registered.get(&id).is_some_and(|known| known == with);
+        is_of_run && self.memory.attempts().account(id).is_some()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the keeper remembers of orders, accounts and CAs' words on renewal: a part of [`keeper.json`](super::memory). All of it is of keys,
 //! by their ids, and a matter of when: without it orders are begun anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use enclave_tls_admin::acme;
@@ -11,7 +11,7 @@ use enclave_wire::log::Text;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::keys::Keys;
+use super::absent::Kept;
 
 /// By the key's id.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -212,17 +212,25 @@ impl Attempts {
         self.windows.insert(id.to_string(), Window { ask_again, ..window });
     }
 
+    /// The keys of which something is remembered.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &String> {
+        self.attempts
+            .keys()
+            .chain(self.windows.keys())
+            .chain(self.accounts.keys())
+    }
+
     /// Forgets what is of keys that are gone. Whether there was something.
-    pub(super) fn keep(&mut self, keys: &Keys) -> bool {
-        if self.attempts.is_empty() && self.windows.is_empty() && self.accounts.is_empty() {
-            return false;
+    pub(super) fn keep(&mut self, kept: &Kept<'_>) -> bool {
+        let before = (self.count(), self.under_way());
+        self.attempts.retain(|id, _| kept.has(id));
+        self.windows.retain(|id, _| kept.has(id));
+        self.accounts.retain(|id, _| kept.has(id));
+        for (id, attempt) in &mut self.attempts {
+            // An enclave without the key is at work on nothing of it, and others may take its place.
+            attempt.begun &= kept.is_listed(id);
         }
-        let ids: BTreeSet<_> = keys.all().map(|key| key.id.to_string()).collect();
-        let before = self.count();
-        self.attempts.retain(|id, _| ids.contains(id));
-        self.windows.retain(|id, _| ids.contains(id));
-        self.accounts.retain(|id, _| ids.contains(id));
-        self.count() != before
+        (self.count(), self.under_way()) != before
     }
 
     fn count(&self) -> usize {

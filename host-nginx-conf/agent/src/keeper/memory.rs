@@ -17,6 +17,7 @@ use enclave_wire::control::Validity;
 use enclave_wire::{KeyId, Name};
 use serde::{Deserialize, Serialize};
 
+use super::absent::{self, Absent};
 use super::attempts::Attempts;
 use super::keys::Keys;
 use super::rotations::Rotations;
@@ -58,6 +59,8 @@ struct Facts {
     rotations: Rotations,
     #[serde(default)]
     attempts: Attempts,
+    #[serde(default, skip_serializing_if = "Absent::is_empty")]
+    absent: Absent,
 }
 
 /// When a credential was made: as counted, and for people.
@@ -245,8 +248,9 @@ impl Memory {
             .collect()
     }
 
-    /// Forgets what is of nothing any more.
-    pub(super) fn keep(&mut self, config: &Config, keys: &Keys) {
+    /// Forgets what is of nothing any more. What is of a key that may be stored under a name that is not open stays.
+    pub(super) fn keep(&mut self, config: &Config, keys: &Keys, not_open: &BTreeMap<Name, String>) {
+        let now = self.counted();
         let Facts {
             superseded,
             credentials,
@@ -256,14 +260,16 @@ impl Memory {
             live,
             rotations,
             attempts,
+            absent,
             ..
         } = &mut self.facts;
-        self.is_saved &= !rotations.keep(config, keys);
-        self.is_saved &= !attempts.keep(keys);
-        if !superseded.is_empty() {
-            let ids: BTreeSet<_> = keys.all().map(|key| key.id.to_string()).collect();
-            superseded.retain(|id, _| ids.contains(id));
-        }
+        let listed = absent::ids(keys);
+        let remembered = superseded.keys().chain(rotations.ids()).chain(attempts.ids());
+        self.is_saved &= !absent.look(remembered, &listed, !not_open.is_empty(), now);
+        let kept = absent.and(listed);
+        superseded.retain(|id, _| kept.has(id));
+        self.is_saved &= !rotations.keep(config, &kept, not_open);
+        self.is_saved &= !attempts.keep(&kept);
         let is_of = |name: &str| Name::try_from(name);
         credentials.retain(|name, _| is_of(name).is_ok_and(|name| config.clients.contains_key(&name)));
         bundles.retain(|name, _| is_of(name).is_ok_and(|name| config.certificates.contains_key(&name)));

@@ -5,6 +5,7 @@
 //! ([`troubles`]), is said once and tried again with growing waits, and the others go on. Servers keep what they have until something
 //! better has been tested. While the enclave cannot be asked nothing is done at all.
 
+mod absent;
 mod accounts;
 mod attempts;
 mod beating;
@@ -179,7 +180,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     /// Whether all was looked at; an error is an enclave that cannot be asked, by which the pass ends.
     fn bring_about(&mut self, config: &Config, keys: &mut Keys) -> Result<bool, EnclaveError> {
         self.chains.keep(keys, &self.enclave.newer_chains());
-        self.memory.keep(config, keys);
+        self.memory.keep(config, keys, &self.not_open);
         self.clients(config)?;
         let did_all = self.make_keys(config, keys)?;
         self.order(config, keys)?;

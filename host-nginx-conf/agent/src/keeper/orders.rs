@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use enclave_tls_admin::{acme, hex};
 use enclave_tls_config::{Account, Acme, Certificate, Challenge, Config};
-use enclave_wire::KeyId;
 use enclave_wire::State;
 use enclave_wire::control::{
     ChallengeKind, ControlError, Job, JobError, JobFailure, JobId, JobKind, JobOutcome, JobPhase, JobState, KeyInfo,
     Order, Renewal, Reply, Request,
 };
 use enclave_wire::log::Text;
+use enclave_wire::{KeyId, Name};
 use sha2::{Digest, Sha256};
 
 use super::keys::Keys;
@@ -32,6 +32,8 @@ pub(super) struct Orders {
     pub(super) progress: BTreeMap<KeyId, String>,
     /// Keys of which the CA is being asked when to renew them.
     asking: BTreeSet<KeyId>,
+    /// Since when a certificate's order waits for its account, in [`Clock::monotonic`](crate::clock::Clock::monotonic).
+    waits: BTreeMap<Name, Duration>,
     /// Accounts that were found or registered, with what of the configuration.
     pub(super) registered: BTreeMap<KeyId, String>,
     /// Whether something came in this pass that the next one, at once, goes on with: an account's key, or that a renewal is due.
@@ -44,11 +46,15 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     /// Begins what is to be begun, and looks at what is under way.
     pub(super) fn order(&mut self, config: &Config, keys: &mut Keys) -> Result<(), EnclaveError> {
         self.accounts(config, keys)?;
+        self.orders
+            .waits
+            .retain(|name, _| config.certificates.contains_key(name));
         for certificate in config.certificates.values() {
             let Some(acme) = certificate.source.acme() else {
                 continue;
             };
             let Some(key) = newest(certificate, keys).cloned() else {
+                self.has_account(&certificate.name);
                 continue;
             };
             let what = What::Order(certificate.name.clone());
@@ -108,10 +114,10 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         keys: &Keys,
     ) -> Result<(), EnclaveError> {
         let Some((account, its_key)) = self.ready_account(config, acme, keys) else {
-            let waits = format!("it waits for its account {}", acme.account);
-            self.orders.progress.insert(key.id, waits);
+            self.waits_for_account(certificate, &acme.account, key.id);
             return Ok(());
         };
+        self.has_account(&certificate.name);
         let id = JobId {
             kind: JobKind::Order,
             key: key.id,
@@ -162,6 +168,34 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             self.follow_order(certificate, key.id, its_key, &state);
         }
         Ok(())
+    }
+
+    /// An order waits for its account, which takes a moment. After a while somebody is told: where the account says nothing of its own, it
+    /// does so in one line for all that wait.
+    fn waits_for_account(&mut self, certificate: &Certificate, account: &Name, id: KeyId) {
+        let waits = format!("it waits for its account {account}");
+        let now = self.clock.monotonic();
+        let since = *self.orders.waits.entry(certificate.name.clone()).or_insert(now);
+        if now.saturating_sub(since) >= WAITS_LONG {
+            let of_account = What::Account(account.clone());
+            let known = self.troubles.why(&of_account).map(str::to_owned);
+            let not_open = || self.not_open.get(account).map(|why| format!("{NOT_OPEN}: {why}"));
+            let why = known.or_else(not_open).unwrap_or_else(|| {
+                self.troubles.failed(of_account, NOT_REGISTERED);
+                NOT_REGISTERED.to_owned()
+            });
+            let why = format!("{waits}: {why}").into();
+            self.troubles.note(What::Order(certificate.name.clone()), &why);
+        }
+        self.orders.progress.insert(id, waits);
+    }
+
+    /// Its order does not wait for its account, or no longer.
+    fn has_account(&mut self, certificate: &Name) {
+        let since = self.orders.waits.remove(certificate);
+        if since.is_some_and(|since| self.clock.monotonic().saturating_sub(since) >= WAITS_LONG) {
+            self.troubles.well(&What::Order(certificate.clone()));
+        }
     }
 
     /// Has the enclave begin a job. What it refuses has failed: then there is no state.
@@ -230,6 +264,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
 
     /// A key has its certificate: if it was ordered, it has come.
     fn has_come(&mut self, certificate: &Certificate, key: &KeyInfo) {
+        self.orders.waits.remove(&certificate.name);
         self.orders.progress.remove(&key.id);
         self.troubles.well(&What::Order(certificate.name.clone()));
         if self.memory.attempts().of(key.id).is_none() {
@@ -333,6 +368,11 @@ pub(super) fn refused(rule: ControlError) -> JobFailure {
     }
 }
 
+/// Registering takes seconds, and is tried again within a minute.
+const WAITS_LONG: Duration = Duration::from_secs(90);
+pub(super) const NOT_OPEN: &str = "what is stored of it is not open";
+const NOT_REGISTERED: &str =
+    "orders wait for it, and it has not been registered for more than a minute; the enclave's log says how far that is";
 /// Twice as many as the enclave has at work at once.
 const MAX_UNDER_WAY: usize = 16;
 /// CAs answer in milliseconds, and there is no hurry.

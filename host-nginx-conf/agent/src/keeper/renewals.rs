@@ -17,7 +17,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             let not_open = self
                 .not_open
                 .get(name)
-                .map(|why| format!("what is stored of it is not open: {why}"));
+                .map(|why| format!("{}: {why}", super::orders::NOT_OPEN));
             Account {
                 name: name.to_string(),
                 directory: account.directory.to_string(),

@@ -1,6 +1,6 @@
 //! What the keeper remembers of rotations: a part of [`keeper.json`](super::memory).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use enclave_tls_admin::hex;
 use enclave_tls_apply::Directory;
@@ -9,7 +9,7 @@ use enclave_wire::control::KeyInfo;
 use enclave_wire::{KeyId, Name};
 use serde::{Deserialize, Serialize};
 
-use super::keys::Keys;
+use super::absent::Kept;
 use super::outside::Leaf;
 
 /// By the certificate's name, but for what is of keys.
@@ -234,8 +234,13 @@ impl Rotations {
         self.reminded.insert(name.to_string(), Reminded { not_after, days });
     }
 
+    /// The keys of which something is remembered for as long as they are there.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &String> {
+        self.urgent.keys().chain(self.revoking.keys())
+    }
+
     /// Forgets what is of nothing any more. Whether there was something.
-    pub(super) fn keep(&mut self, config: &Config, keys: &Keys) -> bool {
+    pub(super) fn keep(&mut self, config: &Config, kept: &Kept<'_>, not_open: &BTreeMap<Name, String>) -> bool {
         let before = self.count();
         let is_there = |name: &String| {
             let name = Name::try_from(name.as_str());
@@ -246,12 +251,11 @@ impl Rotations {
         self.asked.retain(|name, _| is_there(name));
         self.versions.retain(|name, _| is_there(name));
         self.reminded.retain(|name, _| is_there(name));
-        if !(self.urgent.is_empty() && self.taken_back.is_empty() && self.revoking.is_empty()) {
-            let ids: BTreeSet<_> = keys.all().map(|key| key.id.to_string()).collect();
-            self.urgent.retain(|id, _| ids.contains(id));
-            self.revoking.retain(|id, _| ids.contains(id));
-            self.taken_back.retain(|_, taken| ids.contains(&taken.key));
-        }
+        self.urgent.retain(|id, _| kept.has(id));
+        self.revoking.retain(|id, _| kept.has(id));
+        let is_not_open = |name: &str| Name::try_from(name).is_ok_and(|name| not_open.contains_key(&name));
+        self.taken_back
+            .retain(|name, taken| kept.is_listed(&taken.key) || is_not_open(name));
         self.count() != before
     }
 

@@ -32,6 +32,12 @@ pub(in super::super) struct Ca {
     pub(in super::super) only: BTreeSet<String>,
     /// How accounts end.
     pub(in super::super) refuses_accounts: Option<JobFailure>,
+    /// Accounts are under way until the jobs are forgotten.
+    pub(in super::super) slow_accounts: bool,
+    /// How revocations end, but for those that are right.
+    pub(in super::super) refuses_revocations: Option<JobFailure>,
+    /// Keys whose certificates it was asked to revoke, each time.
+    pub(in super::super) revocations: Vec<KeyId>,
     /// How long an order takes.
     pub(in super::super) takes: Duration,
     pub(in super::super) lifetime: i64,
@@ -75,9 +81,12 @@ impl EnclaveState {
         let (phase, order) = match job {
             Job::Account(account) => {
                 assert!(account.terms_agreed);
+                let is_slow = self.ca.slow_accounts;
+                let slow = is_slow.then(|| JobPhase::Running(Text::lossy("waits for the CA")));
                 let url = Text::lossy("https://ca.example/account/1");
                 let refused = self.ca.refuses_accounts.clone().map(JobPhase::Failed);
-                (refused.unwrap_or(JobPhase::Done(JobOutcome::Account(url))), None)
+                let done = JobPhase::Done(JobOutcome::Account(url));
+                (refused.or(slow).unwrap_or(done), None)
             }
             Job::Order(order) => self.ordered(order, at),
             Job::Renewal(_) => {
@@ -89,7 +98,16 @@ impl EnclaveState {
                 };
                 (JobPhase::Done(JobOutcome::Renewal(window)), None)
             }
-            Job::Revoke(_) => (JobPhase::Done(JobOutcome::Revoked), None),
+            Job::Revoke(revoke) => {
+                assert!(
+                    self.keys
+                        .iter()
+                        .any(|key| key.id == revoke.key && key.validity.is_some())
+                );
+                self.ca.revocations.push(revoke.key);
+                let refused = self.ca.refuses_revocations.clone().map(JobPhase::Failed);
+                (refused.unwrap_or(JobPhase::Done(JobOutcome::Revoked)), None)
+            }
             Job::Caa(_) => panic!("nobody asks for CAA"),
         };
         let state = JobState { id, phase, order };

@@ -4,6 +4,7 @@ mod away;
 mod ca;
 mod clients;
 mod deploying;
+mod forgetting;
 mod hostile;
 mod ordering;
 mod outside;

@@ -27,14 +27,21 @@ fn ordered(count: usize, account: &str) -> Config {
         .unwrap()
 }
 
-fn world(count: usize) -> World {
+pub(super) fn world(count: usize) -> World {
     let world = World::new(ordered(count, ""));
     world.enclave.state().ca = Ca::new(world.clock.clone());
     world
 }
 
+/// One whose account is sealed.
+pub(super) fn sealed(count: usize) -> World {
+    let world = World::new(ordered(count, "sealed = \"default\"\n"));
+    world.enclave.state().ca = Ca::new(world.clock.clone());
+    world
+}
+
 /// One in which each certificate has come.
-fn serving(count: usize) -> World {
+pub(super) fn serving(count: usize) -> World {
     let mut world = world(count);
     for _ in 0..count / 8 + 4 {
         world.pass();
@@ -46,12 +53,12 @@ fn serving(count: usize) -> World {
     world
 }
 
-fn orders(world: &World) -> usize {
+pub(super) fn orders(world: &World) -> usize {
     world.enclave.state().ca.orders.len()
 }
 
 /// Lets time pass in larger steps than the keeper takes by itself.
-fn skip(world: &mut World, time: Duration, step: Duration) {
+pub(super) fn skip(world: &mut World, time: Duration, step: Duration) {
     let until = world.clock.monotonic() + time;
     while world.clock.monotonic() < until {
         world.pass();
@@ -371,8 +378,7 @@ fn the_file_of_a_binding_is_read_and_must_be_of_the_accounts_directory() {
 
 #[test]
 fn an_account_that_is_stored_and_not_open_is_not_made_again() {
-    let mut world = World::new(ordered(1, "sealed = \"default\"\n"));
-    world.enclave.state().ca = Ca::new(world.clock.clone());
+    let mut world = sealed(1);
     world
         .enclave
         .state()

@@ -29,7 +29,7 @@ pub(super) struct EnclaveState {
     pub(super) keys: Vec<KeyInfo>,
     pub(super) chains: BTreeMap<KeyId, Chain>,
     pub(super) credentials: Vec<CredentialInfo>,
-    last_generation: BTreeMap<Name, u32>,
+    pub(super) last_generation: BTreeMap<Name, u32>,
     /// Distinguishes the keys of one run from those of another.
     pub(super) run: u32,
     pub(super) away: bool,
