@@ -12,7 +12,8 @@ use super::Keeper;
 use super::history::What as Happened;
 use super::keys::Keys;
 use super::plan::fits;
-use super::rotations::Asked;
+use super::revocation::account;
+use super::rotations::{Asked, Issued};
 use super::troubles::What;
 use super::world::{Enclave, EnclaveError, Helper};
 use crate::log::Event;
@@ -54,8 +55,17 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         };
         let keys = self.list()?;
         if rotate.dry_run {
-            return Ok(certificates.into_iter().map(|one| would(one, &keys)).collect());
+            let changes = certificates.into_iter().map(|one| {
+                let change = would(one, &keys);
+                let ends = self.ends(config, one, &keys, rotate);
+                with(change, &ends)
+            });
+            return Ok(changes.collect());
         }
+        let ends: Vec<_> = certificates
+            .iter()
+            .map(|one| self.ends(config, one, &keys, rotate))
+            .collect();
         let interval = if rotate.now { 0 } else { spread(certificates.len()) };
         let mut due = self.memory.counted();
         for certificate in &certificates {
@@ -67,10 +77,48 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         event.say(format_args!("user {by} asks for new keys of {which}"));
         self.pass(config);
         let after = self.list()?;
-        Ok(certificates
-            .into_iter()
-            .map(|one| self.became(one, &keys, &after))
+        let changes = certificates.into_iter().zip(&ends);
+        Ok(changes
+            .map(|(one, ends)| with(self.became(one, &keys, &after), ends))
             .collect())
+    }
+
+    /// What an emergency ends, and who revokes it, in words; nothing: it is none.
+    fn ends(&mut self, config: &Config, certificate: &Certificate, keys: &Keys, rotate: &Rotate) -> String {
+        let its = keys.of(&certificate.name).iter().filter(|key| key.validity.is_some());
+        let mut its: Vec<_> = its.collect();
+        if rotate.revoke.is_none() || its.is_empty() {
+            return String::new();
+        }
+        its.sort_by_key(|key| key.generation);
+        let (mut wiped, mut by_ca, mut by_hand) = (Vec::new(), Vec::new(), Vec::new());
+        for key in its {
+            wiped.push(format!("generation {}", key.generation));
+            if !self.is_to_revoke(key) {
+                continue;
+            }
+            let is_asked = self.is_for_its_ca(config, key) && account(config, certificate, keys).is_some();
+            let whose = if is_asked { &mut by_ca } else { &mut by_hand };
+            whose.push(format!("generation {} ({})", key.generation, self.serial_of(key)));
+        }
+        let said = [
+            ("wiped once servers have a newer key", wiped),
+            ("before that, revoked by the CA, which the enclave asks", by_ca),
+            ("you must have your CA revoke, by serial number", by_hand),
+        ];
+        let said = said.into_iter().filter(|(_, which)| !which.is_empty());
+        said.map(|(what, which)| format!("; {what}: {}", which.join(", ")))
+            .collect()
+    }
+
+    /// A certificate's serial number, which is asked for.
+    fn serial_of(&mut self, key: &KeyInfo) -> String {
+        let asked = self.chains.deployment(&*self.enclave, key).map(drop);
+        match (asked, self.chains.serial(key)) {
+            (_, Some(serial)) => format!("serial number {serial}"),
+            (Err(error), None) => format!("serial number unknown: {error}"),
+            (Ok(()), None) => "serial number unknown".to_owned(),
+        }
     }
 
     fn ask_for_one(&mut self, certificate: &Certificate, keys: &Keys, rotate: &Rotate, due: u64, by: u32) {
@@ -143,6 +191,13 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         let mut keys = self.list()?;
         let live = self.plan(config, certificate, &keys, false).live.cloned();
         let target = target(certificate, keys.of(name), live.as_ref(), rollback.to, self.now)?.clone();
+        if let Some(why) = self.distrust(target.id) {
+            return Err(format!(
+                "servers do not get generation {} of {name} again: {why}. `enclave-tlsctl rotate {name} --now` makes a new key; --to N names \
+                 another generation (`enclave-tlsctl certificates {name}`)",
+                target.generation
+            ));
+        }
         let change = |outcome: &str, says: String| Change {
             certificate: name.to_string(),
             outcome: outcome.to_owned(),
@@ -168,7 +223,6 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         }
         self.memory.forget(target.id);
         self.memory.rotations_mut().decided(name);
-        self.memory.rotations_mut().not_urgent(target.id);
         self.memory.rotations_mut().answered(name);
         let event = Event::CertificateRolledBack.about().certificate(name).user(by);
         event.generation(target.generation).key(target.id).say(format_args!(
@@ -197,6 +251,9 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
 
     fn revoke_certificate(&mut self, config: &Config, revoke: &Revoke, by: u32) -> Result<Change, String> {
         let keys = self.list()?;
+        if let Some(issued) = self.revoked_by_hand(&keys, &revoke.what, revoke.dry_run) {
+            return Ok(by_hand(issued, revoke));
+        }
         let key = meant(config, &keys, &revoke.what, |certificate| {
             self.plan(config, certificate, &keys, false).live
         })?
@@ -242,6 +299,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         }
         if !revoke.dry_run {
             self.memory.rotations_mut().revoke(key.id, &revoke.reason);
+            self.troubles.well(&What::Revoke(key.name.clone(), key.generation));
             self.pass(config);
         }
         Ok(Change {
@@ -295,6 +353,38 @@ fn waiting<'a>(certificate: &Certificate, its: &'a [KeyInfo]) -> Option<&'a KeyI
     let newest = its.iter().max_by_key(|key| key.generation)?;
     let waits = newest.state == State::Live && newest.validity.is_none() && fits(certificate, newest);
     waits.then_some(newest)
+}
+
+/// The same with what an emergency ends.
+fn with(change: Change, ends: &str) -> Change {
+    // What is not to be trusted is what servers still have.
+    let is_in_vain = change.outcome == "unchanged" && !ends.is_empty();
+    Change {
+        outcome: if is_in_vain {
+            "failed".to_owned()
+        } else {
+            change.outcome
+        },
+        says: format!("{}{ends}", change.says),
+        ..change
+    }
+}
+
+/// What is left to do of a certificate whose key is gone.
+fn by_hand(issued: Issued, revoke: &Revoke) -> Change {
+    let outcome = if revoke.dry_run { "would-ask-ca" } else { "ask-ca" };
+    Change {
+        certificate: issued.certificate,
+        outcome: outcome.to_owned(),
+        generation: Some(issued.generation),
+        key: Some(revoke.what.clone()),
+        says: format!(
+            "its key is gone, so have the CA revoke serial number {} unless you have; `status` speaks of it no longer",
+            issued.serial
+        ),
+        serial: Some(issued.serial),
+        due: None,
+    }
 }
 
 /// What a rotation would do.
@@ -364,7 +454,7 @@ fn next(key: &KeyInfo) -> String {
     )
 }
 
-const REVOKING: &str = "the enclave asks the CA that issued it, until it is done: `enclave-tlsctl history`. The key signs on; `rotate --revoke` \
+const REVOKING: &str = "the enclave asks the CA that issued it, until it is done or the certificate has ended: `enclave-tlsctl status`. The key signs on; `rotate --revoke` \
      replaces it and ends it";
 const DUE: &str = "it waits for its turn; `--now` waits for nothing";
 const ORDERED: &str = "the enclave orders its certificate, and servers change over by themselves; `enclave-tlsctl certificates` says how far it is";

@@ -55,7 +55,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             accounts,
             clients: self.report_clients(config),
             servers: self.report_servers(config),
-            problems: self.problems(),
+            problems: self.problems(config),
             base: self.machine.base().map(str::to_owned),
             deployed: self.memory.deployed().clone(),
             passed: Some(self.clock.monotonic()),
@@ -68,6 +68,10 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         let trouble = self
             .trouble_of(certificate, &plan)
             .or_else(|| self.taken_back(certificate));
+        let trouble = match (self.revocations_of(certificate, keys), trouble) {
+            (Some(said), Some(trouble)) => Some(format!("{said}; {trouble}")),
+            (said, trouble) => said.or(trouble),
+        };
         let its = keys.of(&certificate.name);
         // Key and chain, and in use.
         let is_as_planned = |key: &KeyInfo| {
@@ -230,10 +234,10 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     }
 
     /// What is nobody's in particular.
-    fn problems(&self) -> Vec<String> {
+    fn problems(&self, config: &Config) -> Vec<String> {
         let all = [What::Memory, What::History, What::Credentials].into_iter();
-        all.filter_map(|what| Some(format!("{what}: {}", self.troubles.why(&what)?)))
-            .collect()
+        let said = all.filter_map(|what| Some(format!("{what}: {}", self.troubles.why(&what)?)));
+        said.chain(self.revocations_of_others(config)).collect()
     }
 
     fn report_clients(&self, config: &Config) -> Vec<report::Client> {

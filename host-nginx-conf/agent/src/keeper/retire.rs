@@ -114,20 +114,26 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                     self.happened(Happened::Superseded, key, None, None);
                     if is_urgent {
                         self.revoke_by_its_ca(config, key);
-                        return self.retire_urgent(key, keys);
+                        return self.retire_once_revoked(key, keys);
                     }
                     Ok(())
                 }
                 _ => Err(EnclaveError::Unexpected),
             },
-            State::Superseded if is_urgent => self.retire_urgent(key, keys),
-            State::Superseded if self.memory.has_passed(since, config.agent.grace) => self.retire_one(key, keys),
+            State::Superseded if is_urgent => {
+                self.revoke_by_its_ca(config, key);
+                self.retire_once_revoked(key, keys)
+            }
+            State::Superseded if self.memory.has_passed(since, config.agent.grace) => {
+                self.retire_once_revoked(key, keys)
+            }
             State::Superseded => Ok(()),
         }
     }
 
-    fn retire_urgent(&mut self, key: &KeyInfo, keys: &mut Keys) -> Result<(), EnclaveError> {
-        if self.is_to_be_revoked_first(key.id) {
+    /// A key has to stay until its certificate is revoked: the enclave asks by the certificate that it holds.
+    fn retire_once_revoked(&mut self, key: &KeyInfo, keys: &mut Keys) -> Result<(), EnclaveError> {
+        if self.memory.rotations().is_revoking(key.id) {
             return Ok(());
         }
         self.retire_one(key, keys)

@@ -1,6 +1,6 @@
 //! Certificates that their CA shall revoke: the enclave asks it, with the account that ordered them, again and again until it has.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
 
 use enclave_tls_admin::acme as words;
 use enclave_tls_config::{Certificate, Config, Source};
@@ -9,26 +9,39 @@ use enclave_wire::control::{self, Job, JobId, JobKind, JobPhase, KeyInfo, Reply,
 
 use super::history::What as Happened;
 use super::keys::Keys;
+use super::rotations::Issued;
 use super::troubles::What;
 use super::world::{Enclave, EnclaveError, Helper};
 use super::{Keeper, accounts, its_own};
 use crate::log::Event;
 
 impl<E: Enclave, H: Helper> Keeper<E, H> {
-    /// Has what shall be revoked be revoked.
+    /// Has what shall be revoked be revoked. It is given up once the certificate has ended, and not before.
     pub(super) fn revocations(&mut self, config: &Config, keys: &Keys) -> Result<(), EnclaveError> {
         for (id, reason) in self.memory.rotations().revoking() {
-            let Some(key) = keys.all().find(|key| key.id.to_string() == id).cloned() else {
+            let key = keys.all().find(|key| key.id.to_string() == id).cloned();
+            if let Some(key) = &key {
+                self.note_issued(key)?;
+            }
+            let issued = self.memory.rotations().issued(&id).cloned();
+            // It may be stored, and opened later.
+            if key.is_none() && !self.not_open.is_empty() {
+                continue;
+            }
+            if has_ended(key.as_ref(), issued.as_ref(), self.now) {
+                self.revokes_no_more(&id, what(key.as_ref(), issued.as_ref()).as_ref());
+                continue;
+            }
+            let (Some(what), known) = (what(key.as_ref(), issued.as_ref()), key) else {
                 continue;
             };
-            let what = What::Revoke(key.name.clone());
             if self.troubles.is_early(&what) {
                 continue;
             }
-            let certificate = config.certificates.get(&key.name);
-            let outcome = match certificate.and_then(|certificate| account(config, certificate, keys)) {
-                Some(account) => its_own(self.revoke_one(&key, account, &reason))?.and_then(|outcome| outcome),
-                None => Err(NO_ACCOUNT.to_owned()),
+            let outcome = match (known, issued) {
+                (Some(key), _) => self.revoke_of(config, &key, keys, &what, &reason)?,
+                (None, Some(issued)) => Err(by_hand(&issued, &id, &reason)),
+                (None, None) => continue,
             };
             match outcome {
                 Ok(true) => self.troubles.well(&what),
@@ -41,18 +54,144 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
 
     /// Has a certificate revoked that the enclave ordered, whose key is not to be trusted.
     pub(super) fn revoke_by_its_ca(&mut self, config: &Config, key: &KeyInfo) {
-        let certificate = config.certificates.get(&key.name);
-        if certificate.is_some_and(|certificate| matches!(certificate.source, Source::Acme(_)))
-            && let Some(reason) = self.memory.rotations().urgent(key.id).map(str::to_owned)
-        {
+        let rotations = self.memory.rotations();
+        if rotations.is_revoking(key.id) || !self.is_for_its_ca(config, key) {
+            return;
+        }
+        if let Some(reason) = rotations.urgent(key.id).map(str::to_owned) {
             self.memory.rotations_mut().revoke(key.id, &reason);
         }
     }
 
-    /// Whether a key has to stay until its certificate is revoked: the enclave asks by the certificate that it holds.
-    pub(super) fn is_to_be_revoked_first(&mut self, id: KeyId) -> bool {
-        let since = self.memory.superseded(id);
-        self.memory.rotations().is_revoking(id) && !self.memory.has_passed(since, AT_MOST)
+    /// Whether the enclave can have a CA revoke it, and that is still to be done.
+    pub(super) fn is_for_its_ca(&self, config: &Config, key: &KeyInfo) -> bool {
+        let certificate = config.certificates.get(&key.name);
+        let is_ordered = certificate.is_some_and(|certificate| matches!(certificate.source, Source::Acme(_)));
+        is_ordered && self.is_to_revoke(key)
+    }
+
+    /// Whether a key has a certificate that is valid and not revoked.
+    pub(super) fn is_to_revoke(&self, key: &KeyInfo) -> bool {
+        let is_valid = key.validity.is_some_and(|validity| validity.not_after > self.now);
+        is_valid && self.memory.rotations().revoked(key.id).is_none()
+    }
+
+    /// Why servers shall not have a generation (again), in words.
+    pub(super) fn distrust(&self, id: KeyId) -> Option<String> {
+        let rotations = self.memory.rotations();
+        let revoking = || rotations.revoking().into_iter().find(|(key, _)| *key == id.to_string());
+        if let Some(reason) = rotations.revoked(id) {
+            Some(format!("its certificate is revoked ({reason})"))
+        } else if let Some(reason) = rotations.urgent(id) {
+            Some(format!("its key was declared not to be trusted ({reason})"))
+        } else {
+            revoking().map(|(_, reason)| format!("its CA is asked to revoke its certificate ({reason})"))
+        }
+    }
+
+    /// What is to be said of a certificate's revocations, and of a key that servers have and should not.
+    pub(super) fn revocations_of(&self, certificate: &Certificate, keys: &Keys) -> Option<String> {
+        let name = &certificate.name;
+        let its = keys.of(name);
+        let served = its.iter().find(|key| self.machine.gives(key));
+        let distrusted = served.and_then(|key| Some((key, self.distrust(key.id)?)));
+        let mut said: Vec<_> = distrusted
+            .map(|(key, why)| still_served(certificate, key, &why))
+            .into_iter()
+            .collect();
+        said.extend(self.asked_of(name.as_str()));
+        (!said.is_empty()).then(|| said.join("; "))
+    }
+
+    /// The same of certificates that left the configuration.
+    pub(super) fn revocations_of_others(&self, config: &Config) -> Vec<String> {
+        let of = |(id, _): &(String, String)| Some(self.memory.rotations().issued(id)?.certificate.clone());
+        let names: BTreeSet<_> = self.memory.rotations().revoking().iter().filter_map(of).collect();
+        let is_gone = |name: &String| !config.certificates.keys().any(|known| known.as_str() == name);
+        let gone = names.into_iter().filter(is_gone);
+        gone.flat_map(|name| {
+            let asked = self.asked_of(&name);
+            asked
+                .into_iter()
+                .map(move |said| format!("certificate {name}, which is not in the configuration any more: {said}"))
+        })
+        .collect()
+    }
+
+    /// What was asked of CAs and is not done.
+    fn asked_of(&self, name: &str) -> Vec<String> {
+        let rotations = self.memory.rotations();
+        let asked = rotations.revoking().into_iter();
+        let said = asked.filter_map(|(id, reason)| {
+            let issued = rotations.issued(&id).filter(|issued| issued.certificate == name)?;
+            let what = What::Revoke(name.parse().ok()?, issued.generation);
+            let why = match self.troubles.why(&what) {
+                Some(why) => format!(", and is tried again by itself: {why}"),
+                None => String::new(),
+            };
+            Some(format!(
+                "generation {}, serial number {}: its revocation was asked for ({reason}) and is not done{why}",
+                issued.generation, issued.serial
+            ))
+        });
+        said.collect()
+    }
+
+    /// Somebody had a certificate revoked whose key is gone, so that the enclave cannot. Which it was; none: its key is there, or nobody
+    /// wanted it revoked.
+    pub(super) fn revoked_by_hand(&mut self, keys: &Keys, id: &str, is_dry_run: bool) -> Option<Issued> {
+        let issued = self.memory.rotations().issued(id)?.clone();
+        if keys.all().any(|key| key.id.to_string() == id) {
+            return None;
+        }
+        if !is_dry_run {
+            self.revokes_no_more(id, what(None, Some(&issued)).as_ref());
+        }
+        Some(issued)
+    }
+
+    fn revokes_no_more(&mut self, id: &str, what: Option<&What>) {
+        self.memory.rotations_mut().not_revoking(id);
+        if let Some(what) = what {
+            self.troubles.well(what);
+        }
+    }
+
+    /// Notes what a revocation by hand takes.
+    fn note_issued(&mut self, key: &KeyInfo) -> Result<(), EnclaveError> {
+        let known = self.memory.rotations().issued(&key.id.to_string());
+        let not_after = key.validity.map(|validity| validity.not_after);
+        if known.is_some_and(|known| Some(known.not_after) == not_after) {
+            return Ok(());
+        }
+        if self.chains.deployment(&*self.enclave, key)?.is_err() {
+            return Ok(());
+        }
+        if let (Some(serial), Some(validity)) = (self.chains.serial(key), key.validity) {
+            let issued = Issued {
+                certificate: key.name.to_string(),
+                generation: key.generation,
+                serial,
+                not_after: validity.not_after,
+            };
+            self.memory.rotations_mut().is_issued(key.id, issued);
+        }
+        Ok(())
+    }
+
+    fn revoke_of(
+        &mut self,
+        config: &Config,
+        key: &KeyInfo,
+        keys: &Keys,
+        what: &What,
+        reason: &str,
+    ) -> Result<Result<bool, String>, EnclaveError> {
+        let certificate = config.certificates.get(&key.name);
+        match certificate.and_then(|certificate| account(config, certificate, keys)) {
+            Some(account) => Ok(its_own(self.revoke_one(key, account, what, reason))?.and_then(|outcome| outcome)),
+            None => Ok(Err(format!("{NO_ACCOUNT}; then `enclave-tlsctl retire {}`", key.id))),
+        }
     }
 
     /// Whether it is revoked.
@@ -60,6 +199,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         &mut self,
         key: &KeyInfo,
         account: control::Account,
+        what: &What,
         reason: &str,
     ) -> Result<Result<bool, String>, EnclaveError> {
         let id = JobId {
@@ -70,7 +210,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             Reply::Job(state) => state.map(|state| state.phase),
             _ => return Err(EnclaveError::Unexpected),
         };
-        let known = self.troubles.why(&What::Revoke(key.name.clone())).map(str::to_owned);
+        let known = self.troubles.why(what).map(str::to_owned);
         match (phase, known) {
             (Some(JobPhase::Waiting | JobPhase::Running(_)), _) => return Ok(Ok(false)),
             (Some(JobPhase::Done(_)), _) => {}
@@ -88,7 +228,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                 }
             }
         }
-        self.memory.rotations_mut().revoked(key.id);
+        self.memory.rotations_mut().did_revoke(key.id, reason);
         let event = Event::CertificateRevoked.about().certificate(&key.name);
         event.generation(key.generation).key(key.id).say(format_args!(
             "the certificate of {} generation {} is revoked by its CA",
@@ -99,8 +239,45 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     }
 }
 
+/// Whether nothing is left to revoke.
+fn has_ended(key: Option<&KeyInfo>, issued: Option<&Issued>, now: i64) -> bool {
+    let not_after = match key {
+        Some(key) => key.validity.map(|validity| validity.not_after),
+        None => issued.map(|issued| issued.not_after),
+    };
+    not_after.is_none_or(|not_after| not_after <= now)
+}
+
+fn what(key: Option<&KeyInfo>, issued: Option<&Issued>) -> Option<What> {
+    match (key, issued) {
+        (Some(key), _) => Some(What::Revoke(key.name.clone(), key.generation)),
+        (None, issued) => issued.and_then(|one| Some(What::Revoke(one.certificate.parse().ok()?, one.generation))),
+    }
+}
+
+/// What is left where the enclave cannot ask any more.
+fn by_hand(issued: &Issued, id: &str, reason: &str) -> String {
+    format!(
+        "the enclave has its key no more and cannot ask: have the CA revoke serial number {}, then say so by `enclave-tlsctl revoke \
+         {id} --reason {reason}`",
+        issued.serial
+    )
+}
+
+fn still_served(certificate: &Certificate, key: &KeyInfo, why: &str) -> String {
+    let name = &certificate.name;
+    let next = match &certificate.source {
+        Source::Bundle { .. } => "write another bundle (`enclave-tlsctl seal`)".to_owned(),
+        Source::Csr { .. } | Source::Acme(_) => format!(
+            "`enclave-tlsctl rotate {name} --now` has it replaced, and `enclave-tlsctl certificates {name}` says what the newer \
+             one waits for"
+        ),
+    };
+    format!("generation {} is still served, and {why}: {next}", key.generation)
+}
+
 /// What the enclave is told of the account that ordered a certificate; none: it comes from elsewhere.
-fn account(config: &Config, certificate: &Certificate, keys: &Keys) -> Option<control::Account> {
+pub(super) fn account(config: &Config, certificate: &Certificate, keys: &Keys) -> Option<control::Account> {
     let Source::Acme(acme) = &certificate.source else {
         return None;
     };
@@ -120,7 +297,4 @@ fn code(reason: &str) -> u8 {
     }
 }
 
-const NO_ACCOUNT: &str = "the account that ordered it is no longer in the configuration or has no key; have the CA revoke it by its serial number \
-     (`enclave-tlsctl history`)";
-/// A key that is not to be trusted does not stay for ever because its CA is away.
-const AT_MOST: Duration = Duration::from_secs(3_600);
+const NO_ACCOUNT: &str = "the account that ordered it is no longer in the configuration or has no key; have the CA revoke it by its serial number";

@@ -30,6 +30,10 @@ pub(super) struct Rotations {
     urgent: BTreeMap<String, String>,
     /// By its key's id, a certificate that its CA shall revoke, and why.
     revoking: BTreeMap<String, String>,
+    /// The same: what an administrator needs to have it revoked by hand, should its key be gone before.
+    issued: BTreeMap<String, Issued>,
+    /// By its key's id, a certificate that its CA has revoked, and why.
+    revoked: BTreeMap<String, String>,
     /// What was said of a certificate's end.
     reminded: BTreeMap<String, Reminded>,
 }
@@ -73,6 +77,17 @@ pub(super) struct Asked {
     /// The newest generation that there was.
     pub(super) above: u32,
     pub(super) by: u32,
+}
+
+/// A certificate that its CA shall revoke.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Issued {
+    pub(super) certificate: String,
+    pub(super) generation: u32,
+    /// In hexadecimal.
+    pub(super) serial: String,
+    pub(super) not_after: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -220,8 +235,30 @@ impl Rotations {
         self.revoking.insert(id.to_string(), reason.to_owned());
     }
 
-    pub(super) fn revoked(&mut self, id: KeyId) {
-        self.revoking.remove(&id.to_string());
+    /// Of a certificate to revoke, by its key's id.
+    pub(super) fn issued(&self, id: &str) -> Option<&Issued> {
+        self.issued.get(id)
+    }
+
+    pub(super) fn is_issued(&mut self, id: KeyId, issued: Issued) {
+        self.issued.insert(id.to_string(), issued);
+    }
+
+    /// A certificate is revoked.
+    pub(super) fn did_revoke(&mut self, id: KeyId, reason: &str) {
+        self.not_revoking(&id.to_string());
+        self.revoked.insert(id.to_string(), reason.to_owned());
+    }
+
+    /// A certificate is not to be revoked any more: it has ended, or somebody else sees to it.
+    pub(super) fn not_revoking(&mut self, id: &str) {
+        self.revoking.remove(id);
+        self.issued.remove(id);
+    }
+
+    /// Why a certificate was revoked, if it was.
+    pub(super) fn revoked(&self, id: KeyId) -> Option<&str> {
+        self.revoked.get(&id.to_string()).map(String::as_str)
     }
 
     /// Whether nobody was told yet that the certificate that ends then does so in at most so many days.
@@ -236,7 +273,7 @@ impl Rotations {
 
     /// The keys of which something is remembered for as long as they are there.
     pub(super) fn ids(&self) -> impl Iterator<Item = &String> {
-        self.urgent.keys().chain(self.revoking.keys())
+        self.urgent.keys().chain(self.revoked.keys())
     }
 
     /// Forgets what is of nothing any more. Whether there was something.
@@ -252,7 +289,7 @@ impl Rotations {
         self.versions.retain(|name, _| is_there(name));
         self.reminded.retain(|name, _| is_there(name));
         self.urgent.retain(|id, _| kept.has(id));
-        self.revoking.retain(|id, _| kept.has(id));
+        self.revoked.retain(|id, _| kept.has(id));
         let is_not_open = |name: &str| Name::try_from(name).is_ok_and(|name| not_open.contains_key(&name));
         self.taken_back
             .retain(|name, taken| kept.is_listed(&taken.key) || is_not_open(name));
@@ -268,7 +305,7 @@ impl Rotations {
         ];
         let of_keys = [
             self.urgent.len(),
-            self.revoking.len(),
+            self.revoked.len(),
             self.reminded.len(),
             self.versions.len(),
         ];

@@ -42,8 +42,8 @@ pub(super) enum What {
     Deploy(Name),
     /// What clients see of a certificate.
     Look(Name),
-    /// A certificate that its CA shall revoke.
-    Revoke(Name),
+    /// A certificate that its CA shall revoke, by its generation.
+    Revoke(Name, u32),
     /// The file of what happened.
     History,
     /// What came before a certificate's live generation.
@@ -161,15 +161,12 @@ impl Troubles {
         self.all.retain(|what, _| match what {
             What::Helper | What::Memory | What::History | What::Credentials | What::Deployments | What::Refused => true,
             What::Credential(name) | What::Objects(name) => config.clients.contains_key(name),
-            What::Make(name)
-            | What::Order(name)
-            | What::Deploy(name)
-            | What::Look(name)
-            | What::Revoke(name)
-            | What::Retire(name) => config.certificates.contains_key(name),
+            What::Make(name) | What::Order(name) | What::Deploy(name) | What::Look(name) | What::Retire(name) => {
+                config.certificates.contains_key(name)
+            }
             What::Account(name) => config.accounts.contains_key(name),
-            // Files outlive their certificate.
-            What::Prune(_) => true,
+            // Files outlive their certificate, and what its CA shall revoke does.
+            What::Prune(_) | What::Revoke(..) => true,
             What::Server(name) => config.servers.contains_key(name),
         });
     }
@@ -215,7 +212,7 @@ impl What {
             | Self::Refused
             | Self::Deploy(_)
             | Self::Look(_)
-            | Self::Revoke(_)
+            | Self::Revoke(..)
             | Self::Retire(_)
             | Self::Prune(_) => Event::CertificateFailed,
             Self::Server(_) => Event::ServerFailed,
@@ -234,7 +231,7 @@ impl What {
             | Self::Refused
             | Self::Deploy(_)
             | Self::Look(_)
-            | Self::Revoke(_)
+            | Self::Revoke(..)
             | Self::Retire(_)
             | Self::Prune(_) => None,
             Self::Server(_) => Some(Event::ServerWell),
@@ -253,7 +250,7 @@ impl What {
             | Self::Account(name)
             | Self::Deploy(name)
             | Self::Look(name)
-            | Self::Revoke(name)
+            | Self::Revoke(name, _)
             | Self::Retire(name)
             | Self::Prune(name) => about.certificate(name),
             Self::Server(name) => about.server(name),
@@ -275,7 +272,7 @@ impl fmt::Display for What {
             Self::Order(name) => write!(f, "order of {name}"),
             Self::Make(name) | Self::Deploy(name) => write!(f, "certificate {name}"),
             Self::Look(name) => write!(f, "certificate {name}, seen from outside"),
-            Self::Revoke(name) => write!(f, "revoking the certificate of {name}"),
+            Self::Revoke(name, generation) => write!(f, "revoking the certificate of {name} generation {generation}"),
             Self::Retire(name) => write!(f, "older generations of {name}"),
             Self::Prune(name) => write!(f, "older files of {name}"),
             Self::Server(name) => write!(f, "server {name}"),

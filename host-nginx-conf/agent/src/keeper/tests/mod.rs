@@ -9,6 +9,7 @@ mod hostile;
 mod ordering;
 mod outside;
 mod retiring;
+mod revoking;
 mod rotating;
 mod worlds;
 

@@ -6,7 +6,7 @@ use super::*;
 
 const ADMINISTRATOR: u32 = 1_000;
 
-fn ask(world: &mut World, ask: Ask) -> Result<Vec<Change>, String> {
+pub(super) fn ask(world: &mut World, ask: Ask) -> Result<Vec<Change>, String> {
     match world.keeper.command(&world.config, ask, ADMINISTRATOR) {
         Told::Changes(changes) => Ok(changes),
         Told::Failed(why) => Err(why),
@@ -14,7 +14,7 @@ fn ask(world: &mut World, ask: Ask) -> Result<Vec<Change>, String> {
     }
 }
 
-fn rotate(world: &mut World, change: impl FnOnce(&mut Rotate)) -> Vec<Change> {
+pub(super) fn rotate(world: &mut World, change: impl FnOnce(&mut Rotate)) -> Vec<Change> {
     let mut rotate = Rotate {
         certificate: Some("c0000".to_owned()),
         ..Rotate::default()
@@ -23,7 +23,7 @@ fn rotate(world: &mut World, change: impl FnOnce(&mut Rotate)) -> Vec<Change> {
     ask(world, Ask::Rotate(rotate)).unwrap()
 }
 
-fn roll_back(world: &mut World, to: Option<u32>, dry_run: bool) -> Result<Change, String> {
+pub(super) fn roll_back(world: &mut World, to: Option<u32>, dry_run: bool) -> Result<Change, String> {
     let rollback = Rollback {
         certificate: "c0000".to_owned(),
         to,
@@ -32,7 +32,7 @@ fn roll_back(world: &mut World, to: Option<u32>, dry_run: bool) -> Result<Change
     ask(world, Ask::Rollback(rollback)).map(|changes| changes[0].clone())
 }
 
-fn outcomes(changes: &[Change]) -> Vec<(&str, &str)> {
+pub(super) fn outcomes(changes: &[Change]) -> Vec<(&str, &str)> {
     changes
         .iter()
         .map(|one| (one.certificate.as_str(), one.outcome.as_str()))
@@ -280,7 +280,7 @@ fn a_revocation_is_for_the_ca_to_make_and_has_its_serial_number() {
 }
 
 /// A certificate that the enclave ordered.
-fn ordered() -> World {
+pub(super) fn ordered() -> World {
     let text = "[enclave]\nimage = \"/image.eif\"\n[aws]\n[egress]\nallow = [\"ca.example:443\"]\n[acme.ca]\n\
                 directory = \"https://ca.example/dir\"\nterms_agreed = true\n[clients.nginx]\ngroup = \"www-data\"\nrotate_days = 0\n\
                 [servers.main]\nkind = \"nginx\"\nclient = \"nginx\"\n[[certificates]]\nname = \"c0000\"\nsource = \"acme\"\naccount = \"ca\"\n\
