@@ -210,12 +210,13 @@ fn measure(paths: &Paths, lab: &Lab, work: &Path, options: &Options) -> Result<O
     std::fs::create_dir(work)?;
     let runner = Runner::new(paths, lab, work, options.quick)?;
     Ok(OnLab {
-        signatures: match options.wants(Part::Signatures) {
-            true => Some(signatures::measure(paths, lab, &runner)?),
-            false => None,
-        },
+        // First: signatures bring keys of kinds at which libp11's engine gives up.
         handshakes: match options.wants(Part::Handshakes) {
             true => Some(handshakes::measure(paths, lab, &runner)?),
+            false => None,
+        },
+        signatures: match options.wants(Part::Signatures) {
+            true => Some(signatures::measure(paths, lab, &runner)?),
             false => None,
         },
         rotation: match options.wants(Part::Rotation) {
