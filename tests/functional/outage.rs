@@ -26,7 +26,7 @@ fn threat_57_a_stalled_service_stalls_no_worker_of_the_engine(lab: &Lab) -> Resu
 }
 
 fn stalled(lab: &Lab, endpoint: &Endpoint) -> Result<()> {
-    let workers = Server::of(lab, &endpoint.via).workers()?;
+    let workers = Server::of(lab, &endpoint.via).settled_workers()?;
     let mut visitors = Visitor::of_each_worker(endpoint, &workers)?;
     let load = Load::start(lab, endpoint, LOAD)?;
     let stall = Stalled::stop(lab)?;

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -155,6 +155,21 @@ impl<'a> Server<'a> {
         })
     }
 
+    /// The same, once a reload that may be under way has come to its end.
+    pub fn settled_workers(&self) -> Result<Vec<u32>> {
+        let mut workers = self.workers()?;
+        let mut since = Instant::now();
+        process::wait_until(CHANGE, "the workers to stay", || {
+            if let Ok(now) = self.workers()
+                && now != workers
+            {
+                (workers, since) = (now, Instant::now());
+            }
+            since.elapsed() >= SETTLED
+        })?;
+        Ok(workers)
+    }
+
     /// Makes handshakes, many at the same time, until each worker has answered one.
     pub fn wake_every_worker(&self, endpoint: &Endpoint, tls: Tls) -> Result<()> {
         let mut asleep = self.workers()?;
@@ -225,6 +240,8 @@ fn after(text: &str, mark: &str) -> Option<String> {
 
 /// A reload takes as long as the slowest of the old connections.
 const CHANGE: Duration = Duration::from_secs(20);
+/// Between the start of new workers and the word to older ones there are milliseconds.
+const SETTLED: Duration = Duration::from_millis(300);
 const END: &str = "-----END CERTIFICATE-----";
 /// For a client that verifies one kind of signature alone. With one of PKCS#1: HAProxy 2.6 shows its RSA certificate to nobody who
 /// offers PSS alone.

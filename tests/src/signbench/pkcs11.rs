@@ -1,7 +1,8 @@
 //! `C_SignInit` and `C_Sign` in a module.
 //!
 //! Crate `cryptoki` opens the session and finds the key. Its `sign` calls `C_Sign` twice, the first time for the length, which
-//! costs a module in another process a round trip more. OpenSSL's clients bring a buffer and call once, and so is it done here.
+//! costs a module in another process a round trip more. OpenSSL's clients bring a buffer and call once, and so is it done here;
+//! but not with p11-kit's client, which is another module to whoever asks for its functions again.
 
 use std::path::Path;
 
@@ -13,7 +14,10 @@ use cryptoki::mechanism::{Mechanism as Ck, MechanismType};
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
-use cryptoki_sys::{CK_FUNCTION_LIST, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_ULONG, CKR_OK};
+use cryptoki_sys::{
+    CK_FUNCTION_LIST, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_ULONG, CKR_CRYPTOKI_NOT_INITIALIZED,
+    CKR_OK,
+};
 
 use super::plan::Mechanism;
 use super::raw::{self, DIGEST};
@@ -25,7 +29,7 @@ pub(super) struct Signer {
     key: ObjectHandle,
     mechanism: Mechanism,
     input: Vec<u8>,
-    functions: Functions,
+    functions: Option<Functions>,
     /// As long as the longest.
     signature: Vec<u8>,
 }
@@ -66,14 +70,18 @@ impl Signer {
         let &[key] = found.as_slice() else {
             return Err(SubjectError::Absent(format!("single private key {label}")));
         };
-        Ok(Self {
+        let mut signer = Self {
             session,
             key,
             mechanism,
             input: input(mechanism),
-            functions: Functions::of(module)?,
+            functions: Some(Functions::of(module)?),
             signature: vec![0; 512],
-        })
+        };
+        if let Err(SubjectError::Value(CKR_CRYPTOKI_NOT_INITIALIZED)) = signer.once() {
+            signer.functions = None;
+        }
+        Ok(signer)
     }
 }
 
@@ -84,6 +92,10 @@ impl Worker for Signer {
     )]
     fn once(&mut self) -> Result<(), SubjectError> {
         let mechanism = cryptoki_mechanism(self.mechanism);
+        let Some(functions) = self.functions else {
+            std::hint::black_box(self.session.sign(&mechanism, self.key, &self.input)?);
+            return Ok(());
+        };
         let mut mechanism: CK_MECHANISM = (&mechanism).into();
         let (session, mut length) = (self.session.handle(), self.signature.len() as CK_ULONG);
         let input_length = self.input.len() as CK_ULONG;
@@ -94,8 +106,8 @@ impl Worker for Signer {
         };
         // SAFETY: the session and the module are open while `self.session` lives; mechanism, input and signature are ours, of these lengths.
         unsafe {
-            done((self.functions.init)(session, &raw mut mechanism, self.key.handle()))?;
-            done((self.functions.sign)(
+            done((functions.init)(session, &raw mut mechanism, self.key.handle()))?;
+            done((functions.sign)(
                 session,
                 input,
                 input_length,
