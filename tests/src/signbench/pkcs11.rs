@@ -1,8 +1,8 @@
 //! `C_SignInit` and `C_Sign` in a module.
 //!
-//! Crate `cryptoki` opens the session and finds the key. Its `sign` calls `C_Sign` twice, the first time for the length, which
-//! costs a module in another process a round trip more. OpenSSL's clients bring a buffer and call once, and so is it done here;
-//! but not with p11-kit's client, which is another module to whoever asks for its functions again.
+//! Crate `cryptoki` asks for the length of the signature first, so an operation here is `C_SignInit` and two calls of
+//! `C_Sign`, the first without a buffer. That is what careful clients do. A module that asks another process for the length
+//! pays a round trip more than with OpenSSL's clients, which bring a buffer and call once.
 
 use std::path::Path;
 
@@ -14,10 +14,6 @@ use cryptoki::mechanism::{Mechanism as Ck, MechanismType};
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
-use cryptoki_sys::{
-    CK_FUNCTION_LIST, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_ULONG, CKR_CRYPTOKI_NOT_INITIALIZED,
-    CKR_OK,
-};
 
 use super::plan::Mechanism;
 use super::raw::{self, DIGEST};
@@ -29,9 +25,6 @@ pub(super) struct Signer {
     key: ObjectHandle,
     mechanism: Mechanism,
     input: Vec<u8>,
-    functions: Option<Functions>,
-    /// As long as the longest.
-    signature: Vec<u8>,
 }
 
 impl Signer {
@@ -70,81 +63,20 @@ impl Signer {
         let &[key] = found.as_slice() else {
             return Err(SubjectError::Absent(format!("single private key {label}")));
         };
-        let mut signer = Self {
+        Ok(Self {
             session,
             key,
             mechanism,
             input: input(mechanism),
-            functions: Some(Functions::of(module)?),
-            signature: vec![0; 512],
-        };
-        if let Err(SubjectError::Value(CKR_CRYPTOKI_NOT_INITIALIZED)) = signer.once() {
-            signer.functions = None;
-        }
-        Ok(signer)
+        })
     }
 }
 
 impl Worker for Signer {
-    #[expect(
-        unsafe_code,
-        reason = "calls of C functions, whose pointers lead to what lives as long as they run"
-    )]
     fn once(&mut self) -> Result<(), SubjectError> {
         let mechanism = cryptoki_mechanism(self.mechanism);
-        let Some(functions) = self.functions else {
-            std::hint::black_box(self.session.sign(&mechanism, self.key, &self.input)?);
-            return Ok(());
-        };
-        let mut mechanism: CK_MECHANISM = (&mechanism).into();
-        let (session, mut length) = (self.session.handle(), self.signature.len() as CK_ULONG);
-        let input_length = self.input.len() as CK_ULONG;
-        let (input, signature) = (self.input.as_mut_ptr(), self.signature.as_mut_ptr());
-        let done = |value| match value {
-            CKR_OK => Ok(()),
-            value => Err(SubjectError::Value(value)),
-        };
-        // SAFETY: the session and the module are open while `self.session` lives; mechanism, input and signature are ours, of these lengths.
-        unsafe {
-            done((functions.init)(session, &raw mut mechanism, self.key.handle()))?;
-            done((functions.sign)(
-                session,
-                input,
-                input_length,
-                signature,
-                &raw mut length,
-            ))
-        }
-    }
-}
-
-/// What cryptoki has no safe call for.
-#[derive(Clone, Copy)]
-struct Functions {
-    init: unsafe extern "C" fn(CK_SESSION_HANDLE, *mut CK_MECHANISM, CK_OBJECT_HANDLE) -> CK_RV,
-    sign: unsafe extern "C" fn(CK_SESSION_HANDLE, *mut u8, CK_ULONG, *mut u8, *mut CK_ULONG) -> CK_RV,
-}
-
-impl Functions {
-    /// Of a module that is loaded and stays so.
-    #[expect(
-        unsafe_code,
-        reason = "the C functions of a module are found through pointers of its own"
-    )]
-    fn of(module: &Path) -> Result<Self, SubjectError> {
-        let absent = || SubjectError::Absent("list of functions".to_owned());
-        let mut list = std::ptr::null_mut();
-        // SAFETY: loading runs a constructor of the module, which has run already; C_GetFunctionList of PKCS#11, section 5.2, writes one
-        // pointer, to a list that lives as long as the module, which is never unloaded here.
-        let list: CK_FUNCTION_LIST = unsafe {
-            let loaded = Box::leak(Box::new(cryptoki_sys::Pkcs11::new(module).map_err(|_| absent())?));
-            if loaded.C_GetFunctionList(&raw mut list) != CKR_OK || list.is_null() {
-                return Err(absent());
-            }
-            *list
-        };
-        let both = list.C_SignInit.zip(list.C_Sign);
-        both.map(|(init, sign)| Self { init, sign }).ok_or_else(absent)
+        std::hint::black_box(self.session.sign(&mechanism, self.key, &self.input)?);
+        Ok(())
     }
 }
 

@@ -121,9 +121,6 @@ pub enum SubjectError {
     /// The module says no.
     #[error("PKCS#11: {0}")]
     Pkcs11(#[from] cryptoki::error::Error),
-    /// The module says no to a call of ours.
-    #[error("PKCS#11: {0:#x}")]
-    Value(cryptoki_sys::CK_RV),
     /// No such token, or no such key on it.
     #[error("PKCS#11: no {0}")]
     Absent(String),

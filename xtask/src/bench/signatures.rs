@@ -102,6 +102,9 @@ impl Signatures {
             }
         }
         columns.print();
+        println!(
+            "  Each is C_SignInit and two calls of C_Sign, the first for the length: behind p11-kit a round trip more than OpenSSL's clients make."
+        );
         title("The same on all cores: four threads of one client, and four clients");
         let mut columns = Columns::new([
             "signature",
