@@ -250,7 +250,7 @@ impl Lab {
     /// Skips a long test that is of the parent alone, where another lab has run it; with `--full` it runs here too.
     pub fn need_not_be_emulated(&self) -> Result<()> {
         if self.enclave == Enclave::Emulated && !self.full {
-            let why = "it is of the parent alone and takes long: the lab whose service is a process has it, and here `--full`";
+            let why = "it is of the parent alone and takes long: the lab whose service is a process has it, and here `--part parent`";
             return Err(Skipped(why.to_owned()).into());
         }
         Ok(())

@@ -111,6 +111,18 @@ pub(super) fn outages(paths: &Paths) -> Result<Counts> {
     thorough(paths, Enclave::Emulated, &["--test", "service_restart"])
 }
 
+/// On the emulated machine, what the quick stage leaves to the lab whose service is a process.
+pub(super) fn parent(paths: &Paths) -> Result<Counts> {
+    let tests = [
+        "--test",
+        "functional",
+        "--",
+        "agent_troubles",
+        "rotation::threat_53_killed",
+    ];
+    thorough(paths, Enclave::Emulated, &tests)
+}
+
 /// Every end-to-end test with its long repeats.
 pub(super) fn soak(paths: &Paths) -> Result<Counts> {
     thorough(

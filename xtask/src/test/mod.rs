@@ -218,6 +218,11 @@ const STAGES: &[Stage] = &[
         full::outages,
     ),
     full(
+        "parent",
+        "long tests of the parent alone, beside an emulated machine",
+        full::parent,
+    ),
+    full(
         MUTANTS,
         "each guard taken away: the tests that stand for it must go red",
         mutants::run,
