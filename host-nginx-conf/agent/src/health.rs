@@ -44,6 +44,11 @@ impl Pulse {
         self.at_ms.store(now, Ordering::Relaxed);
     }
 
+    #[cfg(test)]
+    pub(crate) fn at_ms(&self) -> u64 {
+        self.at_ms.load(Ordering::Relaxed)
+    }
+
     fn age(&self) -> Duration {
         let at = Duration::from_millis(self.at_ms.load(Ordering::Relaxed));
         self.began.elapsed().saturating_sub(at)

@@ -74,3 +74,37 @@ impl<H: Helper> Helper for Beating<H> {
         self.beat(self.asked.prune(certificate, keep))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::keeper::outside::Sort;
+
+    /// Sees nothing, after a while.
+    struct Slow;
+
+    impl Outside for Slow {
+        fn look(&self, _: &View) -> Result<Leaf, Unseen> {
+            std::thread::sleep(Duration::from_millis(20));
+            Err(Unseen("no answer".to_owned()))
+        }
+    }
+
+    #[test]
+    fn a_look_that_sees_nothing_is_a_beat() {
+        let pulse = Arc::<Pulse>::default();
+        let view = View {
+            listener: enclave_tls_config::Listener {
+                address: "127.0.0.1:1".parse().unwrap(),
+                proxy: None,
+            },
+            name: "a.example".to_owned(),
+            sort: Sort::Ecdsa,
+        };
+        let before = pulse.at_ms();
+        assert!(Beating::new(Slow, Arc::clone(&pulse)).look(&view).is_err());
+        assert!(pulse.at_ms() > before);
+    }
+}

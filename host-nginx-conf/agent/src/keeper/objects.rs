@@ -61,20 +61,15 @@ type Sum = [u8; 32];
 impl<E: Enclave, H: Helper> Keeper<E, H> {
     /// Has each client's public objects written, where they are others than before.
     pub(super) fn objects(&mut self, config: &Config, keys: &Keys) -> Result<(), EnclaveError> {
-        self.objects_unless(config, keys, |keeper, what| keeper.troubles.is_early(what))
+        self.objects_of_all(config, keys, true)
     }
 
     /// The same, also of those that could not be written a moment ago.
     pub(super) fn objects_at_once(&mut self, config: &Config, keys: &Keys) -> Result<(), EnclaveError> {
-        self.objects_unless(config, keys, |_, _| false)
+        self.objects_of_all(config, keys, false)
     }
 
-    fn objects_unless(
-        &mut self,
-        config: &Config,
-        keys: &Keys,
-        waits: impl Fn(&Self, &What) -> bool,
-    ) -> Result<(), EnclaveError> {
+    fn objects_of_all(&mut self, config: &Config, keys: &Keys, waits: bool) -> Result<(), EnclaveError> {
         if !self.machine.is_here {
             return Ok(());
         }
@@ -83,7 +78,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             .retain(|name, _| config.clients.contains_key(name));
         for client in config.clients.keys() {
             let what = What::Objects(client.clone());
-            if waits(self, &what) {
+            if waits && self.troubles.is_early(&what) {
                 continue;
             }
             match self.objects_of(config, client, keys)? {
