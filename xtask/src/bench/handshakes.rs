@@ -59,7 +59,9 @@ impl Handshakes {
             groups: &self.near,
         };
         let far = Plot {
-            title: "Full handshakes a second on one core, the service 124 µs away: by count of workers",
+            title: &format!(
+                "Full handshakes a second on one core, the service {DELAY_US} µs away: by count of workers"
+            ),
             figure: "rate",
             at_most: None,
             groups: &self.far,

@@ -11,7 +11,7 @@ use super::place::WORKERS;
 use super::ports::Ports;
 use super::state::Key;
 use super::template::Template;
-use super::{Lab, MODULE_CONFIG, nginx};
+use super::{Lab, MODULE_CONFIG, TOKEN, nginx};
 use crate::paths::Paths;
 use crate::process::{self, Identity};
 
@@ -95,7 +95,7 @@ impl Token {
             }
             None => {
                 let id: Vec<_> = key.id.as_bytes().chunks(2).map(String::from_utf8_lossy).collect();
-                format!("pkcs11:token=enclave-tls;id=%{};type=private", id.join("%"))
+                format!("pkcs11:token={TOKEN};id=%{};type=private", id.join("%"))
             }
         }
     }
