@@ -332,9 +332,9 @@ pub(super) const START: &str = "initialize null; open; FIND";
 pub(super) const FAILED: &str = "30";
 const MESSAGE: &[u8] = b"what a host signs";
 /// Length, version, operation, id; key, mechanism, length of the input, input.
-const REQUEST: usize = 14 + 32 + 1 + 2 + 32;
+pub(super) const REQUEST: usize = 14 + 32 + 1 + 2 + 32;
 /// Length, version, operation, id; key, mechanism, length of the input, length of the signature; then the signature.
 const SIGNATURE: usize = 14 + 32 + 1 + 2 + 2;
-const REPLY: usize = SIGNATURE + 64;
+pub(super) const REPLY: usize = SIGNATURE + 64;
 /// The plane's limit for a reply.
 const LONGEST: u32 = 65_536;

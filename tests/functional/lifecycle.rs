@@ -2,11 +2,14 @@
 //! appears on its standard output or error is the module's, and there must be nothing.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED;
 use e2e::lab::client::{Client, Told};
+use e2e::lab::process;
 use e2e::lab::scratch::Scratch;
 use e2e::lab::suite::Test;
 use e2e::lab::{Key, Lab};
@@ -25,6 +28,7 @@ pub(super) const TESTS: &[Test] = e2e::tests![
     finalize_from_atexit,
     unloaded_and_loaded_again,
     unloaded_without_finalize,
+    threat_09_clients_killed_at_any_moment_leave_nothing,
 ];
 
 fn threat_51_a_child_must_initialize_and_the_parent_goes_on(lab: &Lab) -> Result<()> {
@@ -209,6 +213,58 @@ fn unloaded_without_finalize(lab: &Lab) -> Result<()> {
         .expect(&format!("{STARTED}; {SIGNED}; dlclose 0"))
 }
 
+/// Each a process with the module: killed while it connects, proves itself, looks for its key or signs.
+fn threat_09_clients_killed_at_any_moment_leave_nothing(lab: &Lab) -> Result<()> {
+    lab.needs_a_process("it looks at the service's descriptors and memory")?;
+    let (signer, service) = (Signer::of(lab)?, lab.service()?);
+    let round = || -> Result<usize> {
+        let told = signer.run(&format!("kills {ROUND} {} 1041", signer.key.id))?;
+        told.expect("kills 0").context("one ended by itself")?;
+        Ok(told.values("kills").concat().concat().parse()?)
+    };
+    // What the first of them bring into being may stay.
+    round()?;
+    let before = Held::by(service)?;
+    for _ in 0..if lab.full { 10 } else { 2 } {
+        let had_signed = round()?;
+        ensure!(
+            had_signed > 0 && had_signed < ROUND,
+            "{had_signed} of {ROUND} had signed: all were killed at the same point"
+        );
+    }
+    let mut after = Held::by(service)?;
+    process::wait_until(LIMIT, "the connections of the killed to go", || {
+        let now = Held::by(service);
+        now.is_ok_and(|now| {
+            after = now;
+            after.descriptors <= before.descriptors
+        })
+    })
+    .with_context(|| format!("{before:?} before"))?;
+    ensure!(
+        after.kib <= before.kib + GROWTH_KIB,
+        "its memory grew: {before:?}, then {after:?}"
+    );
+    signer.run("START; SIGN")?.expect(&format!("{STARTED}; {SIGNED}"))
+}
+
+/// What a process holds.
+#[derive(Debug)]
+struct Held {
+    descriptors: usize,
+    kib: u64,
+}
+
+impl Held {
+    fn by(pid: u32) -> Result<Self> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = resident.context("no memory")?.trim_end_matches("kB").trim().parse()?;
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?.count();
+        Ok(Self { descriptors, kib })
+    }
+}
+
 /// A client that signs one message with one key: `START`, `FIND` and `SIGN` stand for the calls of it.
 struct Signer<'a> {
     client: Client,
@@ -260,3 +316,8 @@ impl<'a> Signer<'a> {
 const STARTED: &str = "initialize 0; open 0; find 0";
 const SIGNED: &str = "sign_init 0; sign 0";
 const MESSAGE: &[u8] = b"what a host signs";
+/// Killed clients in a run of the client program.
+const ROUND: usize = 1_000;
+/// A connection that was left behind would cost more than this in a round.
+const GROWTH_KIB: u64 = 2_048;
+const LIMIT: Duration = Duration::from_secs(20);

@@ -9,6 +9,7 @@ mod agent_troubles;
 mod associated;
 mod calls;
 mod control_faults;
+mod differential;
 mod exhaustion;
 mod faults;
 mod handshakes;
@@ -23,6 +24,7 @@ mod pkcs11_tool;
 mod rotation;
 mod round_trips;
 mod rsa_key_exchange;
+mod server_faults;
 mod signatures;
 mod store;
 mod workers;
@@ -41,8 +43,10 @@ fn main() -> ExitCode {
             openssl_tool::TESTS,
             calls::TESTS,
             faults::TESTS,
+            server_faults::TESTS,
             exhaustion::TESTS,
             control_faults::TESTS,
+            differential::TESTS,
             lifecycle::TESTS,
             handshakes::TESTS,
             rsa_key_exchange::TESTS,

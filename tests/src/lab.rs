@@ -9,6 +9,8 @@ pub mod bound;
 pub mod caa;
 pub mod client;
 pub mod control_line;
+pub mod copied;
+pub mod differences;
 pub mod fault;
 pub mod keys;
 pub mod kms;

@@ -33,6 +33,14 @@ impl Table {
         self.rows.push((cells.to_vec(), verdict));
     }
 
+    /// A row that says whether a figure is below its limit.
+    pub(crate) fn below(&mut self, what: &str, found: f64, limit: f64, unit: &str) {
+        self.row(
+            [format!("{what} < {limit} {unit}"), format!("{found:.2} {unit}")],
+            Verdict::of(found < limit),
+        );
+    }
+
     pub(crate) fn all_hold(&self) -> bool {
         self.rows.iter().all(|(_, verdict)| *verdict == Verdict::Holds)
     }

@@ -3,74 +3,20 @@
  *   client MODULE REPORT <SCRIPT
  *
  * A line of the script is a command and its words; it adds to the report the line "COMMAND RV" (hexadecimal), then what
- * the call gave. The program itself prints nothing, so anything on its standard output or error is the module's.
- * The report is written by one write(2) a line: nothing is buffered that a fork could write twice. */
+ * the call gave. The program itself prints nothing, so anything on its standard output or error is the module's. */
 #include <dirent.h>
-#include <dlfcn.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include "cryptoki.h"
+#include "script.h"
 
-enum { MAX_LINES = 4096, MAX_DATA = 1 << 16, MAX_THREADS = 256 };
+enum { MAX_THREADS = 256 };
 
-static void *library;
-static struct function_list *p11;
 static CK_ULONG session, key;
-static int report;
-static const char *who = "";
-
-static void note(const char *format, ...) {
-    static __thread char line[2 * MAX_DATA + 256];
-    va_list arguments;
-    int length = snprintf(line, sizeof line, "%s", who);
-    va_start(arguments, format);
-    length += vsnprintf(line + length, sizeof line - length, format, arguments);
-    va_end(arguments);
-    line[length++] = '\n';
-    if (write(report, line, length) != length) _exit(90);
-}
-
-static const char *hex(const unsigned char *bytes, CK_ULONG length) {
-    static __thread char text[2 * MAX_DATA + 1];
-    if (length > MAX_DATA) length = MAX_DATA;
-    for (CK_ULONG i = 0; i < length; i++) sprintf(text + 2 * i, "%02x", bytes[i]);
-    text[2 * length] = 0;
-    return text;
-}
-
-/* "-" is no bytes; "zeros:N" is N bytes of zero; else hexadecimal. */
-static CK_ULONG unhex(const char *text, unsigned char *bytes) {
-    CK_ULONG length = 0;
-    if (!strncmp(text, "zeros:", 6)) {
-        length = strtoul(text + 6, NULL, 10);
-        memset(bytes, 0, length);
-        return length;
-    }
-    for (; text[0] && text[1] && text[0] != '-'; text += 2, length++) {
-        unsigned byte;
-        if (sscanf(text, "%2x", &byte) != 1) _exit(91);
-        bytes[length] = byte;
-    }
-    return length;
-}
-
-static CK_RV load(const char *module) {
-    CK_RV (*get)(struct function_list **);
-    library = dlopen(module, RTLD_NOW | RTLD_LOCAL);
-    if (!library) { note("dlopen %s", dlerror()); _exit(92); }
-    *(void **)&get = dlsym(library, "C_GetFunctionList");
-    return get(&p11);
-}
 
 static CK_RV open_session(CK_ULONG *opened) {
     CK_ULONG slots[8], count = 8;
@@ -126,6 +72,45 @@ static void run_threads(void) {
     pthread_t threads[MAX_THREADS];
     for (long i = 0; i < thread_count; i++) pthread_create(&threads[i], NULL, sign_all, (void *)i);
     for (int i = 0; i < thread_count; i++) pthread_join(threads[i], NULL);
+}
+
+/* kills COUNT KEY MECHANISM: so many processes begin to sign and are killed at some moment of it, AT_ONCE of them at a time. How many of
+ * them had signed. The module is loaded here and initialized in none but them. */
+enum { AT_ONCE = 8, LONGEST_PAUSE = 1500 };
+
+static void sign_until_killed(const char *id, CK_ULONG with, volatile int *signing) {
+    static const unsigned char digest[32] = {7};
+    unsigned char signature[1024];
+    CK_ULONG own = 0, found = 0;
+    if (p11->C_Initialize(NULL) != CKR_OK || open_session(&own) != CKR_OK || find_key(own, id, &found) != CKR_OK) _exit(1);
+    for (;;) {
+        CK_ULONG length = sizeof signature;
+        if (sign_init(own, found, with, 0) != CKR_OK) _exit(2);
+        if (p11->C_Sign(own, (unsigned char *)digest, sizeof digest, signature, &length) != CKR_OK) _exit(3);
+        *signing = 1;
+    }
+}
+
+static void kills(int count, const char *id, CK_ULONG with) {
+    volatile int *signing = mmap(NULL, sizeof(int) * count, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t children[AT_ONCE] = {0};
+    int failed = 0, had_signed = 0;
+    if (signing == MAP_FAILED) _exit(97);
+    srandom(count);
+    for (int i = 0; i < count + AT_ONCE; i++) {
+        pid_t *child = &children[i % AT_ONCE];
+        int status = 0;
+        if (*child > 0) {
+            kill(*child, SIGKILL);
+            waitpid(*child, &status, 0);
+            failed += !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL;
+        }
+        *child = i < count ? fork() : 0;
+        if (*child == 0 && i < count) sign_until_killed(id, with, &signing[i]);
+        usleep(random() % LONGEST_PAUSE);
+    }
+    for (int i = 0; i < count; i++) had_signed += signing[i];
+    note("kills %x %d", failed, had_signed);
 }
 
 /* Mutex callbacks that count, so that the test can see that what was created is destroyed. */
@@ -266,7 +251,8 @@ static int step(char *lines[], int at) {
         snprintf(thread_key, sizeof thread_key, "%s", word[2]);
         thread_mechanism = strtoul(word[3], NULL, 16);
         run_threads();
-    } else if (!strcmp(command, "mutexes")) note("mutexes 0 %d %d", created, destroyed);
+    } else if (!strcmp(command, "kills")) kills(atoi(word[1]), word[2], strtoul(word[3], NULL, 16));
+    else if (!strcmp(command, "mutexes")) note("mutexes 0 %d %d", created, destroyed);
     else if (!strcmp(command, "atexit")) atexit(finalize_at_exit);
     else if (!strcmp(command, "dlclose")) note("dlclose %x", dlclose(library));
     else if (!strcmp(command, "reload")) note("reload %lx", load(word[1]));
@@ -290,16 +276,10 @@ static int step(char *lines[], int at) {
 }
 
 int main(int argc, char **argv) {
-    static char script[1 << 20];
     char *lines[MAX_LINES];
-    int count = 0;
-    size_t length = 0;
-    ssize_t got;
     if (argc != 3) return 94;
-    report = open(argv[2], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    while ((got = read(0, script + length, sizeof script - 1 - length)) > 0) length += got;
-    char *rest = script;
-    for (char *line; (line = strsep(&rest, "\n")) && count < MAX_LINES;) if (*line) lines[count++] = line;
+    begin_report(argv[2]);
+    int count = read_script(lines);
     note("load %lx", load(argv[1]));
     for (int at = 0; at < count; at = step(lines, at)) {}
     note("end 0");

@@ -10,20 +10,25 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use super::usage::{Usage, milliseconds};
 
 /// How a program ended.
-pub(super) struct Ended {
-    pub(super) wall_ms: f64,
+pub(crate) struct Ended {
+    pub(crate) wall_ms: f64,
     /// With the children that it has waited for.
-    pub(super) cpu_ms: f64,
-    pub(super) status: i32,
+    pub(crate) cpu_ms: f64,
+    pub(crate) status: i32,
     /// What it wrote to its standard error.
-    pub(super) said: String,
+    pub(crate) said: String,
 }
 
 /// Runs a command. Its time is read between its end and its burial: nothing of it is lost then.
 pub(super) fn run(command: &mut Command) -> Result<Ended> {
+    run_with(command, Stdio::null())
+}
+
+/// The same, with something to read on its standard input.
+pub(crate) fn run_with(command: &mut Command, input: Stdio) -> Result<Ended> {
     let begin = Instant::now();
     let mut child = command
-        .stdin(Stdio::null())
+        .stdin(input)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()

@@ -15,13 +15,13 @@
 pub mod plan;
 
 mod commands;
-mod ended;
+pub(crate) mod ended;
 mod files;
 mod fill;
 mod inventory;
 mod rest;
 mod starts;
-mod usage;
+pub(crate) mod usage;
 
 pub use self::commands::{Command, commands};
 pub use self::files::files;

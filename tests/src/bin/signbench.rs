@@ -1,10 +1,11 @@
 //! Measures what `PLAN.json` says and prints a report in JSON; `cargo xtask bench` writes the plans. See `signbench/mod.rs`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use e2e::signbench;
+use serde::de::DeserializeOwned;
 
 /// Measure signatures and handshakes against each other
 #[derive(Parser)]
@@ -17,6 +18,11 @@ struct Args {
 enum Command {
     /// Measure the subjects of a plan
     Run {
+        /// The plan, JSON
+        plan: PathBuf,
+    },
+    /// Measure a service with few keys and one with very many
+    Keys {
         /// The plan, JSON
         plan: PathBuf,
     },
@@ -52,10 +58,10 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
     match command {
-        Command::Run { plan } => {
-            let text = std::fs::read_to_string(&plan).map_err(|error| format!("{}: {error}", plan.display()))?;
-            let plan = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", plan.display()))?;
-            println!("{}", serde_json::to_string_pretty(&signbench::run(&plan)?)?);
+        Command::Run { plan } => println!("{}", serde_json::to_string_pretty(&signbench::run(&read(&plan)?)?)?),
+        Command::Keys { plan } => {
+            let keys = signbench::keys::keys(&read(&plan)?).map_err(|error| format!("{error:#}"))?;
+            println!("{}", serde_json::to_string_pretty(&keys)?);
         }
         Command::Echo { request, reply } => signbench::echo(request, reply)?,
         Command::Work => signbench::work()?,
@@ -66,4 +72,9 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         } => signbench::delay(&listen, &service, microseconds)?,
     }
     Ok(())
+}
+
+fn read<T: DeserializeOwned>(plan: &Path) -> Result<T, String> {
+    let text = std::fs::read_to_string(plan).map_err(|error| format!("{}: {error}", plan.display()))?;
+    serde_json::from_str(&text).map_err(|error| format!("{}: {error}", plan.display()))
 }

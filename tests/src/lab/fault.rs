@@ -4,9 +4,11 @@
 //! when the plan is empty passes too.
 
 use std::collections::VecDeque;
+use std::fs::Permissions;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::Command;
@@ -82,6 +84,8 @@ impl Line {
         let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
         let scratch = Scratch::new()?;
         std::fs::copy(lab.credential()?, scratch.file("credential"))?;
+        // Workers of several users read it.
+        std::fs::set_permissions(scratch.file("credential"), Permissions::from_mode(0o644))?;
         let config = format!("endpoints = [\"unix:@{name}\"]\ncredential = \"credential\"\n");
         scratch.write("pkcs11.toml", config)?;
         let shared = Arc::new(Shared {
@@ -105,14 +109,19 @@ impl Line {
         self.scratch.file("pkcs11.toml")
     }
 
-    /// `openssl` with the module, as `provider` or `engine`: its configuration names the module's.
-    pub fn openssl(&self, lab: &Lab, via: &str) -> Result<Command> {
+    /// OpenSSL's configuration with the module, as `provider` or `engine`: it names the module's.
+    pub fn openssl_conf(&self, lab: &Lab, via: &str) -> Result<PathBuf> {
         let of_lab = std::fs::read_to_string(lab.openssl_conf.get(via).context("the lab has no such way")?)?;
         let (theirs, own) = (lab.module_config()?, self.config());
         let text = of_lab.replace(&theirs.display().to_string(), &own.display().to_string());
         anyhow::ensure!(text != of_lab, "the lab's {via} does not name {}", theirs.display());
+        self.scratch.write(&format!("{via}.cnf"), text)
+    }
+
+    /// `openssl` with that.
+    pub fn openssl(&self, lab: &Lab, via: &str) -> Result<Command> {
         let mut command = lab.openssl(via)?;
-        command.env("OPENSSL_CONF", self.scratch.write(&format!("{via}.cnf"), text)?);
+        command.env("OPENSSL_CONF", self.openssl_conf(lab, via)?);
         Ok(command)
     }
 

@@ -19,7 +19,7 @@ use enclave_wire::{KeyId, KeyType, Name, Usage, Writer};
 use super::client::Credential;
 
 /// One control connection. A thread of its own answers the service's heartbeat, also while this one signs.
-pub(super) struct Agent {
+pub(crate) struct Agent {
     writing: Arc<Mutex<UnixStream>>,
     replies: Receiver<(u64, Reply)>,
     last_id: u64,
@@ -27,7 +27,7 @@ pub(super) struct Agent {
 
 /// A request was refused by a rule, or there was no reply.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refused {
+pub(crate) enum Refused {
     #[error("{0:?}")]
     By(ControlError),
     #[error(transparent)]
@@ -36,7 +36,7 @@ pub(super) enum Refused {
 
 impl Agent {
     /// On the connection that the service dialled.
-    pub(super) fn new(stream: UnixStream) -> Result<Self> {
+    pub(crate) fn new(stream: UnixStream) -> Result<Self> {
         let (sender, replies) = channel();
         let mut reading = stream.try_clone()?;
         let writing = Arc::new(Mutex::new(stream));
@@ -61,7 +61,7 @@ impl Agent {
     }
 
     /// The first exchange of a boot: no policy but the image's.
-    pub(super) fn begin(&mut self, credential: &Credential) -> Result<()> {
+    pub(crate) fn begin(&mut self, credential: &Credential) -> Result<()> {
         ensure!(
             self.ask(&Request::Policy(None))? == Reply::PolicyTaken,
             "the service wants a policy"
@@ -84,7 +84,7 @@ impl Agent {
     }
 
     /// Opens the signing plane.
-    pub(super) fn ready(&mut self) -> Result<()> {
+    pub(crate) fn ready(&mut self) -> Result<()> {
         ensure!(
             self.ask(&Request::Ready)? == Reply::Serving,
             "the service does not serve"
@@ -92,11 +92,11 @@ impl Agent {
         Ok(())
     }
 
-    /// A P-256 key for the one client.
-    pub(super) fn create(&mut self, name: &str, host: &str) -> Result<KeyInfo, Refused> {
+    /// A key for the one client.
+    pub(crate) fn create(&mut self, name: &str, key_type: KeyType, host: &str) -> Result<KeyInfo, Refused> {
         let create = Create {
             name: self::name(name)?,
-            key_type: KeyType::P256,
+            key_type,
             usage: Usage::Digest,
             dns_names: list(vec![host.parse().map_err(invalid)?])?,
             clients: list(vec![self::name(CLIENT)?])?,
@@ -125,14 +125,14 @@ impl Agent {
     }
 
     /// The key's certificate request.
-    pub(super) fn request(&mut self, key: KeyId) -> Result<CertificateRequest, Refused> {
+    pub(crate) fn request(&mut self, key: KeyId) -> Result<CertificateRequest, Refused> {
         match self.ask(&Request::Csr(key))? {
             Reply::Csr(request) => Ok(request),
             other => Err(refused(other)),
         }
     }
 
-    pub(super) fn install(&mut self, key: KeyId, chain: Chain) -> Result<(), Refused> {
+    pub(crate) fn install(&mut self, key: KeyId, chain: Chain) -> Result<(), Refused> {
         match self.ask(&Request::InstallChain(InstallChain { key, chain }))? {
             Reply::ChainInstalled(_) => Ok(()),
             other => Err(refused(other)),

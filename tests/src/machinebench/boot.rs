@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use enclave_wire::KeyType;
 use serde::Serialize;
 
 use super::agent::Agent;
@@ -33,7 +34,7 @@ pub fn boot(machine: &Machine) -> Result<Boot> {
     let control = Instant::now();
     let mut agent = Agent::new(stream)?;
     agent.begin(&credential)?;
-    let key = agent.create("lab-bench", "bench.example")?;
+    let key = agent.create("lab-bench", KeyType::P256, "bench.example")?;
     let made = Instant::now();
     agent.ready()?;
     let mut client = Client::authenticate(guest.connect()?, &credential)?;

@@ -20,19 +20,24 @@ use enclave_wire::{KeyType, Mechanism, Writer};
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 /// Who signs: a credential of this run.
-pub(super) struct Credential {
+pub(crate) struct Credential {
     pub(super) id: CredentialId,
     secret: Secret,
 }
 
 impl Credential {
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let mut random = [0; 32];
         aws_lc_rs::rand::fill(&mut random).ok().context("no random numbers")?;
         let secret = Secret::from_random(random);
         let hashed = digest(&SHA256, &secret.id_input());
         let id = CredentialId(*hashed.as_ref().first_chunk().context("SHA-256 is longer")?);
         Ok(Self { id, secret })
+    }
+
+    /// Its file, as the module reads it.
+    pub(crate) fn to_file(&self) -> Vec<u8> {
+        self.secret.to_file()
     }
 
     /// What the service checks its proofs with.
@@ -44,13 +49,13 @@ impl Credential {
 }
 
 /// An authenticated connection.
-pub(super) struct Client {
+pub(crate) struct Client {
     stream: UnixStream,
     last_id: u64,
 }
 
 impl Client {
-    pub(super) fn authenticate(stream: UnixStream, credential: &Credential) -> Result<Self> {
+    pub(crate) fn authenticate(stream: UnixStream, credential: &Credential) -> Result<Self> {
         Self::admitted(stream, credential)?.context("the service is busy")
     }
 
@@ -83,7 +88,7 @@ impl Client {
     }
 
     /// Signs and verifies.
-    pub(super) fn sign(&mut self, key: &KeyInfo) -> Result<()> {
+    pub(crate) fn sign(&mut self, key: &KeyInfo) -> Result<()> {
         let (mechanism, algorithm): (_, &'static dyn VerificationAlgorithm) = match key.key_type {
             KeyType::P256 => (Mechanism::EcdsaSha256, &ECDSA_P256_SHA256_FIXED),
             KeyType::Rsa(_) => (Mechanism::RsaPkcs1Sha256, &RSA_PKCS1_2048_8192_SHA256),
@@ -137,7 +142,11 @@ impl Client {
 
     fn ask(&mut self, request: &Request<'_>) -> Result<Reply> {
         let frame = self.frame(request);
-        self.stream.write_all(&frame)?;
+        match self.stream.write_all(&frame) {
+            // A service that takes no more connections has answered and closed before it read.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => (),
+            written => written?,
+        }
         let mut header = [0; HEADER_LEN];
         self.stream.read_exact(&mut header)?;
         let header = Header::decode(&header, limit::SIGNING_REPLY)?;

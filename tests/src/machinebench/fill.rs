@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
+use enclave_wire::KeyType;
 use enclave_wire::control::{ControlError, KeyInfo};
 use serde::Serialize;
 
@@ -219,7 +220,7 @@ impl<'a> Filling<'a> {
         let number = self.keys.len();
         let (name, host) = (format!("lab-{number}"), format!("host-{number}.example"));
         let key = match &mut self.source {
-            Keys::P256 => self.agent.create(&name, &host)?,
+            Keys::P256 => self.agent.create(&name, KeyType::P256, &host)?,
             Keys::Rsa2048(keys) => {
                 let key = keys.pop().context("more keys than marks")?;
                 self.agent.import(&name, &host, key)?
@@ -243,7 +244,7 @@ impl<'a> Filling<'a> {
     /// A refusal ends nothing: the guest refuses again as often as it is asked, and signs with the first key and the last.
     fn prove_that_the_others_stay(&mut self) -> Result<()> {
         for _ in 0..AGAIN {
-            match self.agent.create("lab-one-more", "one-more.example") {
+            match self.agent.create("lab-one-more", KeyType::P256, "one-more.example") {
                 Err(Refused::By(ControlError::MemoryFull)) => {}
                 Err(Refused::Broken(error)) => return Err(error),
                 // Memory that a request held may be free again a moment later; a key that comes then is one that had room.

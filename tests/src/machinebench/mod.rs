@@ -17,10 +17,10 @@
 
 pub mod plan;
 
-mod agent;
+pub(crate) mod agent;
 pub(crate) mod authority;
 mod boot;
-mod client;
+pub(crate) mod client;
 mod crowd;
 mod fill;
 mod guest;

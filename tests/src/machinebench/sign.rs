@@ -9,6 +9,7 @@
 //! C / (P + (S − P)) is C / S by another name, and says that the module makes one exchange a signature and does little besides. How fast a
 //! real enclave signs it does not show, and a slow signature hides what the module takes; the part `signatures` shows both, on a process.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -144,6 +145,7 @@ fn module(plan: &SignPlan) -> Plan {
             name: "module".to_owned(),
             threads: 1,
             processes: 1,
+            environment: BTreeMap::new(),
             watch: Vec::new(),
             work: Work::Pkcs11 {
                 module: Path::to_owned(&plan.module),

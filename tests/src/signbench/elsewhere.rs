@@ -1,5 +1,6 @@
 //! A process of its own that works when it is told to, as each worker of a web server does.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,12 +21,18 @@ impl Elsewhere {
     pub(super) fn open(plan: &SubjectPlan) -> Result<Self, SubjectError> {
         let alone = SubjectPlan {
             processes: 1,
+            environment: BTreeMap::new(),
             watch: Vec::new(),
             ..plan.clone()
         };
+        let environment = &plan.environment;
         let plan = serde_json::to_string(&alone).map_err(|error| failed(error.into()))?;
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-        command.arg("work").stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .arg("work")
+            .envs(environment)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn().map_err(failed)?;
         let (asks, answers) = (child.stdin.take(), child.stdout.take());
         let answers = answers.ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`plan`] | what to measure, as read from JSON |
 //! | `subject` | what one operation is: `pkcs11`, `raw`, `socket`, `handshake`; `elsewhere` has processes of their own do it |
+//! | [`keys`] | a service with ten keys and one with very many |
 //! | [`delay`](delay()) | has a service seem further away |
 //! | `slice` | one subject, timed; `cpu` what it cost, `control` whether the machine was steady |
 //! | `rounds` | the order of the slices, and which rounds count |
@@ -22,6 +23,7 @@ pub(crate) mod cpu;
 mod delay;
 mod elsewhere;
 mod handshake;
+pub mod keys;
 mod pkcs11;
 mod raw;
 mod rounds;

@@ -15,7 +15,7 @@ use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
 
-use super::plan::Mechanism;
+use super::plan::{Attribute as By, Mechanism};
 use super::raw::{self, DIGEST};
 use super::subject::{SubjectError, Worker};
 
@@ -35,19 +35,7 @@ impl Signer {
         pin: Option<&str>,
         mechanism: Mechanism,
     ) -> Result<Self, SubjectError> {
-        let pkcs11 = Pkcs11::new(module)?;
-        match pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
-            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let mut slot = None;
-        for candidate in pkcs11.get_slots_with_token()? {
-            if pkcs11.get_token_info(candidate)?.label() == token {
-                slot = Some(candidate);
-            }
-        }
-        let slot = slot.ok_or_else(|| SubjectError::Absent(format!("token {token}")))?;
-        let session = pkcs11.open_ro_session(slot)?;
+        let session = session(module, token)?;
         if let Some(pin) = pin {
             match session.login(UserType::User, Some(&AuthPin::new(pin.into()))) {
                 // Of another session of this process.
@@ -78,6 +66,51 @@ impl Worker for Signer {
         std::hint::black_box(self.session.sign(&mechanism, self.key, &self.input)?);
         Ok(())
     }
+}
+
+/// A session of its own, in which one key is looked for.
+pub(super) struct Finder {
+    session: Session,
+    wanted: [Attribute; 2],
+}
+
+impl Finder {
+    pub(super) fn open(module: &Path, token: &str, by: &By) -> Result<Self, SubjectError> {
+        let by = match by {
+            By::Label(label) => Attribute::Label(label.as_str().into()),
+            By::Id(id) => Attribute::Id(hex::decode(id).map_err(|_| SubjectError::Absent(format!("id {id}")))?),
+        };
+        Ok(Self {
+            session: session(module, token)?,
+            wanted: [Attribute::Class(ObjectClass::PRIVATE_KEY), by],
+        })
+    }
+}
+
+impl Worker for Finder {
+    fn once(&mut self) -> Result<(), SubjectError> {
+        match self.session.find_objects(&self.wanted)?.len() {
+            1 => Ok(()),
+            count => Err(SubjectError::Absent(format!("single key, but {count}"))),
+        }
+    }
+}
+
+/// In the first slot whose token has this label.
+fn session(module: &Path, token: &str) -> Result<Session, SubjectError> {
+    let pkcs11 = Pkcs11::new(module)?;
+    match pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+        Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut slot = None;
+    for candidate in pkcs11.get_slots_with_token()? {
+        if pkcs11.get_token_info(candidate)?.label() == token {
+            slot = Some(candidate);
+        }
+    }
+    let slot = slot.ok_or_else(|| SubjectError::Absent(format!("token {token}")))?;
+    Ok(pkcs11.open_ro_session(slot)?)
 }
 
 fn cryptoki_mechanism(mechanism: Mechanism) -> Ck<'static> {

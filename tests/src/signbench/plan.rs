@@ -1,5 +1,6 @@
 //! What to measure.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -41,6 +42,9 @@ pub struct SubjectPlan {
     /// How many processes do, with so many threads each; 1: this one.
     #[serde(default = "one")]
     pub processes: usize,
+    /// What the processes have in their environment besides; with anything in it, one is enough for a process of its own.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
     /// Other processes whose CPU its operations use.
     #[serde(default)]
     pub watch: Vec<Watch>,
@@ -77,7 +81,16 @@ pub enum Work {
         /// The mechanism.
         mechanism: Mechanism,
     },
-    /// The same in this process, by the library that the service uses.
+    /// `C_FindObjectsInit`, `C_FindObjects` until nothing more comes, and `C_FindObjectsFinal`, for one private key in a module.
+    Find {
+        /// The shared library.
+        module: PathBuf,
+        /// The token's label.
+        token: String,
+        /// What the key is found by.
+        by: Attribute,
+    },
+    /// A signature in this process, by the library that the service uses.
     Raw {
         /// PKCS#8 in PEM.
         key: PathBuf,
@@ -102,6 +115,16 @@ pub enum Work {
         /// The one protocol version to offer.
         tls: TlsVersion,
     },
+}
+
+/// What names a key.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Attribute {
+    /// `CKA_LABEL`
+    Label(String),
+    /// `CKA_ID`, in hexadecimal.
+    Id(String),
 }
 
 /// The signatures that subjects make: over a digest, as engine clients ask for them, and by Ed25519 over a handshake's message.

@@ -35,7 +35,7 @@ pub(super) struct Subject {
 
 impl Subject {
     pub(super) fn open(plan: &SubjectPlan) -> Result<Self, SubjectError> {
-        if plan.processes > 1 {
+        if plan.processes > 1 || !plan.environment.is_empty() {
             return Self::of_processes(plan);
         }
         let mut watch = plan.watch.clone();
@@ -49,6 +49,7 @@ impl Subject {
                     pin,
                     mechanism,
                 } => Box::new(pkcs11::Signer::open(module, token, label, pin.as_deref(), *mechanism)?),
+                Work::Find { module, token, by } => Box::new(pkcs11::Finder::open(module, token, by)?),
                 Work::Raw { key, mechanism } => raw::open(key, *mechanism)?,
                 Work::Socket { request, reply } => {
                     let peer = socket::PingPong::open(*request, *reply)?;

@@ -10,6 +10,7 @@ mod attestation;
 mod delay;
 mod enclave;
 mod handshakes;
+mod keys;
 mod machine;
 mod plot;
 mod rotation;
@@ -29,6 +30,7 @@ use self::agent::Agent;
 use self::attestation::Attestation;
 use self::enclave::Enclave;
 use self::handshakes::Handshakes;
+use self::keys::Keys;
 use self::machine::Machine;
 use self::rotation::Rotation;
 use self::runner::Runner;
@@ -58,6 +60,8 @@ pub(crate) struct Options {
 enum Part {
     Signatures,
     Handshakes,
+    /// A service with ten keys and one with ten thousand
+    Keys,
     /// Certificates that renew and rotate
     Rotation,
     Attestation,
@@ -82,9 +86,15 @@ impl Options {
 
     /// Whether a part is measured on a lab whose service is a process.
     fn wants_lab(&self) -> bool {
-        [Part::Signatures, Part::Handshakes, Part::Rotation, Part::Attestation]
-            .into_iter()
-            .any(|part| self.wants(part))
+        [
+            Part::Signatures,
+            Part::Handshakes,
+            Part::Keys,
+            Part::Rotation,
+            Part::Attestation,
+        ]
+        .into_iter()
+        .any(|part| self.wants(part))
     }
 }
 
@@ -106,6 +116,7 @@ struct Results {
 struct OnLab {
     signatures: Option<Signatures>,
     handshakes: Option<Handshakes>,
+    keys: Option<Keys>,
     rotation: Option<Rotation>,
     attestation: Option<Attestation>,
 }
@@ -219,6 +230,10 @@ fn measure(paths: &Paths, lab: &Lab, work: &Path, options: &Options) -> Result<O
             true => Some(signatures::measure(paths, lab, &runner)?),
             false => None,
         },
+        keys: match options.wants(Part::Keys) {
+            true => Some(keys::measure(paths, lab, &runner, options.quick)?),
+            false => None,
+        },
         rotation: match options.wants(Part::Rotation) {
             true => Some(rotation::measure(paths, lab, &runner, options.quick)?),
             false => None,
@@ -242,6 +257,10 @@ impl Results {
         if let Some(handshakes) = &self.on_lab.handshakes {
             title(handshakes::TITLE);
             handshakes.print();
+        }
+        if let Some(keys) = &self.on_lab.keys {
+            title(keys::TITLE);
+            keys::print(keys);
         }
         if let Some(rotation) = &self.on_lab.rotation {
             title(rotation::TITLE);

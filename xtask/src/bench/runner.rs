@@ -142,6 +142,12 @@ impl Spread {
     }
 }
 
+impl Report {
+    pub(super) fn subject(&self, name: &str) -> Option<&Subject> {
+        self.subjects.iter().find(|subject| subject.name == name)
+    }
+}
+
 impl Subject {
     pub(super) fn figure(&self, name: &str) -> Option<f64> {
         self.spread(name).map(|spread| spread.median)

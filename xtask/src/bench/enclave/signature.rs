@@ -101,4 +101,4 @@ const ROUNDS: usize = 15;
 const QUICK_ROUNDS: usize = 5;
 /// Where the module finds its configuration; the credential lies beside it.
 const CONFIGURATION: &str = "ENCLAVE_TLS_PKCS11_CONFIG";
-const CREDENTIAL: &str = "www-data.credential";
+const CREDENTIAL: &str = "credential";

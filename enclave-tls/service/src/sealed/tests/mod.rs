@@ -2,6 +2,7 @@
 
 mod bounds;
 mod measured;
+mod poison;
 mod tampered;
 mod vectors;
 mod wrapped;

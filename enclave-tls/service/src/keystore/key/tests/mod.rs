@@ -4,6 +4,7 @@ mod fault;
 mod import;
 pub(in crate::keystore) mod openssl;
 mod pem;
+mod poison;
 mod sealing;
 mod signatures;
 

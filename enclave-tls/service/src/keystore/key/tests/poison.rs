@@ -1,0 +1,93 @@
+//! Threat 43: no byte of a private key decides anything here, while keys are read and written. What the library does is left out.
+
+use der::asn1::{OctetStringRef, UintRef};
+use der::{Reader, SliceReader};
+use pem_rfc7468::LineEnding;
+
+use super::super::{SigningKey, pkcs8};
+use super::vector;
+
+/// What is secret of a key in PKCS#8, in its own bytes.
+fn secrets(der: &[u8]) -> Vec<&[u8]> {
+    let mut envelope = SliceReader::new(der).unwrap();
+    let key = envelope.sequence(|fields| {
+        fields.decode::<u8>()?;
+        fields.tlv_bytes()?;
+        let key = fields.decode::<&OctetStringRef>()?.as_bytes();
+        while !fields.is_finished() {
+            fields.tlv_bytes()?;
+        }
+        Ok::<_, der::Error>(key)
+    });
+    inner_secrets(key.unwrap())
+}
+
+/// The same of what stands inside: RSA's numbers (RFC 8017, A.1.2), a scalar (RFC 5915), or a seed (RFC 8410).
+fn inner_secrets(key: &[u8]) -> Vec<&[u8]> {
+    if let [0x04, 32, seed @ ..] = key {
+        return vec![seed];
+    }
+    let mut reader = SliceReader::new(key).unwrap();
+    let numbers = reader.sequence(|fields| {
+        fields.decode::<u8>()?;
+        if fields.peek_byte() == Some(0x04) {
+            let scalar = fields.decode::<&OctetStringRef>()?.as_bytes();
+            while !fields.is_finished() {
+                fields.tlv_bytes()?;
+            }
+            return Ok::<_, der::Error>(vec![scalar]);
+        }
+        let numbers = (0..8).map(|_| fields.decode()).collect::<der::Result<Vec<UintRef<'_>>>>()?;
+        // n and e are public. By the first byte of a number DER says whether a zero precedes it: every reader of DER looks there.
+        Ok(numbers.iter().skip(2).map(|number| &number.as_bytes()[1..]).collect())
+    });
+    numbers.unwrap()
+}
+
+/// PEM of it, in which every character is secret that says nothing but what is secret.
+fn poisoned_pem(label: &str, der: &[u8], secrets: &[&[u8]]) -> Vec<u8> {
+    let text = pem_rfc7468::encode_string(label, LineEnding::LF, der).unwrap().into_bytes();
+    let body = text.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    for secret in secrets {
+        let start = secret.as_ptr().addr() - der.as_ptr().addr();
+        // Four characters are three bytes, and 64 of them a line.
+        let characters = start.div_ceil(3) * 4..(start + secret.len()) / 3 * 4;
+        characters.for_each(|at| lab_poison::poison(&text[body + at + at / 64..][..1]));
+    }
+    text
+}
+
+#[test]
+fn threat_43_no_byte_of_a_key_decides_while_it_is_read_and_written() {
+    let seen = lab_poison::watch(|| {
+        for key in [vector!("rsa-2048"), vector!("p-256"), vector!("p-384"), vector!("p-521")] {
+            let der = key.to_vec();
+            secrets(&der).into_iter().for_each(lab_poison::poison);
+            let key = SigningKey::from_pkcs8(&der).unwrap();
+            assert_eq!(key.to_pkcs8().unwrap().len(), der.len());
+        }
+        // Its public key is computed, so more than the reading would be looked at.
+        let der = vector!("ed25519").to_vec();
+        secrets(&der).into_iter().for_each(lab_poison::poison);
+        assert!(pkcs8::parse(&der).is_ok());
+    });
+    seen.unwrap().at_most(0);
+}
+
+#[test]
+fn threat_43_no_character_of_a_key_decides_while_pem_is_read() {
+    let seen = lab_poison::watch(|| {
+        for (label, der) in [
+            ("RSA PRIVATE KEY", vector!("rsa-pkcs1")),
+            ("EC PRIVATE KEY", vector!("p-256-sec1")),
+        ] {
+            let text = poisoned_pem(label, der, &inner_secrets(der));
+            assert!(SigningKey::from_pem(&text).is_ok(), "{label}");
+        }
+        for der in [vector!("p-256"), vector!("p-384")] {
+            let text = poisoned_pem("PRIVATE KEY", der, &secrets(der));
+            assert!(SigningKey::from_pem(&text).is_ok());
+        }
+    });
+    seen.unwrap().at_most(0);
+}
