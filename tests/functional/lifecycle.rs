@@ -318,6 +318,6 @@ const SIGNED: &str = "sign_init 0; sign 0";
 const MESSAGE: &[u8] = b"what a host signs";
 /// Killed clients in a run of the client program.
 const ROUND: usize = 1_000;
-/// A connection that was left behind would cost more than this in a round.
+/// Of all of the killed together: less than a kibibyte of each.
 const GROWTH_KIB: u64 = 2_048;
 const LIMIT: Duration = Duration::from_secs(20);

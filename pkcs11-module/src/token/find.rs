@@ -130,6 +130,16 @@ mod tests {
     }
 
     #[test]
+    fn of_a_class_that_the_service_knows_nothing_of_it_is_not_asked() {
+        let fixture = Fixture::new();
+        fixture.service.leave(Unavailable::Unreachable);
+        for class in [ck::CKO_PROFILE, ck::CKO_MECHANISM, ck::CKO_SECRET_KEY, ck::CKO_DATA] {
+            assert_eq!(fixture.find(&[(ck::CKA_CLASS, &class.to_ne_bytes())]), Ok(0));
+        }
+        assert_eq!(fixture.service.calls(), [""; 0]);
+    }
+
+    #[test]
     fn while_the_service_is_away_what_is_known_answers() {
         let fixture = Fixture::new();
         fixture.service.leave(Unavailable::Unreachable);

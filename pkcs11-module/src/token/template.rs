@@ -29,6 +29,10 @@ impl<'a> Template<'a> {
 
     /// Which keys to ask the service for.
     pub(super) fn query(&self) -> Query {
+        // Clients look for profiles and mechanisms too, pkcs11-provider at each start: all keys of the service would answer nothing.
+        if !self.wants_keys() && !self.wants_certificates() {
+            return Query::Nothing;
+        }
         if let Some(id) = self.get(ck::CKA_ID) {
             return id.try_into().map_or(Query::Nothing, |id| Query::ById(KeyId(id)));
         }
@@ -76,7 +80,7 @@ pub(super) enum Query {
     ByLabel(Label),
     /// All of them.
     All,
-    /// No key has such an id or label.
+    /// No key has such an id or label, or the class is not one that the service knows.
     Nothing,
 }
 

@@ -1,7 +1,9 @@
 /* The standard's names of what scripts say and reports show. */
 #pragma once
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cryptoki.h"
 

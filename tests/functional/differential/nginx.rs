@@ -91,7 +91,7 @@ impl<'a> Nginx<'a> {
         let where_it_is = self.key(&scratch, &"5a".repeat(32))?;
         let block = format!("server {{ listen 127.0.0.1:1 ssl; ssl_certificate {chain}; ssl_certificate_key \"{where_it_is}\"; }}\n");
         let ran = run(self.command(&scratch, &block)?.arg("-t"))?;
-        Ok(format!("{}", ran.status))
+        Ok(ran.status.to_string())
     }
 
     fn command(&self, scratch: &Scratch, blocks: &str) -> Result<Command> {

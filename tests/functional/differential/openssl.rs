@@ -137,14 +137,14 @@ fn signatures(key: &Key) -> &'static [&'static [&'static str]] {
 
 /// As long as the digest that the options name; without one a message as it is.
 fn input_len(options: &[&str]) -> usize {
-    let named = |hash: &str| options.iter().any(|option| option.ends_with(hash));
-    match () {
-        () if named("digest:sha1") => 20,
-        () if named("digest:sha384") => 48,
-        () if named("digest:sha512") => 64,
-        () if named("padding_mode:none") => 256,
-        () => 32,
-    }
+    let lengths = [
+        ("digest:sha1", 20),
+        ("digest:sha384", 48),
+        ("digest:sha512", 64),
+        ("rsa_padding_mode:none", 256),
+    ];
+    let named = lengths.iter().find(|(option, _)| options.contains(option));
+    named.map_or(32, |(_, length)| *length)
 }
 
 /// Of a handshake, as `s_client` says it.

@@ -59,6 +59,10 @@ impl Copied {
             Kind::Nginx => anyhow::bail!("{via} is no server that is copied"),
         };
         let openssl = if via == "httpd-engine" { "engine" } else { "provider" };
+        // Which names the lab's own.
+        for pid_file in ["run/httpd.pid", "haproxy.pid"] {
+            drop(fs::remove_file(scratch.file(pid_file)));
+        }
         command.env("OPENSSL_CONF", line.openssl_conf(lab, openssl)?);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let copied = Self {
