@@ -165,7 +165,7 @@ fn signals_threads_and_streams_of_the_host_are_left_alone() {
     assert_eq!(fake.accepted(), fake.asked().len(), "each time on a new connection");
 }
 
-/// A promise in system calls: one send and one receive a signature, and none for what leads up to it but looking at the pid.
+/// A promise in system calls: one send, one receive and the wait between them a signature, and none for what leads up to it but looking at the pid.
 #[test]
 fn a_signature_is_one_send_and_one_receive() {
     let fake = Fake::honest();
@@ -189,8 +189,9 @@ fn a_signature_is_one_send_and_one_receive() {
         .filter_map(|line| line.split('(').next())
         .collect();
     let count = |name: &str| calls.iter().filter(|call| **call == name).count();
-    assert_eq!((count("sendto"), count("recvfrom")), (10, 10), "{between}");
-    assert_eq!(calls.len(), 20 + count("getpid"), "{between}");
+    let waits = count("poll") + count("ppoll");
+    assert_eq!((count("sendto"), waits, count("recvfrom")), (10, 10, 10), "{between}");
+    assert_eq!(calls.len(), 30 + count("getpid"), "{between}");
 }
 
 #[test]

@@ -1,12 +1,10 @@
 //! One authenticated connection: whole frames out, whole frames in, each reply bound to its request.
 
-use std::time::Duration;
-
 use enclave_wire::frame::{HEADER_LEN, Header, limit};
 use enclave_wire::signing::{Reply, Request, SignError};
 use enclave_wire::{BootId, Writer};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::registry::Registered;
@@ -16,8 +14,6 @@ use crate::token::deadline::Deadline;
 #[derive(Debug)]
 pub(super) struct Connection {
     socket: Registered,
-    /// The socket's own time limit, as it was last set.
-    limit: Duration,
     next_request: u64,
     boot: BootId,
     received: Vec<u8>,
@@ -43,7 +39,6 @@ impl Connection {
         let next_request = getrandom::u64().map_err(|_| ExchangeError::Closed { untouched: true })?;
         Ok(Self {
             socket,
-            limit: Duration::ZERO,
             next_request,
             boot: BootId([0; 16]),
             received: vec![0; USUAL_REPLY],
@@ -60,7 +55,7 @@ impl Connection {
         self.boot = boot;
     }
 
-    /// Sends a request and waits for its reply: one system call each, when nothing is amiss.
+    /// Sends a request and waits for its reply: `send`, `poll` and `recv`, each once, when nothing is amiss.
     pub(super) fn exchange(&mut self, request: &Request<'_>, deadline: Deadline) -> Result<Reply, ExchangeError> {
         let id = self.next_request;
         self.next_request = id.wrapping_add(1);
@@ -88,9 +83,9 @@ impl Connection {
 
     fn send_all(&mut self, mut frame: &[u8], deadline: Deadline) -> Result<(), ExchangeError> {
         while !frame.is_empty() {
-            self.arm(deadline)?;
-            match send(&self.socket, frame, SendFlags::NOSIGNAL) {
+            match send(&self.socket, frame, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(sent) => frame = frame.get(sent..).unwrap_or_default(),
+                Err(Errno::AGAIN) => self.wait_for(PollFlags::OUT, deadline)?,
                 Err(error) => failed(error, true)?,
             }
         }
@@ -101,9 +96,9 @@ impl Connection {
     fn receive(&mut self, deadline: Deadline) -> Result<(Header, Reply), ExchangeError> {
         let mut have = 0;
         loop {
-            self.arm(deadline)?;
+            self.wait_for(PollFlags::IN, deadline)?;
             let room = self.received.get_mut(have..).unwrap_or_default();
-            match recv(&self.socket, room, RecvFlags::empty()) {
+            match recv(&self.socket, room, RecvFlags::DONTWAIT) {
                 Ok((_, 0)) => return Err(ExchangeError::Closed { untouched: have == 0 }),
                 Ok((_, more)) => have = have.saturating_add(more),
                 Err(error) => failed(error, have == 0)?,
@@ -128,18 +123,19 @@ impl Connection {
         }
     }
 
-    /// Has the kernel end a call at the deadline. Set once in the life of a connection as long as calls have their full time: it is
-    /// set again only where it is off by more than `SLACK`.
-    fn arm(&mut self, deadline: Deadline) -> Result<(), ExchangeError> {
+    /// Waits until there is something to receive, or room to send, or an end of either.
+    ///
+    /// A receive that waits by itself saves this call and costs more: the kernel wakes it as soon as the service has taken the request,
+    /// for nothing, since that makes room to send. `poll` wakes for what it was asked for.
+    fn wait_for(&self, what: PollFlags, deadline: Deadline) -> Result<(), ExchangeError> {
         let left = deadline.remaining().ok_or(ExchangeError::Timeout)?;
-        if self.limit.abs_diff(left) > SLACK {
-            for timeout in [Timeout::Recv, Timeout::Send] {
-                let set = set_socket_timeout(&self.socket, timeout, Some(left));
-                set.map_err(|_| ExchangeError::Closed { untouched: true })?;
-            }
-            self.limit = left;
+        // What is left is below a second.
+        let left = Timespec::try_from(left).map_err(|_| ExchangeError::Timeout)?;
+        match poll(&mut [PollFd::new(&self.socket, what)], Some(&left)) {
+            Ok(0) => Err(ExchangeError::Timeout),
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(_) => Err(ExchangeError::Closed { untouched: true }),
         }
-        Ok(())
     }
 }
 
@@ -148,11 +144,10 @@ fn is_unbound_busy(header: &Header, error: SignError) -> bool {
     header.request_id == 0 && error == SignError::Busy
 }
 
-/// Sorts out a failed system call. An interrupted one is no failure: the deadline is looked at again before the next.
+/// Sorts out a failed system call. One that was interrupted, or that came too early, is no failure.
 fn failed(error: Errno, untouched: bool) -> Result<(), ExchangeError> {
     match error {
-        Errno::INTR => Ok(()),
-        Errno::AGAIN => Err(ExchangeError::Timeout),
+        Errno::INTR | Errno::AGAIN => Ok(()),
         _ => Err(ExchangeError::Closed { untouched }),
     }
 }
@@ -161,5 +156,3 @@ fn failed(error: Errno, untouched: bool) -> Result<(), ExchangeError> {
 const USUAL_REPLY: usize = 2_048;
 /// Every request but a long message to sign.
 const USUAL_REQUEST: usize = 128;
-/// Far below a call's time, far above what the calls before a system call take.
-const SLACK: Duration = Duration::from_millis(10);
