@@ -22,7 +22,7 @@ impl Secret {
         Self(bytes)
     }
 
-    /// Reads a credential file: exactly [`PREFIX`], 64 lower-case hexadecimal digits and a line feed.
+    /// Reads a credential file: exactly [`PREFIX`], 64 lower-case hexadecimal digits and a line feed. No digit decides how long that takes.
     pub fn parse(file: &[u8]) -> Result<Self, DecodeError> {
         let digits = file.strip_prefix(PREFIX.as_bytes()).ok_or(DecodeError::Invalid)?;
         let digits: &[u8; 65] = digits.try_into().map_err(|_| DecodeError::Invalid)?;
@@ -31,13 +31,21 @@ impl Secret {
             return Err(DecodeError::Invalid);
         }
         let mut secret = Self([0; 32]);
+        let mut valid = u8::MAX;
         for (byte, pair) in secret.0.iter_mut().zip(digits.chunks_exact(2)) {
             let [high, low] = *pair else {
                 return Err(DecodeError::Truncated);
             };
-            *byte = nibble(high)? << 4 | nibble(low)?;
+            let ((high, high_valid), (low, low_valid)) = (nibble(high), nibble(low));
+            valid &= high_valid & low_valid;
+            *byte = high << 4 | low;
         }
-        Ok(secret)
+        // Asked once, of all digits together.
+        if valid == u8::MAX {
+            Ok(secret)
+        } else {
+            Err(DecodeError::Invalid)
+        }
     }
 
     /// The contents of a credential file. The caller wipes them.
@@ -154,20 +162,24 @@ message! {
     }
 }
 
-fn nibble(digit: u8) -> Result<u8, DecodeError> {
-    match digit {
-        b'0'..=b'9' => Ok(digit.wrapping_sub(b'0')),
-        b'a'..=b'f' => Ok(digit.wrapping_sub(b'a').wrapping_add(10)),
-        _ => Err(DecodeError::Invalid),
-    }
+/// What a digit stands for, and all ones if it is one. The digit is of a secret: nothing branches by it, nothing is looked up by it.
+fn nibble(digit: u8) -> (u8, u8) {
+    let (decimal, letter) = (digit.wrapping_sub(b'0'), digit.wrapping_sub(b'a'));
+    let (is_decimal, is_letter) = (below(decimal, 10), below(letter, 6));
+    let value = (decimal & is_decimal) | (letter.wrapping_add(10) & is_letter);
+    (value, is_decimal | is_letter)
 }
 
+/// The digit of a secret, likewise.
 fn digit(nibble: u8) -> u8 {
-    if nibble < 10 {
-        nibble.wrapping_add(b'0')
-    } else {
-        nibble.wrapping_sub(10).wrapping_add(b'a')
-    }
+    let is_decimal = below(nibble, 10);
+    (nibble.wrapping_add(b'0') & is_decimal) | (nibble.wrapping_sub(10).wrapping_add(b'a') & !is_decimal)
+}
+
+/// All ones where a number is below a bound, else zero: the borrow of a subtraction.
+fn below(number: u8, bound: u8) -> u8 {
+    let [borrow, _] = u16::from(number).wrapping_sub(u16::from(bound)).to_be_bytes();
+    borrow
 }
 
 /// What a credential file begins with.
@@ -200,6 +212,32 @@ mod tests {
         ] {
             assert!(Secret::parse(bad.as_bytes()).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn every_byte_is_a_digit_or_none() {
+        for byte in 0..=u8::MAX {
+            let value = char::from(byte).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
+            let (read, valid) = nibble(byte);
+            assert_eq!((valid == 0xff).then_some(u32::from(read)), value, "{byte}");
+            assert!(valid == 0xff || valid == 0);
+            if let Some(value) = value {
+                assert_eq!(digit(u8::try_from(value).unwrap()), byte);
+            }
+        }
+    }
+
+    #[test]
+    fn threat_43_no_digit_of_a_credential_decides_anything() {
+        let seen = lab_poison::watch(|| {
+            let file = Secret::from_random([0x9a; 32]).to_file();
+            lab_poison::poison(&file[PREFIX.len()..FILE_LEN - 1]);
+            let Ok(secret) = Secret::parse(&file) else {
+                panic!("it is one")
+            };
+            std::hint::black_box(secret.to_file());
+        });
+        seen.unwrap().at_most(1); // whether it is a credential
     }
 
     #[test]

@@ -99,6 +99,28 @@ mod tests {
     }
 
     #[test]
+    fn threat_43_a_proof_is_made_and_compared_in_constant_time() {
+        let seen = lab_poison::watch(|| {
+            let transcript = Transcript {
+                credential: credential().id(),
+                client_nonce: [1; 32],
+                server_nonce: [2; 32],
+            };
+            let proof = credential()
+                .mac(&transcript.server_input())
+                .finalize()
+                .into_bytes()
+                .into();
+            let file = Secret::from_random([7; 32]).to_file();
+            lab_poison::poison(&file[FILE_LEN - 65..FILE_LEN - 1]);
+            let secret = Credential::parse(file).unwrap();
+            std::hint::black_box(secret.client_proof(&transcript));
+            assert!(lab_poison::public(secret.accepts(&transcript, &proof)));
+        });
+        seen.unwrap().at_most(3); // whether the file is a credential; whether the proof holds, which its library asks twice
+    }
+
+    #[test]
     fn what_is_no_credential_file_is_refused() {
         assert!(Credential::parse(b"enclave-tls-credential-v1:".to_vec()).is_none());
         assert!(Credential::parse(vec![]).is_none());

@@ -150,7 +150,10 @@ mod tests {
             assert!(public(equal));
         })
         .unwrap();
-        assert!(seen.reports >= 32 && seen.said.contains("depends on uninitialised"), "{seen:?}");
+        assert!(
+            seen.reports >= 32 && seen.said.contains("depends on uninitialised"),
+            "{seen:?}"
+        );
     }
 
     #[test]
@@ -158,7 +161,10 @@ mod tests {
         let seen = watch(|| {
             let (secret, _) = secret();
             let table: [u8; 256] = black_box([7; 256]);
-            let sum = secret.iter().map(|byte| u32::from(table[usize::from(*byte)])).sum::<u32>();
+            let sum = secret
+                .iter()
+                .map(|byte| u32::from(table[usize::from(*byte)]))
+                .sum::<u32>();
             black_box(sum);
         })
         .unwrap();

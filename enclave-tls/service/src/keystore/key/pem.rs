@@ -26,7 +26,7 @@ impl SigningKey {
             return Err(KeyError::NotPem);
         }
         let text = after_parameters(text.trim_ascii())?;
-        if contains(text, PROC_TYPE) {
+        if has_header(text) {
             return Err(KeyError::Encrypted);
         }
         let mut decoder = Decoder::new_detect_wrap(text).map_err(|_| KeyError::NotPem)?;
@@ -54,8 +54,12 @@ fn after_parameters(text: &[u8]) -> Result<&[u8], KeyError> {
     rest.map(<[u8]>::trim_ascii_start).ok_or(KeyError::NotPem)
 }
 
-fn contains(text: &[u8], what: &[u8]) -> bool {
-    text.windows(what.len()).any(|window| window == what)
+/// Whether traditional encryption's header follows the first line. Only what stands there before a key's own bytes is compared.
+fn has_header(text: &[u8]) -> bool {
+    let begin = text.windows(BEGIN.len()).position(|window| window == BEGIN);
+    let first_line = begin.and_then(|begin| text.get(begin..));
+    let rest = first_line.and_then(|text| text.splitn(2, |byte| *byte == b'\n').nth(1));
+    rest.is_some_and(|rest| rest.starts_with(PROC_TYPE))
 }
 
 fn pkcs8_of_rsa(key: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
@@ -99,8 +103,10 @@ fn envelope(algorithm: &AlgorithmIdentifierRef<'_>, key: &[u8]) -> der::Result<Z
 }
 
 const VERSION: u8 = 0;
-/// What traditional encryption writes into the key's header (RFC 1421).
-const PROC_TYPE: &[u8] = b"Proc-Type: 4,ENCRYPTED";
+const BEGIN: &[u8] = b"-----BEGIN ";
+/// What the header begins with (RFC 1421): nine characters, which in a key are of the seven bytes before its secret, or of fewer. No key has a
+/// hyphen.
+const PROC_TYPE: &[u8] = b"Proc-Type";
 const BEGIN_PARAMETERS: &[u8] = b"-----BEGIN EC PARAMETERS-----";
 const END_PARAMETERS: &[u8] = b"-----END EC PARAMETERS-----";
 /// RSA-8192 has some 6.4 KB, and other text may stand before it.

@@ -84,3 +84,35 @@ impl Authenticator {
         credential.map_or(&self.nobody, Credential::proof_key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use enclave_wire::credential::{CredentialId, Verifier};
+
+    use super::*;
+
+    #[test]
+    fn threat_43_a_proof_is_made_and_compared_in_constant_time() {
+        let seen = lab_poison::watch(|| {
+            let (keys, id) = (KeyStore::default(), CredentialId([1; 16]));
+            // Twice: what is there already is compared.
+            for _ in 0..2 {
+                let verifier = Verifier([7; 32]);
+                lab_poison::poison(&verifier.0);
+                let client = "www-data".parse().unwrap();
+                keys.install_credential(client, id, verifier).unwrap();
+            }
+            let authenticator = Authenticator::new().unwrap();
+            let hello = Hello {
+                credential: id,
+                client_nonce: [2; 32],
+            };
+            let (_, challenged) = authenticator.challenge(&keys, &hello).unwrap();
+            let known = hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]);
+            let proof = hmac::sign(&known, &challenged.transcript.client_input());
+            let proof = proof.as_ref().try_into().unwrap();
+            assert!(lab_poison::public(authenticator.verify(challenged, &proof).is_ok()));
+        });
+        seen.unwrap().at_most(2); // whether the verifiers are equal, whether the proof holds
+    }
+}
