@@ -15,6 +15,7 @@ pub struct Account<'a> {
     pub(crate) server: &'a Server,
     pub(crate) signer: &'a dyn Signer,
     url: Url,
+    contacts: Vec<String>,
 }
 
 /// What a new account begins with.
@@ -103,6 +104,7 @@ impl Server {
             server: self,
             signer,
             url: self.location(Step::Account, reply)?,
+            contacts: form.contact.unwrap_or_default(),
         })
     }
 }
@@ -112,6 +114,18 @@ impl Account<'_> {
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// The contacts that the server says it has. Some say none, whatever they were told.
+    #[must_use]
+    pub fn contacts(&self) -> &[String] {
+        &self.contacts
+    }
+
+    /// Has the server know these contacts and no others (RFC 8555, section 7.3.2).
+    pub async fn change_contacts(&self, contacts: &[String]) -> Result<(), AcmeError> {
+        let payload = json(&Contacts { contact: contacts });
+        self.ask(Step::Account, &self.url, payload).await.map(drop)
     }
 
     /// Asks in the account's name.
@@ -155,9 +169,15 @@ struct NewAccount<'a> {
     external_account_binding: Option<jws::Flattened>,
 }
 
+#[derive(Serialize)]
+struct Contacts<'a> {
+    contact: &'a [String],
+}
+
 #[derive(Deserialize)]
 struct Form {
     status: String,
+    contact: Option<Vec<String>>,
 }
 
 const VALID: &str = "valid";

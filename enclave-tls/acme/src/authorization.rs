@@ -99,6 +99,18 @@ impl Account<'_> {
         }
     }
 
+    /// Gives an authorisation up that is still pending (RFC 8555, section 7.5.2): servers count those. Any other is left as it is.
+    pub async fn give_up(&self, authorization: &Authorization) -> Result<(), AcmeError> {
+        let now = self.authorization(&authorization.url).await?;
+        match now.state {
+            AuthorizationState::Pending(_) => {
+                let asked = self.ask(Step::Challenge, &authorization.url, DEACTIVATED.to_owned());
+                asked.await.map(drop)
+            }
+            AuthorizationState::Valid | AuthorizationState::Invalid(_) => Ok(()),
+        }
+    }
+
     async fn authorization(&self, url: &Url) -> Result<Authorization, AcmeError> {
         let reply = self.read(Step::Challenge, url).await?;
         self.parsed_authorization(url, &reply)
@@ -217,6 +229,7 @@ struct ChallengeForm {
     error: Option<problem::Form>,
 }
 
+const DEACTIVATED: &str = r#"{"status":"deactivated"}"#;
 /// There are five kinds.
 const MAX_CHALLENGES: usize = 16;
 /// Let's Encrypt's have 43 letters.

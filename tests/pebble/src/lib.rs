@@ -118,6 +118,11 @@ impl Pebble {
         self.ports
     }
 
+    /// What the server has said: of each request, among other things.
+    pub fn log(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.dir.join("pebble.log"))?)
+    }
+
     fn acme(&self) -> Client {
         Client::tls(self.ports.acme, &self.name, &self.identity.root)
     }

@@ -5,4 +5,5 @@ mod fake;
 mod key;
 mod pebble;
 mod refusals;
+mod requests;
 mod retries;

@@ -316,6 +316,28 @@ pub enum Published {
 /// A URL, `https://…`; who uses it parses it.
 pub type Url = Text<1024>;
 
+impl JobError {
+    /// Whether an order that ended so may still come to something: then it is gone on with, and its proofs are wanted.
+    #[must_use]
+    pub const fn leaves_the_order(self) -> bool {
+        match self {
+            Self::EgressRefused
+            | Self::Unavailable
+            | Self::Untrusted
+            | Self::RateLimited
+            | Self::Deadline
+            | Self::Service => true,
+            Self::Protocol
+            | Self::Account
+            | Self::Order
+            | Self::NoChallenge
+            | Self::Unpublished
+            | Self::Challenge
+            | Self::Certificate => false,
+        }
+    }
+}
+
 impl Job {
     /// Which job it is.
     #[must_use]

@@ -26,6 +26,24 @@ async fn an_account_is_found_again_by_its_key() {
 }
 
 #[tokio::test]
+async fn contacts_are_changed_and_taken_away() {
+    let Some(ca) = Ca::start("contacts_are_changed_and_taken_away", &Options::default()) else {
+        return;
+    };
+    let (server, key) = (ca.server().await, Key::p256());
+    let account = registered(&server, &key).await;
+    assert_eq!(account.contacts(), ["mailto:tls@a.example"]);
+    for wanted in [
+        &["mailto:new@a.example".to_owned(), "mailto:b@a.example".to_owned()][..],
+        &[],
+    ] {
+        account.change_contacts(wanted).await.unwrap();
+        let known = server.find(&key).await.unwrap().unwrap();
+        assert_eq!((known.contacts(), known.url()), (wanted, account.url()));
+    }
+}
+
+#[tokio::test]
 async fn terms_are_agreed_to_by_people() {
     let Some(ca) = Ca::start("terms_are_agreed_to_by_people", &Options::default()) else {
         return;

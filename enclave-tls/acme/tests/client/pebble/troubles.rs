@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use enclave_acme::{Cause, ChallengeKind, OrderState, Sent, Step, Transport};
+use enclave_acme::{AuthorizationState, Cause, ChallengeKind, OrderState, Sent, Step, Transport};
 use enclave_https::{HttpError, Method, Request, Session};
 use lab_pebble::Options;
 
@@ -53,6 +53,29 @@ async fn threat_52_a_proof_that_is_not_found_says_what_was() {
         .await
         .unwrap_err();
     assert!(matches!(error.cause, Cause::Invalid(_)), "{error}");
+}
+
+#[tokio::test]
+async fn threat_52_what_is_given_up_is_pending_no_more() {
+    let Some(ca) = Ca::start("threat_52_what_is_given_up_is_pending_no_more", &Options::default()) else {
+        return;
+    };
+    let (server, key) = (ca.server().await, Key::p256());
+    let account = registered(&server, &key).await;
+    let order = account.order(&order_of(&["a.example", "b.example"])).await.unwrap();
+    let wanted = account.authorizations(&order).await.unwrap();
+    let [first, second] = &wanted[..] else {
+        panic!("{wanted:?}")
+    };
+    let challenge = first.challenge(ChallengeKind::Http01).unwrap().unwrap();
+    ca.pebble.add_http01(&challenge.token, &challenge.answer).unwrap();
+    account.validate(first, challenge).await.unwrap();
+    for one in [first, second, second] {
+        account.give_up(one).await.unwrap();
+    }
+    let states: Vec<_> = account.authorizations(&order).await.unwrap();
+    let states: Vec<_> = states.into_iter().map(|one| one.state).collect();
+    assert_eq!(states, [AuthorizationState::Valid, AuthorizationState::Invalid(None)]);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Registers an account, or finds it again: which it is, its key says.
 
+use std::collections::BTreeSet;
+
 use enclave_acme::{Account as Known, Binding as MacKey, Registration, Server};
 use enclave_wire::control::{Account, Binding, ControlError, JobError, JobFailure, JobOutcome, Url};
 use enclave_wire::log::Text;
@@ -16,8 +18,27 @@ impl Worker {
         let signer = self.signer(&account.key)?;
         self.progress.at("asks for the account");
         let server = self.server(&account.directory).await?;
-        let known = self.registered(&server, &signer, account).await?;
+        let known = match server.find(&signer).await.map_err(acme)? {
+            Some(known) => {
+                self.keep_contacts(&known, account).await?;
+                known
+            }
+            None => self.register(&server, &signer, account).await?,
+        };
         url(&known).map(JobOutcome::Account)
+    }
+
+    /// Contacts may have changed since the account was registered. A CA that says of none is told them each time, which is once a run of
+    /// the agent.
+    async fn keep_contacts(&self, known: &Known<'_>, account: &Account) -> Result<(), JobFailure> {
+        let wanted = contacts(account);
+        if BTreeSet::from_iter(&wanted) == BTreeSet::from_iter(known.contacts()) {
+            return Ok(());
+        }
+        self.progress.at("tells the CA the account's contacts");
+        known.change_contacts(&wanted).await.map_err(acme)?;
+        tracing::info!(key = %account.key, url = %known.url(), "the CA was told an account's contacts");
+        Ok(())
     }
 
     /// The account that the key has, or a new one.
@@ -27,17 +48,25 @@ impl Worker {
         signer: &'a AccountSigner,
         account: &Account,
     ) -> Result<Known<'a>, JobFailure> {
-        if let Some(known) = server.find(signer).await.map_err(acme)? {
-            return Ok(known);
+        match server.find(signer).await.map_err(acme)? {
+            Some(known) => Ok(known),
+            None => self.register(server, signer, account).await,
         }
+    }
+
+    async fn register<'a>(
+        &self,
+        server: &'a Server,
+        signer: &'a AccountSigner,
+        account: &Account,
+    ) -> Result<Known<'a>, JobFailure> {
         self.progress.at("registers the account");
         let binding = match &account.binding {
             Some(binding) => Some(self.mac_key(account.directory.as_str(), binding).await?),
             None => None,
         };
-        let contacts = account.contacts.items().iter();
         let registration = Registration {
-            contacts: contacts.map(|contact| contact.as_str().to_owned()).collect(),
+            contacts: contacts(account),
             terms_agreed: account.terms_agreed,
             binding: binding.as_ref(),
         };
@@ -76,6 +105,11 @@ impl Worker {
         });
         opened.await.unwrap_or(Err(ControlError::Failed)).map_err(ruled)
     }
+}
+
+fn contacts(account: &Account) -> Vec<String> {
+    let contacts = account.contacts.items().iter();
+    contacts.map(|contact| contact.as_str().to_owned()).collect()
 }
 
 /// An account's address.

@@ -11,7 +11,7 @@ use enclave_wire::control::{
 };
 use enclave_wire::identity::Certificate;
 use enclave_wire::log::Text;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::account::{text, url};
 use super::admission::{certificates_key, resumed};
@@ -129,24 +129,40 @@ impl Run<'_> {
     /// Proves each name that the CA wants a proof of.
     async fn prove(&self, begun: &acme::Order) -> Result<(), JobFailure> {
         let wanted = self.account.authorizations(begun).await.map_err(of_acme)?;
+        let mut published = Published::new(&self.worker.agents);
+        let proven = self.proven(&wanted, &mut published).await;
+        published.withdraw().await;
+        if let Err(failed) = &proven
+            && !failed.error.leaves_the_order()
+        {
+            self.give_up(&wanted).await;
+        }
+        proven
+    }
+
+    /// CAs count what is pending, and this order is over. It has ended as it has, whatever comes of it.
+    async fn give_up(&self, wanted: &[acme::Authorization]) {
+        self.worker.progress.at("gives up what is not proven");
+        let all = async {
+            for authorization in wanted {
+                if let Err(error) = self.account.give_up(authorization).await {
+                    tracing::warn!(name = %authorization.name, %error, "an authorisation was not given up");
+                }
+            }
+        };
+        if timeout(GIVING_UP, all).await.is_err() {
+            tracing::warn!(key = %self.order.key, "not all authorisations were given up in time");
+        }
+    }
+
+    async fn proven(&self, wanted: &[acme::Authorization], published: &mut Published<'_>) -> Result<(), JobFailure> {
         let kind = kind(self.order.challenge);
         let mut open = Vec::new();
-        for authorization in &wanted {
+        for authorization in wanted {
             if let Some(challenge) = authorization.challenge(kind).map_err(of_acme)? {
                 open.push((authorization, challenge));
             }
         }
-        let mut published = Published::new(&self.worker.agents);
-        let proven = self.proven(&open, &mut published).await;
-        published.withdraw().await;
-        proven
-    }
-
-    async fn proven(
-        &self,
-        open: &[(&acme::Authorization, &acme::Challenge)],
-        published: &mut Published<'_>,
-    ) -> Result<(), JobFailure> {
         let challenges = open.iter().map(|(authorization, challenge)| Challenge {
             kind: self.order.challenge,
             name: authorization.name.clone(),
@@ -216,6 +232,8 @@ fn chain(certificates: Vec<Vec<u8>>) -> Option<Chain> {
     Chain::try_from(certificates.collect::<Result<Vec<_>, _>>().ok()?).ok()
 }
 
+/// Each takes two requests, and a certificate has at most a hundred names.
+const GIVING_UP: Duration = Duration::from_secs(30);
 /// A connection whose agent has heard by then which states are here: it gives none of them back.
 const SETTLED: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(5);

@@ -43,6 +43,32 @@ fn an_account_is_registered_once_and_found_again_by_its_key() {
     assert_ne!(url(run(&mut lab, Job::Account(ca.account(other.id)))), first);
 }
 
+/// Pebble's log has every request.
+#[test]
+fn contacts_that_changed_are_told_once() {
+    let Some(ca) = Ca::start("contacts", Options::default()) else {
+        return;
+    };
+    let mut lab = ca.lab();
+    let key = account_key(&mut lab, None).id;
+    let with = |contact: &str| Account {
+        contacts: Listed::try_from(vec![Text::lossy(contact)]).unwrap(),
+        ..ca.account(key)
+    };
+    let told = || ca.pebble.log().unwrap().matches("POST /my-account/").count();
+    let first = url(run(&mut lab, Job::Account(ca.account(key))));
+    assert_eq!(url(run(&mut lab, Job::Account(ca.account(key)))), first);
+    assert_eq!(told(), 0, "it has them");
+    for _ in 0..2 {
+        assert_eq!(url(run(&mut lab, Job::Account(with("mailto:new@lab.test")))), first);
+        assert_eq!(told(), 1);
+    }
+    // One that the CA does not take is a failure of the account, and it stays.
+    let refused = run(&mut lab, Job::Account(with("tel:+1"))).unwrap_err();
+    assert_eq!(refused.error, JobError::Account, "{refused:?}");
+    assert_eq!(url(run(&mut lab, Job::Account(with("mailto:new@lab.test")))), first);
+}
+
 /// threat_34, threat_54: the MAC key is a ciphertext that KMS opens for this image, for one directory and one identifier.
 #[test]
 fn threat_34_a_binding_opens_for_its_own_directory_and_identifier_alone() {

@@ -254,6 +254,17 @@ fn threat_52_an_order_that_is_not_proven_leaves_everything_as_it_was() {
     let refused = run(&mut lab, Job::Order(ca.order(key, account))).unwrap_err();
     assert_eq!(refused.error, JobError::Unpublished);
     assert_eq!(refused.detail.as_str(), "there is no such zone");
+    // Nothing is pending at the CA any more, where the order would wait for a proof otherwise.
+    let over = Order {
+        resume: state(&mut lab, order_id(key)).unwrap().order,
+        ..ca.order(key, account)
+    };
+    let given_up = over.resume.clone().unwrap();
+    assert_eq!(
+        run(&mut lab, Job::Order(over)).unwrap_err().error,
+        JobError::Unpublished
+    );
+    assert_ne!(state(&mut lab, order_id(key)).unwrap().order.unwrap(), given_up);
     ca.publisher.is(Manner::Lies);
     let refused = run(&mut lab, Job::Order(ca.order(key, account))).unwrap_err();
     assert_eq!(refused.error, JobError::Challenge, "{refused:?}");
