@@ -134,10 +134,11 @@ pub(crate) struct Rotate {
     /// All of them, one after another
     #[arg(long, group = "which")]
     pub(crate) all: bool,
-    /// At once: not one after another, and not when it would be due
+    /// All at once, not one after another. When a CA said to come again is waited for all the same
     #[arg(long)]
     pub(crate) now: bool,
-    /// The older keys are not to be trusted: retire them as soon as clients see the new ones, without waiting for grace_hours
+    /// No key that is there is to be trusted: new ones are made. Once clients see them, the enclave has the CA revoke what it ordered for
+    /// the older keys, and they are wiped without waiting for grace_hours. What other CAs must revoke is said: --dry-run shows all
     #[arg(long, requires = "reason")]
     pub(crate) revoke: bool,
     /// Why

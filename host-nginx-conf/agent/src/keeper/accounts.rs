@@ -76,7 +76,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         let state = match state {
             Some(state) => state,
             None if self.is_registered(id, &with) => return Ok(true),
-            None if self.memory.attempts().is_early(id, &with, self.memory.counted()) => return Ok(false),
+            None if self.is_too_early(name, account, id, &with) => return Ok(false),
             None => match job_of(account, id) {
                 Ok(account) => match self.begin(Job::Account(account), id, &with)? {
                     Some(state) => state,
@@ -102,11 +102,18 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             JobPhase::Done(_) => Err(EnclaveError::Unexpected),
             JobPhase::Failed(failure) => {
                 self.failed(id, &failure);
+                self.told(name, account, &failure);
                 self.troubles
                     .failed(What::Account(name.clone()), &words::failed(&failure));
                 Ok(false)
             }
         }
+    }
+
+    fn is_too_early(&self, name: &Name, account: &Account, id: KeyId, with: &str) -> bool {
+        let (attempts, now) = (self.memory.attempts(), self.memory.counted());
+        let told = attempts.told_until(name, account.directory.url(), now);
+        told.is_some() || attempts.is_early(id, with, now)
     }
 
     /// Whether this run found or registered it as it is in the configuration, and knows its URL.

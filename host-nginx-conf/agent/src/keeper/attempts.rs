@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use enclave_tls_admin::acme;
-use enclave_wire::KeyId;
 use enclave_wire::control::{JobError, JobFailure, RenewalWindow, Url, Validity};
 use enclave_wire::log::Text;
+use enclave_wire::{KeyId, Name};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -25,6 +25,9 @@ pub(super) struct Attempts {
     accounts: BTreeMap<String, String>,
     /// Certificates that came, by their name.
     issued: BTreeMap<String, Issued>,
+    /// By the name of a certificate or an account, not by a key: another key of it is to be ordered no sooner.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    told: BTreeMap<String, Told>,
 }
 
 /// What became of an order, or of an account.
@@ -37,7 +40,7 @@ pub(super) struct Attempt {
     url: Option<String>,
     pub(super) failures: u32,
     /// As counted: not before.
-    not_before: u64,
+    pub(super) not_before: u64,
     /// What of the configuration it was tried with: with another it is tried at once.
     with: String,
     /// Why it failed last.
@@ -51,6 +54,16 @@ struct Issued {
     at: i64,
     last: u64,
     is_first: bool,
+}
+
+/// A CA said when to come again (RFC 8555, section 6.6): nobody here passes that by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Told {
+    /// Which CA: another has said nothing.
+    directory: String,
+    /// As counted.
+    until: u64,
 }
 
 /// When the CA would have a certificate renewed.
@@ -107,27 +120,44 @@ impl Attempts {
         attempt.begun = false;
         attempt.failures = attempt.failures.saturating_add(1);
         attempt.why = Some(acme::failed(failure));
-        if !may_be_resumed(failure.error) {
+        if !failure.error.leaves_the_order() {
             attempt.url = None;
         }
-        let told = failure
-            .retry_at
-            .map_or(0, |at| at.saturating_sub(enclave_now).clamp(0, LONGEST_TOLD));
-        let told = u64::try_from(told).unwrap_or(0);
-        let wait = wait(failure.error, attempt.failures).max(Duration::from_secs(told));
+        let told = Duration::from_secs(told(failure, enclave_now));
+        let wait = wait(failure.error, attempt.failures).max(told);
         attempt.not_before = now.saturating_add(spread(id, attempt.failures, wait).as_secs());
     }
 
-    /// An administrator wants it now.
-    pub(super) fn hurry(&mut self, id: KeyId) {
+    /// Notes when the CA of this directory said to come again, of a certificate or an account.
+    pub(super) fn told(&mut self, name: &Name, directory: &Url, failure: &JobFailure, now: u64, enclave_now: i64) {
+        self.told.retain(|_, told| told.until > now);
+        let seconds = told(failure, enclave_now);
+        if seconds > 0 {
+            let told = Told {
+                directory: directory.as_str().to_owned(),
+                until: now.saturating_add(seconds),
+            };
+            self.told.insert(name.to_string(), told);
+        }
+    }
+
+    /// Until when, as counted, that CA wants to hear nothing of it.
+    pub(super) fn told_until(&self, name: &Name, directory: &Url, now: u64) -> Option<u64> {
+        let told = self.told.get(name.as_str())?;
+        (told.directory == directory.as_str() && told.until > now).then_some(told.until)
+    }
+
+    /// An administrator wants it, once it is its turn: not after our own wait.
+    pub(super) fn hurry(&mut self, id: KeyId, turn: u64) {
         if let Some(attempt) = self.attempts.get_mut(&id.to_string()) {
-            attempt.not_before = 0;
+            attempt.not_before = attempt.not_before.min(turn);
         }
     }
 
     /// The certificate came.
     pub(super) fn has_come(&mut self, id: KeyId, name: &str, at: i64, now: u64) {
         self.attempts.remove(&id.to_string());
+        self.told.remove(name);
         let is_first = !self.issued.contains_key(name);
         self.issued.insert(
             name.to_owned(),
@@ -241,23 +271,12 @@ impl Attempts {
     }
 }
 
-/// Whether an order that failed so may still be good.
-fn may_be_resumed(error: JobError) -> bool {
-    match error {
-        JobError::EgressRefused
-        | JobError::Unavailable
-        | JobError::Untrusted
-        | JobError::RateLimited
-        | JobError::Deadline
-        | JobError::Service => true,
-        JobError::Protocol
-        | JobError::Account
-        | JobError::Order
-        | JobError::NoChallenge
-        | JobError::Unpublished
-        | JobError::Challenge
-        | JobError::Certificate => false,
-    }
+/// How many seconds the CA wants to be let alone, as far as it said so.
+fn told(failure: &JobFailure, enclave_now: i64) -> u64 {
+    let seconds = failure
+        .retry_at
+        .map_or(0, |at| at.saturating_sub(enclave_now).clamp(0, LONGEST_TOLD));
+    u64::try_from(seconds).unwrap_or(0)
 }
 
 /// How long the next attempt waits after so many failures.
@@ -360,8 +379,34 @@ mod tests {
         attempts.began(id, "a");
         attempts.failed(id, &failure(JobError::Order, None), 1_000, NOW);
         assert!(attempts.is_early(id, "a", 1_000) && !attempts.is_early(id, "b", 1_000));
-        attempts.hurry(id);
-        assert!(!attempts.is_early(id, "a", 1_000));
+        attempts.hurry(id, 1_030);
+        assert!(attempts.is_early(id, "a", 1_029) && !attempts.is_early(id, "a", 1_030));
+        attempts.hurry(id, 2_000);
+        assert!(
+            !attempts.is_early(id, "a", 1_030),
+            "nobody waits longer for having been asked"
+        );
+    }
+
+    #[test]
+    fn threat_52_what_a_ca_said_holds_for_its_directory_and_this_name_whatever_the_key() {
+        let name = |text: &str| -> Name { text.parse().unwrap() };
+        let (mut attempts, www, ca, other) = (
+            Attempts::default(),
+            name("www"),
+            Text::lossy("https://ca.example/dir"),
+            Text::lossy("https://other.example/dir"),
+        );
+        let limited = failure(JobError::RateLimited, Some(NOW + 600));
+        attempts.told(&www, &ca, &limited, 1_000, NOW);
+        assert_eq!(attempts.told_until(&www, &ca, 1_599), Some(1_600));
+        assert_eq!(attempts.told_until(&www, &ca, 1_600), None);
+        assert_eq!(attempts.told_until(&www, &other, 1_000), None);
+        assert_eq!(attempts.told_until(&name("shop"), &ca, 1_000), None);
+        attempts.told(&name("shop"), &ca, &failure(JobError::Order, None), 1_000, NOW);
+        assert_eq!(attempts.told_until(&name("shop"), &ca, 1_000), None, "it said nothing");
+        attempts.has_come(KeyId([7; 32]), "www", NOW, 1_000);
+        assert_eq!(attempts.told_until(&www, &ca, 1_000), None);
     }
 
     #[test]

@@ -13,8 +13,9 @@ use super::history::What as Happened;
 use super::keys::Keys;
 use super::plan::fits;
 use super::revocation::account;
-use super::rotations::{Asked, Issued};
+use super::rotations::{Issued, Wanted};
 use super::troubles::What;
+use super::wanted::once_open;
 use super::world::{Enclave, EnclaveError, Helper};
 use crate::log::Event;
 
@@ -56,7 +57,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         let keys = self.list()?;
         if rotate.dry_run {
             let changes = certificates.into_iter().map(|one| {
-                let change = would(one, &keys);
+                let change = self.would(config, one, &keys, rotate);
                 let ends = self.ends(config, one, &keys, rotate);
                 with(change, &ends)
             });
@@ -66,11 +67,24 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             .iter()
             .map(|one| self.ends(config, one, &keys, rotate))
             .collect();
-        let interval = if rotate.now { 0 } else { spread(certificates.len()) };
-        let mut due = self.memory.counted();
+        let is_at_once = rotate.now || rotate.certificate.is_some();
+        let apart = if is_at_once { 0 } else { spread(certificates.len()) };
+        let mut turn = self.memory.counted();
         for certificate in &certificates {
-            self.ask_for_one(certificate, &keys, rotate, due, by);
-            due = due.saturating_add(interval);
+            self.note_asked(certificate, rotate, by);
+            let distrust = rotate.revoke.clone();
+            self.want(
+                certificate,
+                &keys,
+                Wanted {
+                    turn,
+                    apart,
+                    by,
+                    distrust,
+                },
+            );
+            self.memory.rotations_mut().gave_turns(turn);
+            turn = turn.saturating_add(apart);
         }
         let event = Event::RotationAsked.about().user(by);
         let which = rotate.certificate.as_deref().unwrap_or("all certificates");
@@ -79,16 +93,17 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         let after = self.list()?;
         let changes = certificates.into_iter().zip(&ends);
         Ok(changes
-            .map(|(one, ends)| with(self.became(one, &keys, &after), ends))
+            .map(|(one, ends)| with(self.became(config, one, &keys, &after), ends))
             .collect())
     }
 
     /// What an emergency ends, and who revokes it, in words; nothing: it is none.
     fn ends(&mut self, config: &Config, certificate: &Certificate, keys: &Keys, rotate: &Rotate) -> String {
-        let its = keys.of(&certificate.name).iter().filter(|key| key.validity.is_some());
-        let mut its: Vec<_> = its.collect();
+        let mut its: Vec<_> = keys.of(&certificate.name).iter().collect();
+        let is_closed = rotate.revoke.is_some() && self.not_open.contains_key(&certificate.name);
+        let all = if is_closed { ALL_ONCE_OPEN } else { "" };
         if rotate.revoke.is_none() || its.is_empty() {
-            return String::new();
+            return all.to_owned();
         }
         its.sort_by_key(|key| key.generation);
         let (mut wiped, mut by_ca, mut by_hand) = (Vec::new(), Vec::new(), Vec::new());
@@ -107,8 +122,8 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             ("you must have your CA revoke, by serial number", by_hand),
         ];
         let said = said.into_iter().filter(|(_, which)| !which.is_empty());
-        said.map(|(what, which)| format!("; {what}: {}", which.join(", ")))
-            .collect()
+        let said = said.map(|(what, which)| format!("; {what}: {}", which.join(", ")));
+        said.chain([all.to_owned()]).collect()
     }
 
     /// A certificate's serial number, which is asked for.
@@ -121,35 +136,70 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         }
     }
 
-    fn ask_for_one(&mut self, certificate: &Certificate, keys: &Keys, rotate: &Rotate, due: u64, by: u32) {
-        let name = &certificate.name;
-        let its = keys.of(name);
-        if let Some(reason) = &rotate.revoke {
-            for key in its.iter().filter(|key| key.validity.is_some()) {
-                self.memory.rotations_mut().be_urgent(key.id, reason);
-            }
-        }
+    fn note_asked(&mut self, certificate: &Certificate, rotate: &Rotate, by: u32) {
         let happening = Happening {
             at: self.clock.now(),
-            certificate: name.to_string(),
+            certificate: certificate.name.to_string(),
             what: Happened::RotationAsked.as_str().to_owned(),
             by: Some(by),
             says: rotate.revoke.clone(),
             ..Happening::default()
         };
         self.note(&happening);
-        // A key that waits for its certificate is a new one already.
-        if let Some(key) = waiting(certificate, its) {
-            self.memory.attempts_mut().hurry(key.id);
-        } else {
-            let above = its.iter().map(|key| key.generation).max().unwrap_or(0);
-            self.memory.rotations_mut().ask(name, Asked { due, above, by });
-            self.troubles.well(&What::Make(name.clone()));
+    }
+
+    /// What a rotation would do.
+    fn would(&self, config: &Config, certificate: &Certificate, keys: &Keys, rotate: &Rotate) -> Change {
+        let waits = self.waiting(certificate, keys.of(&certificate.name));
+        let waits = waits.filter(|_| rotate.revoke.is_none());
+        let of = |key: Option<&KeyInfo>, outcome: &str, says: String| Change {
+            certificate: certificate.name.to_string(),
+            outcome: outcome.to_owned(),
+            generation: key.map(|key| key.generation),
+            key: key.map(|key| key.id.to_string()),
+            says,
+            ..Change::default()
+        };
+        match (waits, &certificate.source) {
+            (Some(key), Source::Csr { .. }) => of(waits, "waits", next(key)),
+            (Some(_), Source::Acme(_)) => self.ordered(config, certificate, of(waits, "waits", String::new()), None),
+            (None, Source::Csr { .. }) => of(None, "would-make", WOULD_MAKE.to_owned()),
+            (None, Source::Acme(_)) => of(None, "would-make", WOULD_ORDER.to_owned()),
+            (_, Source::Bundle { .. }) => of(None, "would-fetch", WOULD_FETCH.to_owned()),
         }
     }
 
+    /// The same with when its certificate is ordered, and why not before.
+    fn ordered(&self, config: &Config, certificate: &Certificate, change: Change, turn: Option<u64>) -> Change {
+        let now = self.memory.counted();
+        let account = certificate
+            .source
+            .acme()
+            .and_then(|acme| config.accounts.get(&acme.account));
+        let told = account.and_then(|account| {
+            let directory = account.directory.url();
+            self.memory.attempts().told_until(&certificate.name, directory, now)
+        });
+        let (until, says) = match (told, turn.filter(|turn| *turn > now)) {
+            (Some(until), _) => (Some(until), CA_WAITS),
+            (None, Some(turn)) => (Some(turn), DUE),
+            (None, None) => (None, ORDERED),
+        };
+        Change {
+            due: until.map(|until| self.time_of(until)),
+            says: says.to_owned(),
+            ..change
+        }
+    }
+
+    /// What was counted, as a time of day.
+    fn time_of(&self, counted: u64) -> i64 {
+        let left = counted.saturating_sub(self.memory.counted());
+        self.clock.now().saturating_add_unsigned(left)
+    }
+
     /// What a request for a new key came to.
-    fn became(&self, certificate: &Certificate, before: &Keys, after: &Keys) -> Change {
+    fn became(&self, config: &Config, certificate: &Certificate, before: &Keys, after: &Keys) -> Change {
         let name = &certificate.name;
         let change = |outcome: &str, key: Option<&KeyInfo>, says: String| Change {
             certificate: name.to_string(),
@@ -160,25 +210,33 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             says,
             ..Change::default()
         };
+        if let Some(wanted) = self.memory.rotations().closed(name) {
+            let why = self.not_open.get(name).map_or("", String::as_str);
+            return change("due", None, format!("{} ({why})", once_open(wanted)));
+        }
         if let Some(asked) = self.memory.rotations().asked(name) {
-            let now = self.memory.counted();
             let why = self.troubles.why(&What::Make(name.clone()));
             return match why {
                 Some(why) => change("failed", None, format!("it is tried again by itself: {why}")),
                 None => Change {
-                    due: Some(self.clock.now().saturating_add_unsigned(asked.due.saturating_sub(now))),
+                    due: Some(self.time_of(asked.due)),
                     ..change("due", None, DUE.to_owned())
                 },
             };
         }
         let is_new = |key: &&KeyInfo| !before.of(name).iter().any(|old| old.id == key.id);
         let new = after.of(name).iter().filter(is_new).max_by_key(|key| key.generation);
-        match (new, waiting(certificate, after.of(name)), &certificate.source) {
+        let ordered = |outcome: &str, key: &KeyInfo| {
+            let turn = self.memory.attempts().of(key.id).map(|attempt| attempt.not_before);
+            let change = change(outcome, Some(key), String::new());
+            self.ordered(config, certificate, change, turn)
+        };
+        match (new, self.waiting(certificate, after.of(name)), &certificate.source) {
             (Some(key), _, Source::Csr { .. }) => change("made", Some(key), next(key)),
-            (Some(key), _, Source::Acme(_)) => change("made", Some(key), ORDERED.to_owned()),
+            (Some(key), _, Source::Acme(_)) => ordered("made", key),
             (Some(key), _, Source::Bundle { .. }) => change("fetched", Some(key), CHANGES_OVER.to_owned()),
             (None, Some(key), Source::Csr { .. }) => change("waits", Some(key), next(key)),
-            (None, Some(key), Source::Acme(_)) => change("waits", Some(key), ORDERED.to_owned()),
+            (None, Some(key), Source::Acme(_)) => ordered("waits", key),
             (None, _, Source::Csr { .. } | Source::Acme(_) | Source::Bundle { .. }) => {
                 change("unchanged", None, SAME_BUNDLE.to_owned())
             }
@@ -309,9 +367,8 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         })
     }
 
-    fn list(&self) -> Result<Keys, String> {
-        let keys = self.enclave.keys().map_err(|error| error.to_string())?;
-        Ok(keys.into_iter().collect())
+    fn list(&mut self) -> Result<Keys, String> {
+        self.listed().map_err(|error| error.to_string())
     }
 
     fn change(&self, request: &Request, keys: &mut Keys) -> Result<(), String> {
@@ -348,13 +405,6 @@ fn meant<'a>(
     live(certificate(config, what)?).ok_or_else(|| format!("nothing is live of {what}; name a key by its id"))
 }
 
-/// A newer key of a certificate, which has no certificate yet.
-fn waiting<'a>(certificate: &Certificate, its: &'a [KeyInfo]) -> Option<&'a KeyInfo> {
-    let newest = its.iter().max_by_key(|key| key.generation)?;
-    let waits = newest.state == State::Live && newest.validity.is_none() && fits(certificate, newest);
-    waits.then_some(newest)
-}
-
 /// The same with what an emergency ends.
 fn with(change: Change, ends: &str) -> Change {
     // What is not to be trusted is what servers still have.
@@ -384,26 +434,6 @@ fn by_hand(issued: Issued, revoke: &Revoke) -> Change {
         ),
         serial: Some(issued.serial),
         due: None,
-    }
-}
-
-/// What a rotation would do.
-fn would(certificate: &Certificate, keys: &Keys) -> Change {
-    let waits = waiting(certificate, keys.of(&certificate.name));
-    let (outcome, says) = match (waits, &certificate.source) {
-        (Some(key), Source::Csr { .. }) => ("waits", next(key)),
-        (Some(_), Source::Acme(_)) => ("waits", ORDERED.to_owned()),
-        (None, Source::Csr { .. }) => ("would-make", WOULD_MAKE.to_owned()),
-        (None, Source::Acme(_)) => ("would-make", WOULD_ORDER.to_owned()),
-        (_, Source::Bundle { .. }) => ("would-fetch", WOULD_FETCH.to_owned()),
-    };
-    Change {
-        certificate: certificate.name.to_string(),
-        outcome: outcome.to_owned(),
-        generation: waits.map(|key| key.generation),
-        key: waits.map(|key| key.id.to_string()),
-        says,
-        ..Change::default()
     }
 }
 
@@ -456,7 +486,9 @@ fn next(key: &KeyInfo) -> String {
 
 const REVOKING: &str = "the enclave asks the CA that issued it, until it is done or the certificate has ended: `enclave-tlsctl status`. The key signs on; `rotate --revoke` \
      replaces it and ends it";
-const DUE: &str = "it waits for its turn; `--now` waits for nothing";
+const DUE: &str = "it waits for its turn, which `--now` does not";
+const CA_WAITS: &str = "the CA asked to come again then, and is not asked before, whoever wants it; `enclave-tlsctl certificates` says why";
+const ALL_ONCE_OPEN: &str = "; of what is stored and not open, all keys: which they are is known once they are";
 const ORDERED: &str = "the enclave orders its certificate, and servers change over by themselves; `enclave-tlsctl certificates` says how far it is";
 const CHANGES_OVER: &str = "servers change over by themselves; `enclave-tlsctl certificates` says how far it is";
 const SAME_BUNDLE: &str =

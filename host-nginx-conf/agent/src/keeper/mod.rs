@@ -34,6 +34,7 @@ mod schedule;
 #[cfg(test)]
 pub(crate) mod tests;
 pub(crate) mod troubles;
+mod wanted;
 mod world;
 
 use std::collections::BTreeMap;
@@ -62,6 +63,7 @@ use outside::Watches;
 pub(crate) use outside::{Network, Outside};
 use plan::{Plan, plan};
 pub(crate) use report::Found;
+pub use schedule::{Schedule, Why};
 use troubles::{Troubles, What};
 use world::EnclaveError;
 pub(crate) use world::{Enclave, Helper};
@@ -134,18 +136,12 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     /// Looks at everything once, and does what is missing. How long until the next look, unless something changes before.
     pub(crate) fn pass(&mut self, config: &Config) -> Duration {
         self.troubles.keep(config);
-        // Before the keys and after them: what is opened meanwhile was not open when they were listed, and what a restart has just closed
-        // is in neither.
-        let before = self.enclave.not_open();
-        let keys = self.enclave.keys();
+        let keys = self.listed();
         self.look_at_helper();
         let its_time = keys.as_ref().ok().and_then(|_| self.enclave.now());
         self.now = its_time.unwrap_or_else(|| self.clock.now());
         let (keys, did_all) = match keys {
-            Ok(keys) => {
-                self.not_open = self.enclave.not_open();
-                self.not_open.extend(before);
-                let mut keys: Keys = keys.into_iter().collect();
+            Ok(mut keys) => {
                 let did = self.bring_about(config, &mut keys);
                 (did.map(|all| (keys, all)), matches!(did, Ok(true)))
             }
@@ -169,6 +165,17 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         }
     }
 
+    /// What the enclave has, and what is stored and not in it.
+    fn listed(&mut self) -> Result<Keys, EnclaveError> {
+        // Before the keys and after them: what is opened meanwhile was not open when they were listed, and what a restart has just closed
+        // is in neither.
+        let before = self.enclave.not_open();
+        let keys = self.enclave.keys()?;
+        self.not_open = self.enclave.not_open();
+        self.not_open.extend(before);
+        Ok(keys.into_iter().collect())
+    }
+
     /// Until something is to be done that nobody rings the bell for.
     fn next(&self) -> Option<Duration> {
         let due = self.memory.rotations().next_due();
@@ -181,6 +188,8 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     fn bring_about(&mut self, config: &Config, keys: &mut Keys) -> Result<bool, EnclaveError> {
         self.chains.keep(keys, &self.enclave.newer_chains());
         self.memory.keep(config, keys, &self.not_open);
+        self.begin_what_is_open(config, keys);
+        self.set_aside(keys)?;
         self.clients(config)?;
         let did_all = self.make_keys(config, keys)?;
         self.order(config, keys)?;

@@ -125,18 +125,22 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         if self.is_under_way(key.id)
             && let Some(state) = self.job(id)?
         {
-            self.follow_order(certificate, key.id, its_key, &state);
+            self.follow_order(certificate, key.id, (account, its_key), &state);
             return Ok(());
         }
         let with = digest(&(acme, account, &config.dns01, &config.http01, &config.egress.allow));
         let now = self.memory.counted();
         let attempts = self.memory.attempts();
-        if attempts.is_early(key.id, &with, now) || attempts.under_way() >= MAX_UNDER_WAY {
+        let directory = account.directory.url();
+        if attempts.told_until(&certificate.name, directory, now).is_some()
+            || attempts.is_early(key.id, &with, now)
+            || attempts.under_way() >= MAX_UNDER_WAY
+        {
             return Ok(());
         }
         let resume = attempts.url(key.id);
-        let account = match super::accounts::job_of(account, its_key) {
-            Ok(account) => account,
+        let its_account = match super::accounts::job_of(account, its_key) {
+            Ok(its_account) => its_account,
             Err(why) => {
                 self.troubles.failed(What::Account(acme.account.clone()), &why);
                 return Ok(());
@@ -144,7 +148,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         };
         let order = Order {
             key: key.id,
-            account,
+            account: its_account,
             challenge: match acme.challenge {
                 Challenge::Http01 => ChallengeKind::Http01,
                 // Where a CA asks for a proof all the same, nobody publishes one.
@@ -165,7 +169,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             key.name, key.generation, acme.account
         ));
         if let Some(state) = state {
-            self.follow_order(certificate, key.id, its_key, &state);
+            self.follow_order(certificate, key.id, (account, its_key), &state);
         }
         Ok(())
     }
@@ -219,6 +223,17 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         self.memory.attempts().of(id).is_some_and(|attempt| attempt.begun)
     }
 
+    /// Whether a key may still get a certificate by an order that was begun.
+    pub(super) fn is_being_ordered(&mut self, key: KeyId) -> Result<bool, EnclaveError> {
+        if !self.is_under_way(key) {
+            return Ok(false);
+        }
+        let kind = JobKind::Order;
+        let state = self.job(JobId { kind, key })?;
+        // One that is done has a certificate, which the next list of keys shows.
+        Ok(state.is_some_and(|state| !matches!(state.phase, JobPhase::Failed(_))))
+    }
+
     /// How far a job is. None: the enclave was restarted since it was begun.
     pub(super) fn job(&mut self, id: JobId) -> Result<Option<JobState>, EnclaveError> {
         match self.enclave.ask(&Request::Job(id))? {
@@ -231,7 +246,13 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         }
     }
 
-    fn follow_order(&mut self, certificate: &Certificate, id: KeyId, account: KeyId, state: &JobState) {
+    fn follow_order(
+        &mut self,
+        certificate: &Certificate,
+        id: KeyId,
+        (account, its_key): (&Account, KeyId),
+        state: &JobState,
+    ) {
         if let Some(url) = &state.order
             && self.memory.attempts().url(id).as_ref() != Some(url)
         {
@@ -244,11 +265,12 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             JobPhase::Done(outcome) => {
                 self.orders.progress.remove(&id);
                 if let JobOutcome::Certificate(issued) = outcome {
-                    self.memory.attempts_mut().registered(account, &issued.account);
+                    self.memory.attempts_mut().registered(its_key, &issued.account);
                 }
             }
             JobPhase::Failed(failure) => {
                 self.failed(id, failure);
+                self.told(&certificate.name, account, failure);
                 self.troubles
                     .failed(What::Order(certificate.name.clone()), &acme::failed(failure));
             }
@@ -260,6 +282,14 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         let enclave_now = enclave_now.unwrap_or_else(|| self.clock.now());
         self.orders.progress.remove(&id);
         self.memory.attempts_mut().failed(id, failure, now, enclave_now);
+    }
+
+    /// A CA may have said when to come again.
+    pub(super) fn told(&mut self, name: &Name, account: &Account, failure: &JobFailure) {
+        let (now, enclave_now) = (self.memory.counted(), self.enclave_now());
+        let enclave_now = enclave_now.unwrap_or_else(|| self.clock.now());
+        let attempts = self.memory.attempts_mut();
+        attempts.told(name, account.directory.url(), failure, now, enclave_now);
     }
 
     /// A key has its certificate: if it was ordered, it has come.

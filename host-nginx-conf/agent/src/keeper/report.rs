@@ -96,11 +96,12 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             (None, Source::Csr { .. } | Source::Acme(_)) => (Origin::Born, certificate.sealed.is_some()),
             (None, Source::Bundle { .. }) => (Origin::Bundle, certificate.sealed.is_some()),
         };
+        let note = trouble
+            .or_else(|| plan.note.map(|note| note.to_string()))
+            .or_else(|| self.reminder(certificate, plan.live));
         report::Certificate {
             state: state.to_owned(),
-            note: trouble
-                .or_else(|| plan.note.map(|note| note.to_string()))
-                .or_else(|| self.reminder(certificate, plan.live)),
+            note: self.with_what_waits(&certificate.name, note),
             outside: self.outside_of(certificate),
             renewal: self.renewal(certificate, keys),
             generations,

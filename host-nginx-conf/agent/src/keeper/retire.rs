@@ -59,7 +59,10 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         // Its time begins anew, should another replace it again.
         self.memory.forget(live.id);
         // A key without a certificate may be one that an administrator is about to use.
-        let is_older = |key: &&KeyInfo| key.generation < live.generation && key.validity.is_some();
+        let is_older = |key: &&KeyInfo| {
+            let is_to_end = key.validity.is_some() || self.memory.rotations().urgent(key.id).is_some();
+            key.generation < live.generation && is_to_end
+        };
         let older: Vec<_> = its.iter().filter(is_older).cloned().collect();
         let is_urgent = older.iter().any(|key| self.memory.rotations().urgent(key.id).is_some());
         let has_looked = certificate.listeners.is_empty() || self.memory.rotations().has_looked(name, &directory);
@@ -112,23 +115,25 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                 Reply::Superseded(now) if now.id == key.id => {
                     keys.put(now);
                     self.happened(Happened::Superseded, key, None, None);
-                    if is_urgent {
-                        self.revoke_by_its_ca(config, key);
-                        return self.retire_once_revoked(key, keys);
-                    }
-                    Ok(())
+                    if is_urgent { self.end(config, key, keys) } else { Ok(()) }
                 }
                 _ => Err(EnclaveError::Unexpected),
             },
-            State::Superseded if is_urgent => {
-                self.revoke_by_its_ca(config, key);
-                self.retire_once_revoked(key, keys)
-            }
+            State::Superseded if is_urgent => self.end(config, key, keys),
             State::Superseded if self.memory.has_passed(since, config.agent.grace) => {
                 self.retire_once_revoked(key, keys)
             }
             State::Superseded => Ok(()),
         }
+    }
+
+    /// Ends a key that is not to be trusted. A certificate that it is still to get has to be revoked, so it is waited for.
+    fn end(&mut self, config: &Config, key: &KeyInfo, keys: &mut Keys) -> Result<(), EnclaveError> {
+        if key.validity.is_none() && self.is_being_ordered(key.id)? {
+            return Ok(());
+        }
+        self.revoke_by_its_ca(config, key);
+        self.retire_once_revoked(key, keys)
     }
 
     /// A key has to stay until its certificate is revoked: the enclave asks by the certificate that it holds.

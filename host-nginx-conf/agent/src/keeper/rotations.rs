@@ -26,6 +26,11 @@ pub(super) struct Rotations {
     versions: BTreeMap<String, String>,
     /// New keys that administrators want.
     asked: BTreeMap<String, Asked>,
+    /// The same, asked for while what is stored of the certificate was not open.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    closed: BTreeMap<String, Wanted>,
+    /// As counted, the last turn that one of many was given.
+    last_turn: u64,
     /// By its id, a key that is retired as soon as another is live, and why.
     urgent: BTreeMap<String, String>,
     /// By its key's id, a certificate that its CA shall revoke, and why.
@@ -77,6 +82,19 @@ pub(super) struct Asked {
     /// The newest generation that there was.
     pub(super) above: u32,
     pub(super) by: u32,
+}
+
+/// What an administrator wants of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    /// Its turn, as counted: not before.
+    pub(super) turn: u64,
+    /// Seconds between the turns of those that were asked for together; 0: at once.
+    pub(super) apart: u64,
+    pub(super) by: u32,
+    /// Why the keys that there are shall not be trusted; none: they may be.
+    pub(super) distrust: Option<String>,
 }
 
 /// A certificate that its CA shall revoke.
@@ -205,6 +223,36 @@ impl Rotations {
         self.asked.remove(name.as_str());
     }
 
+    /// Notes what was asked for while nobody knew which keys there are.
+    pub(super) fn ask_once_open(&mut self, name: &Name, wanted: Wanted) {
+        let known = self.closed.remove(name.as_str()).and_then(|known| known.distrust);
+        let distrust = wanted.distrust.or(known);
+        self.closed.insert(name.to_string(), Wanted { distrust, ..wanted });
+    }
+
+    pub(super) fn closed(&self, name: &Name) -> Option<&Wanted> {
+        self.closed.get(name.as_str())
+    }
+
+    /// It is open, so that it can begin.
+    pub(super) fn opened(&mut self, name: &Name) -> Option<Wanted> {
+        self.closed.remove(name.as_str())
+    }
+
+    /// Turns were given up to this one.
+    pub(super) fn gave_turns(&mut self, last: u64) {
+        self.last_turn = last;
+    }
+
+    /// The turn of one that missed its own: after all others.
+    pub(super) fn missed_turn(&mut self, wanted: &Wanted, now: u64) -> u64 {
+        if wanted.apart == 0 || wanted.turn > now {
+            return wanted.turn.max(now);
+        }
+        self.last_turn = self.last_turn.saturating_add(wanted.apart).max(now);
+        self.last_turn
+    }
+
     /// When the next is due, as counted.
     pub(super) fn next_due(&self) -> Option<u64> {
         self.asked.values().map(|asked| asked.due).min()
@@ -286,6 +334,7 @@ impl Rotations {
         self.looked.retain(|name, _| is_there(name));
         self.settling.retain(|name, _| is_there(name));
         self.asked.retain(|name, _| is_there(name));
+        self.closed.retain(|name, _| is_there(name));
         self.versions.retain(|name, _| is_there(name));
         self.reminded.retain(|name, _| is_there(name));
         self.urgent.retain(|id, _| kept.has(id));
@@ -302,6 +351,7 @@ impl Rotations {
             self.settling.len(),
             self.taken_back.len(),
             self.asked.len(),
+            self.closed.len(),
         ];
         let of_keys = [
             self.urgent.len(),

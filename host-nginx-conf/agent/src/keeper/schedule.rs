@@ -10,14 +10,14 @@ use sha2::{Digest, Sha256};
 
 /// When, and why then. Seconds since 1970, UTC, as the enclave counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Schedule {
-    pub(super) at: i64,
-    pub(super) why: Why,
+pub struct Schedule {
+    pub at: i64,
+    pub why: Why,
 }
 
 /// Why then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
+pub enum Why {
     /// The CA says so.
     Window,
     /// Two thirds of its lifetime are over, less the spreading.
@@ -27,7 +27,9 @@ pub(super) enum Why {
 }
 
 impl Schedule {
-    pub(super) fn of(key: KeyId, validity: Validity, window: Option<Validity>) -> Self {
+    /// Of a key whose certificate is valid so long, and for which the CA named this window, if it named one.
+    #[must_use]
+    pub fn of(key: KeyId, validity: Validity, window: Option<Validity>) -> Self {
         match window {
             Some(window) => Self {
                 at: within(key, window),
@@ -47,7 +49,9 @@ impl Schedule {
 }
 
 impl Why {
-    pub(super) const fn as_str(self) -> &'static str {
+    /// In words.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Window => "the CA's window",
             Self::TwoThirds => "two thirds of its lifetime",
@@ -182,13 +186,6 @@ mod tests {
             }
             let most = hours.values().max().copied().unwrap();
             assert!(most <= most_an_hour, "{days}: {most} in one hour");
-            // `cargo xtask bench --part rotation` shows this.
-            let by = if window.is_some() {
-                "the CA's window of two days"
-            } else {
-                "lifetime"
-            };
-            println!("valid {days} days, by {by}, at most in one hour: {most}");
         }
     }
 }

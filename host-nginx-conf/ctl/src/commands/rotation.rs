@@ -100,6 +100,8 @@ fn change_text(change: &Change) -> String {
         .key
         .as_deref()
         .map_or_else(String::new, |key| format!(" ({key})"));
+    let due = change.due.filter(|_| change.outcome != "due");
+    let due = due.map_or_else(String::new, |due| format!(", ordered not before {}", time::utc(due)));
     let outcome = match change.outcome.as_str() {
         "made" => "a new key is made".to_owned(),
         "fetched" => "its bundle was read".to_owned(),
@@ -119,7 +121,7 @@ fn change_text(change: &Change) -> String {
         other => plain(other),
     };
     format!(
-        "{}{generation}: {outcome}{key}\n  {}\n",
+        "{}{generation}: {outcome}{key}{due}\n  {}\n",
         plain(&change.certificate),
         plain(&change.says)
     )
@@ -189,9 +191,17 @@ mod tests {
             says: "it waits for its turn".to_owned(),
             ..Change::default()
         };
-        let text = changes_text(&[change, due]);
+        let told = Change {
+            certificate: "api".to_owned(),
+            outcome: "waits".to_owned(),
+            due: Some(60),
+            says: "the CA asked to come again then".to_owned(),
+            ..Change::default()
+        };
+        let text = changes_text(&[change, due, told]);
         let expected = format!(
-            "www generation 2: a new key is made ({})\n  have your CA sign its request\nshop: due at 1970-01-01T00:00:30Z\n  it waits for its turn\n",
+            "www generation 2: a new key is made ({})\n  have your CA sign its request\nshop: due at 1970-01-01T00:00:30Z\n  it waits for its \
+             turn\napi: a new key waits for its certificate, ordered not before 1970-01-01T00:01:00Z\n  the CA asked to come again then\n",
             "ab".repeat(32)
         );
         assert_eq!(text, expected);

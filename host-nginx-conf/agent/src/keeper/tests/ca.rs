@@ -30,6 +30,8 @@ pub(in super::super) struct Ca {
     pub(in super::super) fails: Option<JobFailure>,
     /// Only orders of these certificates fail.
     pub(in super::super) only: BTreeSet<String>,
+    /// The contacts of each account that was begun.
+    pub(in super::super) accounts: Vec<Vec<String>>,
     /// How accounts end.
     pub(in super::super) refuses_accounts: Option<JobFailure>,
     /// Accounts are under way until the jobs are forgotten.
@@ -40,6 +42,8 @@ pub(in super::super) struct Ca {
     pub(in super::super) revocations: Vec<KeyId>,
     /// How long an order takes.
     pub(in super::super) takes: Duration,
+    /// How long that of one key takes.
+    pub(in super::super) slow: Option<(KeyId, Duration)>,
     pub(in super::super) lifetime: i64,
     /// What it says of renewal.
     pub(in super::super) window: Option<Validity>,
@@ -81,6 +85,9 @@ impl EnclaveState {
         let (phase, order) = match job {
             Job::Account(account) => {
                 assert!(account.terms_agreed);
+                let contacts = account.contacts.items().iter();
+                let contacts = contacts.map(|contact| contact.as_str().to_owned()).collect();
+                self.ca.accounts.push(contacts);
                 let is_slow = self.ca.slow_accounts;
                 let slow = is_slow.then(|| JobPhase::Running(Text::lossy("waits for the CA")));
                 let url = Text::lossy("https://ca.example/account/1");
@@ -144,9 +151,13 @@ impl EnclaveState {
             return;
         }
         let now = self.ca.monotonic();
-        let is_over = |since: &Duration| now.saturating_sub(*since) >= self.ca.takes;
+        let takes = |id: &JobId| match self.ca.slow {
+            Some((key, takes)) if key == id.key => takes,
+            _ => self.ca.takes,
+        };
         let over = self.ca.jobs.iter().filter(|(id, (state, since))| {
-            id.kind == JobKind::Order && matches!(state.phase, JobPhase::Running(_)) && is_over(since)
+            let is_over = now.saturating_sub(*since) >= takes(id);
+            id.kind == JobKind::Order && matches!(state.phase, JobPhase::Running(_)) && is_over
         });
         let over: Vec<_> = over.map(|(id, _)| *id).collect();
         for id in over {

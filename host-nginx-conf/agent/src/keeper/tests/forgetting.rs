@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use enclave_tls_admin::report::{Ask, Rotate};
-use enclave_wire::control::{JobError, JobFailure};
 use enclave_wire::{Chain, Name};
 
-use super::ca::failure;
-use super::ordering::{orders, serving, skip, world};
+use super::ordering::{orders, serving, skip, told_to_come_again, world};
+use super::revoking::{happened, in_an_emergency};
+use super::rotating::{outcomes, rotate};
 use super::*;
 
 /// What is stored of an enclave.
@@ -98,12 +98,7 @@ fn an_account_whose_url_was_forgotten_is_registered_again_in_the_same_run() {
 
 #[test]
 fn threat_52_a_ca_that_says_when_to_come_again_is_not_asked_before_whatever_restarts() {
-    let mut world = world(1);
-    let told = world.enclave.state().ca.now() + 3 * 86_400;
-    world.enclave.state().ca.fails = Some(JobFailure {
-        retry_at: Some(told),
-        ..failure(JobError::RateLimited)
-    });
+    let mut world = told_to_come_again();
     world.run(HOUR);
     outage(&mut world);
     skip(&mut world, DAY * 3 - HOUR * 5, HOUR);
@@ -157,6 +152,61 @@ fn threat_53_a_key_that_is_not_to_be_trusted_ends_all_the_same_after_an_outage()
         (Some(2), None),
         "no grace time"
     );
+}
+
+/// Which keys there are is known once they are open: all of them are meant.
+#[test]
+fn threat_53_an_emergency_that_was_asked_for_in_an_outage_begins_after_it() {
+    let mut world = serving(2);
+    rotate(&mut world, |_| ());
+    world.run(MINUTE * 5);
+    assert_eq!(world.key("c0000", 1).unwrap().state, State::Superseded);
+    world.forget_counts();
+    let stored = close(&world);
+    // The agent may not have looked since.
+    let asked = rotate(&mut world, in_an_emergency);
+    assert_eq!(outcomes(&asked), [("c0000", "due")]);
+    let says = &asked[0].says;
+    assert!(
+        says.contains("(key-compromise)")
+            && says.contains("once what is stored of it is open")
+            && says.contains("KMS is away"),
+        "{says}"
+    );
+    // Whoever asks for less takes nothing back.
+    rotate(&mut world, |_| ());
+    let (state, note) = world.state_of("c0000");
+    assert!(note.contains("not to be trusted (key-compromise)"), "{state}: {note}");
+    world.run(HOUR);
+    world.restart_agent();
+    world.run(HOUR);
+    assert_eq!((world.asked("Create"), world.asked("Supersede")), (0, 0));
+    assert!(world.state_of("c0000").1.contains("not to be trusted (key-compromise)"));
+    open(&world, stored);
+    world.run(MINUTE * 10);
+    assert_eq!((world.live("c0000"), world.live("c0001")), (Some(3), Some(1)));
+    assert_eq!((world.key("c0000", 1), world.key("c0000", 2)), (None, None));
+    assert_eq!(happened(&world, "revoked").len(), 2);
+    assert_eq!(world.state_of("c0000"), ("served".to_owned(), String::new()));
+}
+
+#[test]
+fn new_keys_that_were_asked_for_in_an_outage_are_made_after_it_one_after_another() {
+    let mut world = serving(4);
+    let stored = close(&world);
+    world.run(MINUTE);
+    let all = rotate(&mut world, |rotate| rotate.certificate = None);
+    assert!(all.iter().all(|one| one.outcome == "due"), "{all:?}");
+    world.run(HOUR);
+    open(&world, stored);
+    world.enclave.state().ca.orders.clear();
+    world.run(MINUTE);
+    assert!((1..4).contains(&orders(&world)), "{}", orders(&world));
+    world.run(MINUTE * 4);
+    assert_eq!(orders(&world), 4);
+    for n in 0..4 {
+        assert_eq!(world.live(&format!("c000{n}")), Some(2));
+    }
 }
 
 #[test]

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use enclave_wire::KeyId;
-use enclave_wire::control::{JobError, Validity};
+use enclave_wire::control::{JobError, JobFailure, Validity};
 
 use super::ca::{Ca, failure};
+use super::revoking::in_an_emergency;
+use super::rotating::{outcomes, rotate};
 use super::*;
 
 /// Certificates c0000 and so on, of one account.
@@ -30,6 +32,17 @@ fn ordered(count: usize, account: &str) -> Config {
 pub(super) fn world(count: usize) -> World {
     let world = World::new(ordered(count, ""));
     world.enclave.state().ca = Ca::new(world.clock.clone());
+    world
+}
+
+/// One whose CA says that it is to be asked again in three days, and not before.
+pub(super) fn told_to_come_again() -> World {
+    let world = world(1);
+    let told = world.enclave.state().ca.now() + 3 * 86_400;
+    world.enclave.state().ca.fails = Some(JobFailure {
+        retry_at: Some(told),
+        ..failure(JobError::RateLimited)
+    });
     world
 }
 
@@ -212,17 +225,82 @@ fn threat_52_no_name_is_ordered_more_than_twice_a_minute_whatever_fails() {
 
 #[test]
 fn threat_52_a_ca_that_says_when_to_come_again_is_not_asked_before() {
-    let mut world = world(1);
-    let told = world.enclave.state().ca.now() + 3 * 86_400;
-    world.enclave.state().ca.fails = Some(enclave_wire::control::JobFailure {
-        retry_at: Some(told),
-        ..failure(JobError::RateLimited)
-    });
+    let mut world = told_to_come_again();
     skip(&mut world, DAY * 3 - HOUR, HOUR);
     assert_eq!(orders(&world), 1);
     world.enclave.state().ca.fails = None;
     skip(&mut world, HOUR * 10, MINUTE * 10);
     assert_eq!((orders(&world), world.live("c0000")), (2, Some(1)));
+}
+
+#[test]
+fn threat_52_nobody_passes_by_when_the_ca_said_to_come_again() {
+    let mut world = told_to_come_again();
+    world.run(MINUTE);
+    let told = world.clock.now() + 3 * 86_400;
+    let as_told = |changes: &[enclave_tls_admin::report::Change], outcome: &str| {
+        assert_eq!(outcomes(changes), [("c0000", outcome)]);
+        let says = &changes[0].says;
+        assert!(says.contains("the CA asked to come again then"), "{says}");
+        let off = changes[0].due.unwrap() - told;
+        assert!((-120..=0).contains(&off), "{off} s off");
+    };
+    as_told(&rotate(&mut world, |rotate| rotate.dry_run = true), "waits");
+    as_told(&rotate(&mut world, |_| ()), "waits");
+    as_told(&rotate(&mut world, |rotate| rotate.now = true), "waits");
+    as_told(
+        &rotate(&mut world, |rotate| (rotate.certificate, rotate.now) = (None, true)),
+        "waits",
+    );
+    // Another key is another's in nothing that the CA counts, nor is another text of the configuration.
+    as_told(&rotate(&mut world, in_an_emergency), "made");
+    world.config = ordered(1, "contacts = [\"mailto:a@b.example\"]\n");
+    world.restart_agent();
+    skip(&mut world, DAY * 3 - HOUR, HOUR);
+    assert_eq!(orders(&world), 1);
+    world.enclave.state().ca.fails = None;
+    world.run(HOUR * 2);
+    assert_eq!((orders(&world), world.live("c0000")), (2, Some(2)));
+}
+
+#[test]
+fn threat_52_keys_that_wait_are_ordered_for_one_after_another_when_all_are_asked_for() {
+    let mut world = world(5);
+    world.enclave.state().ca.fails = Some(failure(JobError::Challenge));
+    world.run(HOUR * 8);
+    world.enclave.state().ca.orders.clear();
+    let begun = world.clock.monotonic();
+    let all = rotate(&mut world, |rotate| rotate.certificate = None);
+    assert!(all.iter().all(|one| one.outcome == "waits"), "{all:?}");
+    assert_eq!(all.iter().filter(|one| one.due.is_none()).count(), 1, "{all:?}");
+    assert!(all[1].says.contains("waits for its turn"), "{}", all[1].says);
+    world.run(MINUTE * 4);
+    let at: Vec<_> = world.enclave.state().ca.orders.iter().map(|(at, ..)| *at).collect();
+    assert_eq!(at.len(), 5, "each once: {at:?}");
+    for (turn, at) in (0..).zip(&at) {
+        let waits = *at - begun + Duration::from_secs(1);
+        assert!(waits >= Duration::from_secs(30) * turn, "turn {turn}: {at:?}");
+    }
+    // One alone, whose cause somebody has mended, waits for nothing; nor do all of them with `--now`.
+    rotate(&mut world, |rotate| rotate.certificate = Some("c0003".to_owned()));
+    assert_eq!(orders(&world), 6);
+    world.run(MINUTE);
+    rotate(&mut world, |rotate| (rotate.certificate, rotate.now) = (None, true));
+    assert_eq!(orders(&world), 11);
+}
+
+#[test]
+fn contacts_that_were_changed_are_told_to_the_ca_once() {
+    let mut world = serving(1);
+    world.enclave.state().ca.accounts.clear();
+    world.config = ordered(1, "contacts = [\"mailto:new@b.example\"]\n");
+    world.run(HOUR);
+    assert_eq!(world.enclave.state().ca.accounts, [["mailto:new@b.example"]]);
+    // Whether the CA has them already only the CA knows, should they have been changed meanwhile.
+    world.restart_agent();
+    world.run(HOUR);
+    assert_eq!(world.enclave.state().ca.accounts.len(), 2);
+    assert_eq!(orders(&world), 1);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use enclave_wire::control::JobError;
 use super::rotating::{ask, ordered, outcomes, roll_back, rotate};
 use super::*;
 
-fn in_an_emergency(rotate: &mut Rotate) {
+pub(super) fn in_an_emergency(rotate: &mut Rotate) {
     (rotate.now, rotate.revoke) = (true, Some("key-compromise".to_owned()));
 }
 
@@ -19,7 +19,7 @@ fn revoke(world: &mut World, what: &str) -> Vec<Change> {
     ask(world, Ask::Revoke(revoke)).unwrap()
 }
 
-fn happened(world: &World, what: &str) -> Vec<u32> {
+pub(super) fn happened(world: &World, what: &str) -> Vec<u32> {
     let history = world.keeper.history.of("c0000").unwrap();
     let its = history.into_iter().filter(|one| one.what == what);
     its.filter_map(|one| one.generation).collect()
@@ -52,6 +52,72 @@ fn what_was_superseded_before_the_emergency_is_revoked_too() {
     assert_eq!(happened(&world, "retired"), [1, 2]);
     assert_eq!(world.enclave.state().ca.revocations.len(), 2, "once each");
     assert_eq!(world.state_of("c0000"), ("served".to_owned(), String::new()));
+}
+
+#[test]
+fn threat_53_a_key_that_waits_from_before_an_emergency_is_never_served() {
+    let mut world = World::serving(1);
+    rotate(&mut world, |_| ());
+    let older = world.key("c0000", 2).unwrap();
+    let would = rotate(&mut world, |rotate| {
+        in_an_emergency(rotate);
+        rotate.dry_run = true;
+    });
+    assert_eq!(outcomes(&would), [("c0000", "would-make")]);
+    assert!(
+        would[0].says.contains("generation 1, generation 2"),
+        "{}",
+        would[0].says
+    );
+    let made = rotate(&mut world, in_an_emergency);
+    assert_eq!(
+        (outcomes(&made), made[0].generation),
+        (vec![("c0000", "made")], Some(3))
+    );
+    // Its certificate comes all the same.
+    world.enclave.install(&older, world.clock.now(), 1);
+    world.run(HOUR);
+    assert_eq!((world.live("c0000"), world.asked("Retire")), (Some(1), 0));
+    world.enclave.install_all(world.clock.now());
+    world.run(MINUTE * 3);
+    assert_eq!(world.live("c0000"), Some(3));
+    assert_eq!((world.key("c0000", 1), world.key("c0000", 2)), (None, None));
+    // One from after it is as good as any.
+    rotate(&mut world, |_| ());
+    assert_eq!(outcomes(&rotate(&mut world, |_| ())), [("c0000", "waits")]);
+}
+
+/// Its certificate would be valid, so it is waited for and revoked.
+#[test]
+fn threat_53_an_order_from_before_an_emergency_is_revoked_once_it_comes() {
+    let mut world = ordered();
+    world.enclave.state().ca.takes = MINUTE * 20;
+    rotate(&mut world, |_| ());
+    world.run(MINUTE);
+    let older = world.key("c0000", 2).unwrap().id;
+    rotate(&mut world, in_an_emergency);
+    world.enclave.state().ca.takes = Duration::from_secs(1);
+    world.enclave.state().ca.slow = Some((older, MINUTE * 20));
+    world.run(MINUTE * 10);
+    assert_eq!(world.live("c0000"), Some(3));
+    assert!(world.key("c0000", 1).is_none() && world.key("c0000", 2).is_some());
+    world.run(MINUTE * 30);
+    assert_eq!((world.live("c0000"), world.key("c0000", 2)), (Some(3), None));
+    assert_eq!(happened(&world, "revoked"), [1, 2]);
+}
+
+#[test]
+fn threat_53_a_key_from_before_an_emergency_that_cannot_be_set_aside_is_tried_again() {
+    let mut world = World::serving(1);
+    rotate(&mut world, |_| ());
+    world.enclave.state().refuses = Some(("Supersede", enclave_wire::control::ControlError::AwsUnavailable));
+    rotate(&mut world, in_an_emergency);
+    assert_eq!(world.state_of("c0000").0, "served-with-a-problem");
+    world.run(MINUTE * 5);
+    world.enclave.state().refuses = None;
+    world.run(MINUTE);
+    assert_eq!(world.key("c0000", 2).unwrap().state, State::Superseded);
+    assert!(world.key("c0000", 3).is_some());
 }
 
 #[test]
