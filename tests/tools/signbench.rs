@@ -14,17 +14,7 @@ use serde_json::{Value, json};
 fn subjects_are_measured_in_turns_and_one_that_cannot_run_says_why() {
     let directory = Directory::new();
     let key = directory.file("p256.pem");
-    let mut openssl = Command::new("openssl");
-    openssl.args([
-        "genpkey",
-        "-quiet",
-        "-algorithm",
-        "EC",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-out",
-    ]);
-    assert!(openssl.arg(&key).status().unwrap().success());
+    e2e::lab::program::new_p256(&key).unwrap();
     let report = directory.run(&json!({
         "core": 0, "slice_ms": 20, "rounds": 3, "references": ["raw"], "count_client": true,
         "subjects": [
@@ -32,7 +22,7 @@ fn subjects_are_measured_in_turns_and_one_that_cannot_run_says_why() {
             { "name": "socket", "threads": 2, "work": { "kind": "socket", "request": 81, "reply": 111 } },
             { "name": "two", "processes": 2, "work": { "kind": "raw", "key": key, "mechanism": "ecdsa" } },
             { "name": "absent", "processes": 2, "work": {
-                "kind": "pkcs11", "module": "/nonexistent.so", "token": "t", "label": "l", "mechanism": "ecdsa",
+                "kind": "pkcs11", "signer": directory.signer(), "module": "/nonexistent.so", "token": "t", "label": "l", "mechanism": "ecdsa",
             } },
         ],
     }));
@@ -51,7 +41,8 @@ fn subjects_are_measured_in_turns_and_one_that_cannot_run_says_why() {
         "{report}"
     );
     assert!(
-        absent["error"].is_string() && absent["figures"].as_object().unwrap().is_empty(),
+        absent["error"] == "PKCS#11: the module cannot be loaded: 0x0"
+            && absent["figures"].as_object().unwrap().is_empty(),
         "{report}"
     );
     assert_eq!(
@@ -86,6 +77,23 @@ impl Directory {
 
     fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    /// What signs through modules, built.
+    fn signer(&self) -> PathBuf {
+        let signer = self.file("signer");
+        let mut compile = Command::new("gcc");
+        compile.args([
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-pthread",
+            "src/signbench/signer.c",
+            "-ldl",
+            "-o",
+        ]);
+        assert!(compile.arg(&signer).status().unwrap().success());
+        signer
     }
 
     fn signbench(&self, plan: &Value) -> Command {

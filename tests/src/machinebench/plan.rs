@@ -47,6 +47,8 @@ pub enum Kind {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignPlan {
+    /// `signer` of `signbench`, built.
+    pub signer: PathBuf,
     /// The module; what it reads from the environment, the caller has set.
     pub module: PathBuf,
     /// The token's label.

@@ -148,6 +148,7 @@ fn module(plan: &SignPlan) -> Plan {
             environment: BTreeMap::new(),
             watch: Vec::new(),
             work: Work::Pkcs11 {
+                signer: Path::to_owned(&plan.signer),
                 module: Path::to_owned(&plan.module),
                 token: plan.token.clone(),
                 label: plan.label.clone(),

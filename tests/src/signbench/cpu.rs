@@ -61,13 +61,13 @@ pub(super) fn idle() -> Result<Vec<f64>, CpuError> {
 
 /// Threads that were given cores, to be given back their own.
 #[derive(Default)]
-pub(super) struct Pinned {
+pub(crate) struct Pinned {
     before: Vec<(Pid, CpuSet)>,
 }
 
 impl Pinned {
     /// Keeps all threads of a process on one core, until this is dropped.
-    pub(super) fn pin(&mut self, pid: u32, core: usize) -> Result<(), CpuError> {
+    pub(crate) fn pin(&mut self, pid: u32, core: usize) -> Result<(), CpuError> {
         let failed = |error| CpuError { pid, error };
         let mut only = CpuSet::new();
         only.set(core);

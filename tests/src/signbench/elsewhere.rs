@@ -6,8 +6,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::plan::SubjectPlan;
-use super::slice;
 use super::subject::{Subject, SubjectError, Worker};
+use super::{pkcs11, slice};
 
 /// This end.
 pub(super) struct Elsewhere {
@@ -17,31 +17,36 @@ pub(super) struct Elsewhere {
 }
 
 impl Elsewhere {
-    /// Starts one, which is ready then.
+    /// Starts one, which is ready then: `signer` where a module signs, else this program again.
     pub(super) fn open(plan: &SubjectPlan) -> Result<Self, SubjectError> {
+        if let Some(mut signer) = pkcs11::signer(&plan.work, plan.threads) {
+            let mut elsewhere = Self::start(signer.envs(&plan.environment))?;
+            elsewhere.answer()?;
+            return Ok(elsewhere);
+        }
         let alone = SubjectPlan {
             processes: 1,
             environment: BTreeMap::new(),
             watch: Vec::new(),
             ..plan.clone()
         };
-        let environment = &plan.environment;
-        let plan = serde_json::to_string(&alone).map_err(|error| failed(error.into()))?;
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-        command
-            .arg("work")
-            .envs(environment)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+        let mut elsewhere = Self::start(command.arg("work").envs(&plan.environment))?;
+        let plan = serde_json::to_string(&alone).map_err(|error| failed(error.into()))?;
+        elsewhere.ask(&plan)?;
+        Ok(elsewhere)
+    }
+
+    fn start(command: &mut Command) -> Result<Self, SubjectError> {
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(failed)?;
         let (asks, answers) = (child.stdin.take(), child.stdout.take());
         let answers = answers.ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
-        let mut elsewhere = Self {
+        Ok(Self {
             child,
             asks,
             answers: BufReader::new(answers),
-        };
-        elsewhere.ask(&plan).map(|_| elsewhere)
+        })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -50,13 +55,15 @@ impl Elsewhere {
 
     /// Sends a line. The number in the answer.
     fn ask(&mut self, line: &str) -> Result<usize, SubjectError> {
+        let asks = self.asks.as_mut();
+        let asks = asks.ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
+        writeln!(asks, "{line}").map_err(failed)?;
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Result<usize, SubjectError> {
         let mut answer = String::new();
-        let mut exchange = || {
-            let asks = self.asks.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-            writeln!(asks, "{line}")?;
-            self.answers.read_line(&mut answer)
-        };
-        exchange().map_err(failed)?;
+        self.answers.read_line(&mut answer).map_err(failed)?;
         let answer = answer.trim_end();
         answer.parse().map_err(|_| SubjectError::Elsewhere(answer.to_owned()))
     }

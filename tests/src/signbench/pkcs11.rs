@@ -1,71 +1,42 @@
-//! `C_SignInit` and `C_Sign` in a module.
-//!
-//! Crate `cryptoki` asks for the length of the signature first, so an operation here is `C_SignInit` and two calls of
-//! `C_Sign`, the first without a buffer. That is what careful clients do. A module that asks another process for the length
-//! pays a round trip more than with OpenSSL's clients, which bring a buffer and call once.
+//! What a module is asked for: signatures, by `signer`; and finds, in this process.
 
 use std::path::Path;
+use std::process::Command;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
-use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
-use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
-use cryptoki::mechanism::{Mechanism as Ck, MechanismType};
-use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
-use cryptoki::session::{Session, UserType};
-use cryptoki::types::AuthPin;
+use cryptoki::object::{Attribute, ObjectClass};
+use cryptoki::session::Session;
 
-use super::plan::{Attribute as By, Mechanism};
+use super::plan::{Attribute as By, Mechanism, Work};
 use super::raw::{self, DIGEST};
 use super::subject::{SubjectError, Worker};
 
-/// A session of its own, with one key.
-pub(super) struct Signer {
-    session: Session,
-    key: ObjectHandle,
-    mechanism: Mechanism,
-    input: Vec<u8>,
-}
-
-impl Signer {
-    pub(super) fn open(
-        module: &Path,
-        token: &str,
-        label: &str,
-        pin: Option<&str>,
-        mechanism: Mechanism,
-    ) -> Result<Self, SubjectError> {
-        let session = session(module, token)?;
-        if let Some(pin) = pin {
-            match session.login(UserType::User, Some(&AuthPin::new(pin.into()))) {
-                // Of another session of this process.
-                Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let wanted = [
-            Attribute::Class(ObjectClass::PRIVATE_KEY),
-            Attribute::Label(label.into()),
-        ];
-        let found = session.find_objects(&wanted)?;
-        let &[key] = found.as_slice() else {
-            return Err(SubjectError::Absent(format!("single private key {label}")));
-        };
-        Ok(Self {
-            session,
-            key,
-            mechanism,
-            input: input(mechanism),
-        })
-    }
-}
-
-impl Worker for Signer {
-    fn once(&mut self) -> Result<(), SubjectError> {
-        let mechanism = cryptoki_mechanism(self.mechanism);
-        std::hint::black_box(self.session.sign(&mechanism, self.key, &self.input)?);
-        Ok(())
-    }
+/// The command of `signer.c` for a work that is signatures in a module.
+pub(super) fn signer(work: &Work, threads: usize) -> Option<Command> {
+    let Work::Pkcs11 {
+        signer,
+        module,
+        token,
+        label,
+        pin,
+        mechanism,
+    } = work
+    else {
+        return None;
+    };
+    let number = match mechanism {
+        Mechanism::Ecdsa | Mechanism::EcdsaP384 => "1041",
+        Mechanism::Ed25519 => "1057",
+        Mechanism::RsaPkcs => "1",
+        Mechanism::RsaPss => "d",
+    };
+    let mut command = Command::new(signer);
+    command
+        .arg(module)
+        .args([token, pin.as_deref().unwrap_or_default(), label, number])
+        .args([hex::encode(input(*mechanism)), threads.to_string()]);
+    Some(command)
 }
 
 /// A session of its own, in which one key is looked for.
@@ -111,19 +82,6 @@ fn session(module: &Path, token: &str) -> Result<Session, SubjectError> {
     }
     let slot = slot.ok_or_else(|| SubjectError::Absent(format!("token {token}")))?;
     Ok(pkcs11.open_ro_session(slot)?)
-}
-
-fn cryptoki_mechanism(mechanism: Mechanism) -> Ck<'static> {
-    match mechanism {
-        Mechanism::Ecdsa | Mechanism::EcdsaP384 => Ck::Ecdsa,
-        Mechanism::Ed25519 => Ck::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519)),
-        Mechanism::RsaPkcs => Ck::RsaPkcs,
-        Mechanism::RsaPss => Ck::RsaPkcsPss(PkcsPssParams {
-            hash_alg: MechanismType::SHA256,
-            mgf: PkcsMgfType::MGF1_SHA256,
-            s_len: 32.into(),
-        }),
-    }
 }
 
 /// A digest, for PKCS#1 as DigestInfo; or a message.

@@ -68,8 +68,11 @@ pub struct Watch {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Work {
-    /// `C_SignInit` and `C_Sign` in a module. What the module reads from the environment, the caller has set.
+    /// `C_SignInit` and `C_Sign` in a module, by a process of its own: see `signer.c`. What the module reads from the environment, the
+    /// caller has set.
     Pkcs11 {
+        /// `signer`, built.
+        signer: PathBuf,
         /// The shared library.
         module: PathBuf,
         /// The token's label.

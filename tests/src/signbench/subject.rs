@@ -42,13 +42,8 @@ impl Subject {
         let mut workers: Vec<Box<dyn Worker>> = Vec::new();
         for _ in 0..plan.threads {
             workers.push(match &plan.work {
-                Work::Pkcs11 {
-                    module,
-                    token,
-                    label,
-                    pin,
-                    mechanism,
-                } => Box::new(pkcs11::Signer::open(module, token, label, pin.as_deref(), *mechanism)?),
+                // A process of its own does it.
+                Work::Pkcs11 { .. } => return Self::of_processes(plan),
                 Work::Find { module, token, by } => Box::new(pkcs11::Finder::open(module, token, by)?),
                 Work::Raw { key, mechanism } => raw::open(key, *mechanism)?,
                 Work::Socket { request, reply } => {

@@ -74,6 +74,7 @@ pub(super) fn measure(paths: &Paths, lab: &Lab, runner: &Runner, quick: bool) ->
         "dir": dir,
         "few": FEW,
         "many": MANY,
+        "signer": runner.signer(),
         "module": module,
         "variable": CONFIGURATION,
         "token": lab.description().token,

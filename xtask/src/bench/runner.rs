@@ -17,6 +17,7 @@ use crate::progress;
 /// What every group needs.
 pub(super) struct Runner {
     program: PathBuf,
+    signer: PathBuf,
     work: PathBuf,
     rounds: usize,
     /// A token of the benchmark's own; nothing is on it at first.
@@ -81,6 +82,7 @@ impl Runner {
         let rounds = if quick { QUICK_ROUNDS } else { ROUNDS };
         Ok(Self {
             program: paths.target().join("release/signbench"),
+            signer: signer(paths.workspace(), work)?,
             work: work.to_owned(),
             rounds,
             softhsm,
@@ -91,6 +93,11 @@ impl Runner {
     /// Where what is measured may lie.
     pub(super) fn directory(&self) -> &Path {
         &self.work
+    }
+
+    /// What signs through modules.
+    pub(super) fn signer(&self) -> &Path {
+        &self.signer
     }
 
     /// `signbench` itself.
@@ -122,6 +129,20 @@ impl Runner {
         let answer = process::capture(Command::new(&self.program).arg("run").arg(&file).envs(&self.env))?;
         serde_json::from_str(&answer).context("signbench's report is not as expected")
     }
+}
+
+/// Builds `signer`, a C program, into a directory.
+pub(super) fn signer(workspace: &Path, dir: &Path) -> Result<PathBuf> {
+    let (source, signer) = (workspace.join("tests/src/signbench/signer.c"), dir.join("signer"));
+    let mut compile = Command::new("gcc");
+    process::run(
+        compile
+            .args(["-O2", "-pthread", "-o"])
+            .arg(&signer)
+            .arg(source)
+            .arg("-ldl"),
+    )?;
+    Ok(signer)
 }
 
 impl Spread {

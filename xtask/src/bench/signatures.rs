@@ -1,6 +1,8 @@
 //! What a signature costs: ours, SoftHSM2 in the same process and behind p11-kit, the library alone, and the bare socket; one client at a
 //! time, four threads of one, and four.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
@@ -31,6 +33,7 @@ pub(super) fn measure(paths: &Paths, lab: &Lab, runner: &Runner) -> Result<Signa
         lab: lab.description(),
         keys: &keys,
         behind: behind.pid(),
+        signer: runner.signer(),
     };
     let all = |group: &dyn Fn(&Mechanism) -> Result<Group>| {
         let measured = MECHANISMS.iter().map(|mechanism| runner.measure(group(mechanism)?));
@@ -102,9 +105,6 @@ impl Signatures {
             }
         }
         columns.print();
-        println!(
-            "  Each is C_SignInit and two calls of C_Sign, the first for the length: behind p11-kit a round trip more than OpenSSL's clients make."
-        );
         title("The same on all cores: four threads of one client, and four clients");
         let mut columns = Columns::new([
             "signature",
@@ -200,6 +200,7 @@ struct Bench<'a> {
     keys: &'a Keys,
     /// The process of `p11-kit server`.
     behind: u32,
+    signer: &'a Path,
 }
 
 impl Bench<'_> {
@@ -247,7 +248,7 @@ impl Bench<'_> {
         let key = self.keys.of(mechanism.key)?;
         let pkcs11 = |module: &str, token: &str, pin: Option<&str>| {
             json!({
-                "kind": "pkcs11", "module": module, "token": token, "label": key.label, "pin": pin,
+                "kind": "pkcs11", "signer": self.signer, "module": module, "token": token, "label": key.label, "pin": pin,
                 "mechanism": mechanism.argument,
             })
         };

@@ -31,6 +31,8 @@ pub struct KeysPlan {
     pub few: usize,
     /// How many the other has.
     pub many: usize,
+    /// `signer`, built.
+    pub signer: PathBuf,
     /// The module.
     pub module: PathBuf,
     /// The variable that names its configuration.
@@ -88,6 +90,7 @@ pub fn keys(plan: &KeysPlan) -> Result<Keys> {
     let many = Service::start(plan, MANY, plan.many)?;
     let key = |service: &Service| service.middle().clone();
     let signing = |service: &Service| Work::Pkcs11 {
+        signer: plan.signer.clone(),
         module: plan.module.clone(),
         token: plan.token.clone(),
         label: key(service).label,

@@ -46,6 +46,7 @@ fn on_lab(workshop: &Workshop, lab: &Description, quick: bool) -> Result<Signatu
         .context("the lab's module has no configuration")?;
     let credential = std::path::Path::new(configuration).with_file_name(CREDENTIAL);
     let plan = json!({
+        "signer": workshop.signer()?,
         "module": lab.module,
         "token": lab.token,
         "label": key.label,

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::bench::runner;
 use crate::image::{self, INIT, Inputs};
 use crate::machine::{self, Boot, Machine};
 use crate::paths::Paths;
@@ -15,6 +16,7 @@ use crate::process;
 
 /// What every measurement needs.
 pub(super) struct Workshop {
+    workspace: PathBuf,
     machine: Machine,
     program: PathBuf,
     dir: PathBuf,
@@ -36,6 +38,7 @@ impl Workshop {
         let image = dir.join("enclave-tls.eif");
         let written = image::write(paths, &inputs, &image)?;
         Ok(Self {
+            workspace: paths.workspace().to_owned(),
             machine,
             program: paths.target().join("release/machinebench"),
             dir: dir.to_owned(),
@@ -48,6 +51,11 @@ impl Workshop {
     /// Where a lab may be.
     pub(super) fn lab(&self) -> PathBuf {
         self.dir.join("lab")
+    }
+
+    /// What signs through the module.
+    pub(super) fn signer(&self) -> Result<PathBuf> {
+        runner::signer(&self.workspace, &self.dir)
     }
 
     /// A machine of this size, as `machinebench` takes it: in a directory of its own.

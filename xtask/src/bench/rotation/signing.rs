@@ -167,7 +167,8 @@ fn run(lab: &Description, runner: &Runner) -> Result<Run> {
             "name": "ours",
             "watch": [{ "part": "service", "pid": service, "core": SERVER_CORE }],
             "work": {
-                "kind": "pkcs11", "module": lab.module, "token": lab.token, "label": key.label, "pin": null, "mechanism": "ecdsa",
+                "kind": "pkcs11", "signer": runner.signer(), "module": lab.module, "token": lab.token, "label": key.label,
+                "pin": null, "mechanism": "ecdsa",
             },
         })],
     }, ROUNDS)?;
