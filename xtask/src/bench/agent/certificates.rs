@@ -4,7 +4,6 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::below;
 use super::rest::{self, Rest, Spent};
 use super::workshop::Workshop;
 use crate::bench::runner::Spread;
@@ -131,9 +130,9 @@ impl Certificates {
     pub(super) fn judge(&self, table: &mut Table) {
         self.rest.judge(table, &format!("with {}", self.count));
         let check = self.check.wall_ms.median / 1e3;
-        below(table, &format!("check of {}", self.count), check, CHECK_S, "s");
+        table.below(&format!("check of {}", self.count), check, CHECK_S, "s");
         let served = self.filled.served.seconds;
-        below(table, &format!("all {} served", self.count), served, SERVED_S, "s");
+        table.below(&format!("all {} served", self.count), served, SERVED_S, "s");
     }
 }
 

@@ -18,7 +18,7 @@ use self::workshop::Workshop;
 use super::machine;
 use crate::lab::{Many, Via};
 use crate::paths::Paths;
-use crate::table::{Table, Verdict};
+use crate::table::Table;
 
 pub(super) const TITLE: &str = "The agent";
 
@@ -104,12 +104,4 @@ pub(super) fn print(measured: &Agent) {
     provider.judge(&mut table);
     println!();
     table.print();
-}
-
-/// Adds a row that says whether a figure is below its limit.
-fn below(table: &mut Table, what: &str, found: f64, limit: f64, unit: &str) {
-    table.row(
-        [format!("{what} < {limit} {unit}"), format!("{found:.2} {unit}")],
-        Verdict::of(found < limit),
-    );
 }

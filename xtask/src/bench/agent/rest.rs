@@ -4,7 +4,6 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::below;
 use super::workshop::Workshop;
 use crate::bench::show::Columns;
 use crate::progress;
@@ -86,8 +85,8 @@ pub(super) fn print(all: &[(&str, &Rest)]) {
 impl Rest {
     pub(super) fn judge(&self, table: &mut Table, with: &str) {
         let resident = megabytes(self.memory.resident_kib);
-        below(table, &format!("the agent's memory {with}"), resident, MEGABYTES, "MB");
-        below(table, &format!("its CPU at rest {with}"), self.percent, PERCENT, "%");
+        table.below(&format!("the agent's memory {with}"), resident, MEGABYTES, "MB");
+        table.below(&format!("its CPU at rest {with}"), self.percent, PERCENT, "%");
     }
 }
 

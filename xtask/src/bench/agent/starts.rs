@@ -4,7 +4,6 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::below;
 use super::workshop::Workshop;
 use crate::bench::runner::Spread;
 use crate::bench::show::{Columns, ratio};
@@ -85,7 +84,7 @@ impl Starts {
         for (what, compared) in [("nginx -t", &self.test), ("NGINX's start", &self.start)] {
             for (of, ratio) in [("CPU", compared.cpu_ratio), ("time", compared.wall_ratio)] {
                 let what = format!("{what}, {of} by that with files");
-                below(table, &what, ratio.median, TIMES, "times");
+                table.below(&what, ratio.median, TIMES, "times");
             }
         }
     }

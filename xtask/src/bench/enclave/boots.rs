@@ -3,7 +3,6 @@
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::below;
 use super::workshop::Workshop;
 use crate::bench::show::Columns;
 use crate::progress;
@@ -81,7 +80,7 @@ impl Boots {
 
     pub(super) fn judge(&self, table: &mut Table) {
         let median = median(self.boots.iter().map(|boot| boot.signature_ms / 1e3).collect());
-        below(table, "boot to the first signature, median", median, SECONDS, "s");
+        table.below("boot to the first signature, median", median, SECONDS, "s");
     }
 }
 

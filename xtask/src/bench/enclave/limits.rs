@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::guest::{Crowd, Fill, Outcome, smallest};
+use super::mebibytes;
 use super::workshop::Workshop;
-use super::{below, mebibytes};
 use crate::bench::show::Columns;
 use crate::progress;
 use crate::table::{Table, Verdict};
@@ -161,7 +161,7 @@ impl Limits {
         let (size, used) = hundred.map_or((f64::INFINITY, f64::INFINITY), |(fill, mark)| {
             (f64::from(fill.mebibytes), mebibytes(mark.used))
         });
-        below(table, "memory in use with 100 certificates", used, SMALL, "MiB");
+        table.below("memory in use with 100 certificates", used, SMALL, "MiB");
         table.row(
             [format!("100 certificates fit in -m {SMALL}"), format!("-m {size}")],
             Verdict::of(size <= SMALL),

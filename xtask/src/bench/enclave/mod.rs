@@ -21,7 +21,7 @@ use self::signature::Signature;
 use self::workshop::Workshop;
 use super::machine;
 use crate::paths::Paths;
-use crate::table::{Table, Verdict};
+use crate::table::Table;
 
 pub(super) const TITLE: &str = "The image, on an emulated machine";
 
@@ -126,15 +126,6 @@ fn needed(bytes: u64, percent: u64) -> u64 {
 
 fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
-}
-
-/// Adds a row that says whether a figure is below its limit.
-fn below(table: &mut Table, what: &str, found: f64, limit: f64, unit: &str) {
-    let verdict = Verdict::of(found < limit);
-    table.row(
-        [format!("{what} < {limit} {unit}"), format!("{found:.2} {unit}")],
-        verdict,
-    );
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::below;
 use super::workshop::Workshop;
 use crate::bench::runner::Spread;
 use crate::bench::show::{Columns, ratio};
@@ -85,8 +84,7 @@ impl Signature {
 
     /// C / (P + (S − P)) is C / S.
     pub(super) fn judge(&self, table: &mut Table) {
-        below(
-            table,
+        table.below(
             "C_Sign by exchange and service",
             self.module_by_raw.median,
             RATIO,
