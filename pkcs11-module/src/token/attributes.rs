@@ -84,15 +84,25 @@ fn private_key(key: &Key, kind: CK_ATTRIBUTE_TYPE) -> Attribute<'_> {
         | ck::CKA_SIGN_RECOVER
         | ck::CKA_WRAP_WITH_TRUSTED
         | ck::CKA_ALWAYS_AUTHENTICATE => flag(false),
-        ck::CKA_VALUE
-        | ck::CKA_PRIVATE_EXPONENT
-        | ck::CKA_PRIME_1
-        | ck::CKA_PRIME_2
-        | ck::CKA_EXPONENT_1
-        | ck::CKA_EXPONENT_2
-        | ck::CKA_COEFFICIENT => Attribute::Sensitive,
         ck::CKA_MODULUS_BITS => Attribute::Absent,
+        _ if is_secret(&key.public, kind) => Attribute::Sensitive,
         _ => either_key(key, kind),
+    }
+}
+
+/// Whether a private key of this type has the attribute and does not show it. What only another type has is absent.
+fn is_secret(public: &PublicKey, kind: CK_ATTRIBUTE_TYPE) -> bool {
+    match public {
+        PublicKey::Rsa { .. } => matches!(
+            kind,
+            ck::CKA_PRIVATE_EXPONENT
+                | ck::CKA_PRIME_1
+                | ck::CKA_PRIME_2
+                | ck::CKA_EXPONENT_1
+                | ck::CKA_EXPONENT_2
+                | ck::CKA_COEFFICIENT
+        ),
+        PublicKey::Curve { .. } => kind == ck::CKA_VALUE,
     }
 }
 
@@ -263,6 +273,8 @@ mod tests {
         let rsa = private(rsa_2048("www", 1), Usage::Tls);
         assert_eq!(value(&rsa, ck::CKA_MODULUS).len(), 256);
         assert_eq!(rsa.attribute(ck::CKA_PRIVATE_EXPONENT), Attribute::Sensitive);
+        assert_eq!(rsa.attribute(ck::CKA_VALUE), Attribute::Absent);
+        assert_eq!(key.attribute(ck::CKA_PRIVATE_EXPONENT), Attribute::Absent);
     }
 
     #[test]

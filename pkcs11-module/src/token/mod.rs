@@ -134,11 +134,11 @@ impl Token {
         Ok(info::session(SLOT, writable, logged_in))
     }
 
-    /// `C_Login`: any PIN will do, and none means anything.
+    /// `C_Login`: any PIN will do, and none means anything. No key has its PIN asked for again, so no operation waits for that.
     pub fn log_in(&self, session: CK_SESSION_HANDLE, user: CK_USER_TYPE) -> Result<(), Error> {
         match user {
             ck::CKU_USER => self.sessions.log_in(session),
-            ck::CKU_CONTEXT_SPECIFIC => self.session(session),
+            ck::CKU_CONTEXT_SPECIFIC => self.session(session).and(Err(Error::OperationNotInitialized)),
             _ => Err(Error::UserTypeInvalid),
         }
     }
@@ -225,12 +225,13 @@ impl Token {
         })
     }
 
-    /// `C_Sign`
+    /// `C_Sign`. Between parts it has no place, and ends what they began (PKCS#11 2.40, 5.11).
     pub fn sign(&self, session: CK_SESSION_HANDLE, data: &[u8], room: Room) -> Result<Signed, Error> {
         self.active(session, |active| {
             let operation = active.sign.as_ref().ok_or(Error::OperationNotInitialized)?;
             if operation.parts().is_some() {
-                return Err(Error::OperationActive);
+                active.sign = None;
+                return Err(Error::OperationNotInitialized);
             }
             self.end_signature(active, Some(data), room)
         })

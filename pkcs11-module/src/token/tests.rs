@@ -97,7 +97,6 @@ fn parts_are_signed_as_one_message_in_every_form() {
         for part in parts {
             fixture.token.sign_update(fixture.session, part).unwrap();
         }
-        assert_eq!(fixture.sign(b"", length), Err(Error::OperationActive));
         let room = Room::Bytes(length - 1);
         assert_eq!(
             fixture.token.sign_final(fixture.session, room),
@@ -106,6 +105,16 @@ fn parts_are_signed_as_one_message_in_every_form() {
         let signed = fixture.token.sign_final(fixture.session, Room::Bytes(length));
         assert_eq!(signed, Ok(signature(mechanism, &parts.concat(), length)));
     }
+}
+
+#[test]
+fn a_signature_of_one_part_has_no_place_between_others_and_ends_them() {
+    let fixture = Fixture::new();
+    fixture.init("ec", ck::CKM_ECDSA_SHA256).unwrap();
+    fixture.token.sign_update(fixture.session, b"one").unwrap();
+    assert_eq!(fixture.sign(b"two", 64), Err(Error::OperationNotInitialized));
+    let end = fixture.token.sign_final(fixture.session, Room::Bytes(64));
+    assert_eq!(end, Err(Error::OperationNotInitialized));
 }
 
 #[test]
@@ -223,7 +232,7 @@ fn any_pin_logs_in_once() {
     assert_eq!(log_in(ck::CKU_USER), Ok(()));
     assert_eq!(log_in(ck::CKU_USER), Err(Error::UserAlreadyLoggedIn));
     assert_eq!(log_in(ck::CKU_SO), Err(Error::UserTypeInvalid));
-    assert_eq!(log_in(ck::CKU_CONTEXT_SPECIFIC), Ok(()));
+    assert_eq!(log_in(ck::CKU_CONTEXT_SPECIFIC), Err(Error::OperationNotInitialized));
     assert_eq!(
         fixture.token.session_info(fixture.session).unwrap().state,
         ck::CKS_RO_USER_FUNCTIONS

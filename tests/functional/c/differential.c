@@ -38,6 +38,8 @@ static CK_ULONG *handle(const char *name) {
     _exit(98);
 }
 
+static CK_ULONG object(void) { return *handle(word[2]); }
+
 static CK_RV find_slot(void) {
     CK_ULONG slots[8], count = 8;
     CK_RV rv = p11->C_GetSlotList(1, slots, &count);
@@ -50,8 +52,9 @@ static CK_RV find_slot(void) {
 
 static CK_ULONG slot_of(const char *text) { return *text && strcmp(text, "token") ? strtoul(text, NULL, 0) : slot; }
 
+static CK_RV create_mutex(void **mutex) { return (*mutex = malloc(1)) ? CKR_OK : 0x2; }
+static CK_RV destroy_mutex(void *mutex) { free(mutex); return CKR_OK; }
 static CK_RV callback(void *mutex) { (void)mutex; return CKR_OK; }
-static CK_RV create_mutex(void **mutex) { *mutex = &slot; return CKR_OK; }
 
 /* initialize null | none | os | reserved TEXT | mutexes COUNT FLAGS */
 static CK_RV initialize(void) {
@@ -61,7 +64,7 @@ static CK_RV initialize(void) {
     if (!strcmp(word[1], "reserved")) arguments.reserved = word[2];
     if (count) arguments.flags = strtoul(word[3], NULL, 0);
     if (count > 0) arguments.create = create_mutex;
-    if (count > 1) arguments.destroy = callback;
+    if (count > 1) arguments.destroy = destroy_mutex;
     if (count > 2) arguments.lock = callback;
     if (count > 3) arguments.unlock = callback;
     CK_RV rv = p11->C_Initialize(strcmp(word[1], "null") ? &arguments : NULL);
@@ -171,6 +174,18 @@ static void sign(int is_final, const char *room) {
     else said(rv, "");
 }
 
+/* try DATA OBJECT MECHANISM …: a signature in a session of its own; how far it came */
+static void try(void) {
+    static unsigned char data[MAX_DATA], out[MAX_DATA];
+    CK_ULONG own = 0, length = sizeof out;
+    CK_RV rv = p11->C_OpenSession(slot, CKF_SERIAL_SESSION, NULL, NULL, &own);
+    const char *where = "at C_OpenSession";
+    if (rv == CKR_OK) { rv = p11->C_SignInit(own, mechanism_at(3), object()); where = "at C_SignInit"; }
+    if (rv == CKR_OK && strcmp(word[1], "init")) { rv = p11->C_Sign(own, data, unhex(word[1], data), out, &length); where = "at C_Sign"; }
+    p11->C_CloseSession(own);
+    said(rv, "%s", where);
+}
+
 static int general(const char *command) {
     unsigned char data[512];
     CK_ULONG many[64], count = 64;
@@ -201,7 +216,7 @@ static int general(const char *command) {
 
 static int in_a_session(const char *command) {
     static unsigned char data[MAX_DATA];
-    CK_ULONG session = words > 1 ? *handle(word[1]) : 0, object = words > 2 ? *handle(word[2]) : 0, made = 0, length;
+    CK_ULONG session = words > 1 ? *handle(word[1]) : 0, made = 0, length;
     struct attribute wanted[MAX_WORDS];
     if (!strcmp(command, "open")) said(open_session(word[1], word[2], slot_of(words > 3 ? word[3] : "")), "");
     else if (!strcmp(command, "begin")) { /* begin SESSION: what most scripts begin with */
@@ -227,26 +242,27 @@ static int in_a_session(const char *command) {
     } else if (!strcmp(command, "find_final")) said(p11->C_FindObjectsFinal(session), "");
     else if (!strcmp(command, "attribute")) attribute();
     else if (!strcmp(command, "attributes")) attributes();
-    else if (!strcmp(command, "size")) said(p11->C_GetObjectSize(session, object, &length), "");
-    else if (!strcmp(command, "sign_init")) said(p11->C_SignInit(session, mechanism_at(3), object), "");
-    else if (!strcmp(command, "cancel")) said(p11->C_SignInit(session, NULL, object), "");
+    else if (!strcmp(command, "size")) said(p11->C_GetObjectSize(session, object(), &length), "");
+    else if (!strcmp(command, "sign_init")) said(p11->C_SignInit(session, mechanism_at(3), object()), "");
+    else if (!strcmp(command, "try")) try();
+    else if (!strcmp(command, "cancel")) said(p11->C_SignInit(session, NULL, 0), "");
     else if (!strcmp(command, "sign")) sign(0, words > 3 ? word[3] : "");
     else if (!strcmp(command, "update")) { length = unhex(word[2], data); said(p11->C_SignUpdate(session, data, length), ""); }
     else if (!strcmp(command, "final")) sign(1, words > 2 ? word[2] : "");
     else if (!strcmp(command, "random")) said(p11->C_GenerateRandom(session, data, strtoul(word[2], NULL, 0)), "");
     else if (!strcmp(command, "seed")) said(p11->C_SeedRandom(session, data, 16), "");
     else if (!strcmp(command, "create")) said(p11->C_CreateObject(session, wanted, template_of(2, wanted), &made), "");
-    else if (!strcmp(command, "copy")) said(p11->C_CopyObject(session, object, wanted, template_of(3, wanted), &made), "");
-    else if (!strcmp(command, "set")) said(p11->C_SetAttributeValue(session, object, wanted, template_of(3, wanted)), "");
-    else if (!strcmp(command, "destroy")) said(p11->C_DestroyObject(session, object), "");
+    else if (!strcmp(command, "copy")) said(p11->C_CopyObject(session, object(), wanted, template_of(3, wanted), &made), "");
+    else if (!strcmp(command, "set")) said(p11->C_SetAttributeValue(session, object(), wanted, template_of(3, wanted)), "");
+    else if (!strcmp(command, "destroy")) said(p11->C_DestroyObject(session, object()), "");
     else if (!strcmp(command, "digest_init")) said(p11->C_DigestInit(session, mechanism_at(2)), "");
-    else if (!strcmp(command, "verify_init")) said(p11->C_VerifyInit(session, mechanism_at(3), object), "");
-    else if (!strcmp(command, "encrypt_init")) said(p11->C_EncryptInit(session, mechanism_at(3), object), "");
-    else if (!strcmp(command, "decrypt_init")) said(p11->C_DecryptInit(session, mechanism_at(3), object), "");
-    else if (!strcmp(command, "recover_init")) said(p11->C_SignRecoverInit(session, mechanism_at(3), object), "");
-    else if (!strcmp(command, "derive")) said(p11->C_DeriveKey(session, mechanism_at(3), object, NULL, 0, &made), "");
+    else if (!strcmp(command, "verify_init")) said(p11->C_VerifyInit(session, mechanism_at(3), object()), "");
+    else if (!strcmp(command, "encrypt_init")) said(p11->C_EncryptInit(session, mechanism_at(3), object()), "");
+    else if (!strcmp(command, "decrypt_init")) said(p11->C_DecryptInit(session, mechanism_at(3), object()), "");
+    else if (!strcmp(command, "recover_init")) said(p11->C_SignRecoverInit(session, mechanism_at(3), object()), "");
+    else if (!strcmp(command, "derive")) said(p11->C_DeriveKey(session, mechanism_at(3), object(), NULL, 0, &made), "");
     else if (!strcmp(command, "generate")) said(p11->C_GenerateKey(session, mechanism_at(2), NULL, 0, &made), "");
-    else if (!strcmp(command, "wrap")) { length = sizeof data; said(p11->C_WrapKey(session, mechanism_at(4), *handle(word[3]), object, data, &length), ""); }
+    else if (!strcmp(command, "wrap")) { length = sizeof data; said(p11->C_WrapKey(session, mechanism_at(4), *handle(word[3]), object(), data, &length), ""); }
     else if (!strcmp(command, "state")) { length = sizeof data; said(p11->C_GetOperationState(session, data, &length), ""); }
     else if (!strcmp(command, "status")) said(p11->C_GetFunctionStatus(session), "");
     else if (!strcmp(command, "stop")) said(p11->C_CancelFunction(session), "");

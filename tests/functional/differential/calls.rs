@@ -32,7 +32,8 @@ impl Client {
     pub(super) fn run(&self, tokens: &Tokens<'_>, token: &Token) -> Result<Outcomes> {
         let mut outcomes = Outcomes::new();
         for (name, lines) in cases(SCRIPT)? {
-            let came = self.run_case(tokens, token, &lines).with_context(|| name.to_owned())?;
+            let (came, end) = self.run_case(tokens, token, &lines).with_context(|| name.to_owned())?;
+            outcomes.insert(format!("{name}: the end"), end.to_owned());
             for (number, (line, outcome)) in lines.iter().zip(came).enumerate() {
                 outcomes.insert(format!("{name} {}: {line}", number + 1), outcome);
             }
@@ -40,7 +41,7 @@ impl Client {
         Ok(outcomes)
     }
 
-    fn run_case(&self, tokens: &Tokens<'_>, token: &Token, lines: &[&str]) -> Result<Vec<String>> {
+    fn run_case(&self, tokens: &Tokens<'_>, token: &Token, lines: &[&str]) -> Result<(Vec<String>, &str)> {
         let mut script = lines.join("\n");
         for key in &tokens.keys {
             script = script.replace(&format!("@{}", key.name), &key.id);
@@ -53,7 +54,12 @@ impl Client {
             client.arg(&token.module).arg(token.label).arg(&report),
             script.as_bytes(),
         )?;
-        ensure!(ran.status.success(), "the client ended with {}: {}", ran.status, ran.printed());
+        let (code, printed) = (ran.status.code().unwrap_or_default(), ran.printed());
+        ensure!(
+            code == 0 && printed.is_empty(),
+            "the client ended with {}: {printed}",
+            ran.status
+        );
         let text = fs::read_to_string(&report)?;
         let mut came = vec!["(nothing)".to_owned(); lines.len()];
         for line in text.lines() {
@@ -62,7 +68,14 @@ impl Client {
             let place = at.and_then(|at| came.get_mut(at)).context("no such line")?;
             outcome.trim_end().clone_into(place);
         }
-        Ok(came)
+        Ok((
+            came,
+            if ran.status.code().is_none() {
+                "it crashed"
+            } else {
+                "well"
+            },
+        ))
     }
 }
 

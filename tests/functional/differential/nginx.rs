@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use e2e::lab::differences::Outcomes;
 use e2e::lab::process::{self, Signal};
-use e2e::lab::program::{openssl, run, run_with_input, succeed_with_input};
+use e2e::lab::program::{openssl, run_with_input, succeed_with_input};
 use e2e::lab::scratch::Scratch;
 
 use super::openssl::{alert, negotiated};
@@ -79,7 +79,12 @@ impl<'a> Nginx<'a> {
             tokens: self.tokens,
             _scratch: scratch,
         };
-        let ports = || running.sites.iter().all(|site| TcpStream::connect(("127.0.0.1", site.port)).is_ok());
+        let ports = || {
+            running
+                .sites
+                .iter()
+                .all(|site| TcpStream::connect(("127.0.0.1", site.port)).is_ok())
+        };
         process::wait_until(LIMIT, "an NGINX of the test's own", ports)
             .with_context(|| fs::read_to_string(running._scratch.file("error.log")).unwrap_or_default())?;
         Ok(running)
@@ -89,9 +94,11 @@ impl<'a> Nginx<'a> {
         let scratch = Scratch::new()?;
         let chain = self.tokens.key("rsa")?.chain.display();
         let where_it_is = self.key(&scratch, &"5a".repeat(32))?;
-        let block = format!("server {{ listen 127.0.0.1:1 ssl; ssl_certificate {chain}; ssl_certificate_key \"{where_it_is}\"; }}\n");
-        let ran = run(self.command(&scratch, &block)?.arg("-t"))?;
-        Ok(ran.status.to_string())
+        let block = format!(
+            "server {{ listen 127.0.0.1:1 ssl; ssl_certificate {chain}; ssl_certificate_key \"{where_it_is}\"; }}\n"
+        );
+        let ran = self.token.run(self.command(&scratch, &block)?.arg("-t"))?;
+        Ok(if ran.status.success() { "starts" } else { "is refused" }.to_owned())
     }
 
     fn command(&self, scratch: &Scratch, blocks: &str) -> Result<Command> {
@@ -104,7 +111,11 @@ impl<'a> Nginx<'a> {
         let text = text.replace("@DIRECTORY@", &dir.to_string());
         let mut command = self.token.command("/usr/sbin/nginx");
         command.env("OPENSSL_CONF", self.token.openssl_conf(self.tokens, self.via)?);
-        command.arg("-p").arg(scratch.path()).arg("-c").arg(scratch.write("nginx.conf", text)?);
+        command
+            .arg("-p")
+            .arg(scratch.path())
+            .arg("-c")
+            .arg(scratch.write("nginx.conf", text)?);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Ok(command)
     }
@@ -126,13 +137,22 @@ impl Running<'_> {
     fn outcome(&self, site: &Site<'_>, options: &[&str]) -> Result<String> {
         let address = format!("127.0.0.1:{}", site.port);
         let mut client = openssl();
-        client.args(["s_client", "-connect", &address, "-servername", &site.key.host, "-ign_eof"]);
+        client.args([
+            "s_client",
+            "-connect",
+            &address,
+            "-servername",
+            &site.key.host,
+            "-ign_eof",
+        ]);
         client.args(["-verify_return_error", "-verify_hostname", &site.key.host, "-CAfile"]);
         let ran = run_with_input(client.arg(&self.tokens.lab.ca).args(options), b"GET / HTTP/1.0\r\n\r\n")?;
-        Ok(match ran.stdout.contains("\nserved\n") && ran.stdout.contains("Verification: OK") {
-            true => negotiated(&ran.stdout),
-            false => alert(&ran.stderr),
-        })
+        Ok(
+            match ran.stdout.contains("\nserved\n") && ran.stdout.contains("Verification: OK") {
+                true => negotiated(&ran.stdout),
+                false => alert(&ran.stderr),
+            },
+        )
     }
 }
 
@@ -147,7 +167,10 @@ impl Drop for Running<'_> {
 /// What clients offer.
 fn trials(site: &Site<'_>) -> impl Iterator<Item = (String, &'static [&'static str])> {
     let of_type = if site.key.name == "rsa" { RSA } else { ECDSA };
-    OFFERS.iter().chain(of_type).map(|options| (options.join(" "), *options))
+    OFFERS
+        .iter()
+        .chain(of_type)
+        .map(|options| (options.join(" "), *options))
 }
 
 /// As pkcs11-provider reads it. The script that users have writes URIs of our token only.
@@ -155,7 +178,10 @@ fn uri_pem(uri: &str, file: &Path) -> Result<()> {
     let script = "printf 'asn1=SEQUENCE:uri\\n[uri]\\nabout=VISIBLESTRING:PKCS\\\\#11 Provider URI v1.0\\nuri=UTF8String:%s\\n' \"$1\" | \
                   OPENSSL_CONF=/dev/null openssl asn1parse -genconf /dev/stdin -noout -out /dev/stdout | base64 -w 64";
     let text = succeed_with_input(Command::new("sh").args(["-c", script, "sh", uri]), b"")?;
-    let (begin, end) = ("-----BEGIN PKCS#11 PROVIDER URI-----", "-----END PKCS#11 PROVIDER URI-----");
+    let (begin, end) = (
+        "-----BEGIN PKCS#11 PROVIDER URI-----",
+        "-----END PKCS#11 PROVIDER URI-----",
+    );
     Ok(fs::write(file, format!("{begin}\n{}\n{end}\n", text.trim()))?)
 }
 
@@ -170,7 +196,13 @@ const OFFERS: &[&[&str]] = &[
     &["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"],
     &["-tls1_2", "-cipher", "kRSA:@SECLEVEL=0"],
     &["-tls1_2", "-cipher", "DHE:@SECLEVEL=0"],
-    &["-tls1_2", "-cipher", "ECDHE+AES256:@SECLEVEL=0", "-sigalgs", "RSA+SHA1:ECDSA+SHA1:ECDSA+SHA256"],
+    &[
+        "-tls1_2",
+        "-cipher",
+        "ECDHE+AES256:@SECLEVEL=0",
+        "-sigalgs",
+        "RSA+SHA1:ECDSA+SHA1:ECDSA+SHA256",
+    ],
 ];
 const RSA: &[&[&str]] = &[
     &["-tls1_2", "-sigalgs", "RSA+SHA256:ECDSA+SHA256"],

@@ -33,7 +33,10 @@ impl Expected {
             ensure!(!why.trim().is_empty(), "no reason, as `why …`, ends {entry:?}");
             ensure!(!differences.is_empty(), "nothing differs for: {why}");
             let (differences, rest) = differences.as_chunks::<3>();
-            ensure!(rest.is_empty(), "`at`, `softhsm` and `ours` stand together, not {rest:?}");
+            ensure!(
+                rest.is_empty(),
+                "`at`, `softhsm` and `ours` stand together, not {rest:?}"
+            );
             for lines in differences {
                 let (at, both) = difference(lines)?;
                 ensure!(all.insert(at.clone(), both).is_none(), "{at} is listed twice");
@@ -57,7 +60,9 @@ impl Expected {
                 None if theirs == own => {}
                 Some([listed_theirs, listed_own]) if theirs != own && theirs == listed_theirs && own == listed_own => {}
                 None => wrong.push(format!("not listed:\nat {at}\nsofthsm {theirs}\nours {own}")),
-                Some(_) if theirs == own => wrong.push(format!("listed, and no difference any more:\nat {at}\nboth {own}")),
+                Some(_) if theirs == own => {
+                    wrong.push(format!("listed, and no difference any more:\nat {at}\nboth {own}"))
+                }
                 Some(_) => wrong.push(format!("listed otherwise:\nat {at}\nsofthsm {theirs}\nours {own}")),
             }
         }
@@ -87,7 +92,9 @@ fn without_values(theirs: &str, own: &str) -> [String; 2] {
 fn difference([at, softhsm, ours]: &[&str; 3]) -> Result<(String, [String; 2])> {
     let after = |line: &str, mark: &str| -> Result<String> {
         let value = line.strip_prefix(mark).and_then(|rest| rest.strip_prefix(' '));
-        Ok(value.with_context(|| format!("`{line}` does not begin with `{mark} `"))?.to_owned())
+        Ok(value
+            .with_context(|| format!("`{line}` does not begin with `{mark} `"))?
+            .to_owned())
     };
     let both = [after(softhsm, "softhsm")?, after(ours, "ours")?];
     ensure!(both[0] != both[1], "no difference: {at}");
@@ -115,9 +122,15 @@ mod tests {
         let ours = outcomes([("c a 1: x", "OK 2"), ("c a 2: y", "NO")]);
         expected.compare("c", &softhsm, &ours).unwrap();
         for (changed, why) in [
-            (outcomes([("c a 1: x", "OK 1"), ("c a 2: y", "NO")]), "no difference any more"),
+            (
+                outcomes([("c a 1: x", "OK 1"), ("c a 2: y", "NO")]),
+                "no difference any more",
+            ),
             (outcomes([("c a 1: x", "OK 3"), ("c a 2: y", "NO")]), "listed otherwise"),
-            (outcomes([("c a 1: x", "OK 2"), ("c a 3: v", "NO")]), "asked of ours alone"),
+            (
+                outcomes([("c a 1: x", "OK 2"), ("c a 3: v", "NO")]),
+                "asked of ours alone",
+            ),
         ] {
             let said = expected.compare("c", &softhsm, &changed).unwrap_err().to_string();
             assert!(said.contains(why), "{said}");
