@@ -32,7 +32,7 @@ fn threat_02_a_line_that_is_cut_costs_haproxy_one_handshake(lab: &Lab) -> Result
     cut(lab, "haproxy")
 }
 
-/// A request that is cut is sent again; after a part of a reply one handshake fails, with an alert, and the next is good.
+/// A request that is cut is sent again, once; after a part of a reply one handshake fails, with an alert, and the next is good.
 fn cut(lab: &Lab, via: &str) -> Result<()> {
     let faults = [
         (Fault::CutRequest(0), SERVED),
@@ -59,10 +59,16 @@ fn cut(lab: &Lab, via: &str) -> Result<()> {
     for tls in Tls::ALL {
         for (fault, wanted) in faults {
             let what = || format!("{via}, TLS {}, {fault:?}", tls.name());
+            // libp11 tries once more where a signature failed.
+            let is_tried_again = via == "httpd-engine" && wanted == "alert";
+            let wanted = if is_tried_again { SERVED } else { wanted };
+            let before = line.requests();
             line.plan([fault]);
             let came = handshake(lab, endpoint, tls)?;
+            let (left, requests) = (line.planned(), line.requests() - before);
+            ensure!(requests <= 2, "{}: {requests} requests", what());
+            ensure!(left == 0, "{}: it did not come; {came}", what());
             ensure!(came.contains(wanted), "{}: {came}", what());
-            ensure!(line.planned() == 0, "{}: it did not come", what());
             let next = handshake(lab, endpoint, tls)?;
             ensure!(next == SERVED, "{}: and the next: {next}", what());
         }
@@ -107,7 +113,13 @@ fn stops(lab: &Lab, via: &str, count: usize) -> Result<()> {
 /// What came of one: that a page was served, or what the client said.
 fn handshake(lab: &Lab, endpoint: &Endpoint, tls: Tls) -> Result<String> {
     let mut client = s_client(endpoint, tls);
-    client.args(["-sigalgs", "ECDSA+SHA256", "-verify_return_error", "-ign_eof", "-CAfile"]);
+    client.args([
+        "-sigalgs",
+        "ECDSA+SHA256",
+        "-verify_return_error",
+        "-ign_eof",
+        "-CAfile",
+    ]);
     let request = format!("GET / HTTP/1.0\r\nHost: {}\r\n\r\n", endpoint.name);
     let ran = run_with_input(client.arg(&lab.ca), request.as_bytes())?;
     let served = ran.stdout.contains("Verification: OK") && ran.stdout.contains(" 200 OK");

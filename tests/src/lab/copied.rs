@@ -32,7 +32,10 @@ impl Copied {
         let mut endpoints: Vec<Endpoint> = lab.endpoints.iter().filter(|one| one.via == via).cloned().collect();
         let mut replaced = vec![
             (own.display().to_string(), scratch.path().display().to_string()),
-            (files.error_log.display().to_string(), scratch.file("error.log").display().to_string()),
+            (
+                files.error_log.display().to_string(),
+                scratch.file("error.log").display().to_string(),
+            ),
             ("StartServers 3".to_owned(), "StartServers 1".to_owned()),
             ("ServerLimit 6".to_owned(), "ServerLimit 1".to_owned()),
             ("MaxRequestWorkers 75".to_owned(), "MaxRequestWorkers 25".to_owned()),
@@ -52,7 +55,13 @@ impl Copied {
             }
             fs::write(&file, text)?;
         }
-        let conf = scratch.file(files.conf.file_name().and_then(|name| name.to_str()).context("no name")?);
+        let conf = scratch.file(
+            files
+                .conf
+                .file_name()
+                .and_then(|name| name.to_str())
+                .context("no name")?,
+        );
         let mut command = match files.kind {
             Kind::Httpd => httpd(lab, &scratch, &conf)?,
             Kind::Haproxy => haproxy(lab, &scratch, &conf)?,
@@ -81,7 +90,8 @@ impl Copied {
     /// Where it serves the key that the lab's endpoint serves.
     pub fn endpoint(&self, of_lab: &Endpoint) -> Result<&Endpoint> {
         let mut all = self.endpoints.iter();
-        all.find(|one| one.key == of_lab.key).context("the copy does not serve it")
+        all.find(|one| one.key == of_lab.key)
+            .context("the copy does not serve it")
     }
 
     /// Its worker: there is one, and it must stay.
@@ -104,7 +114,11 @@ impl Drop for Copied {
 fn httpd(lab: &Lab, scratch: &Scratch, conf: &Path) -> Result<Command> {
     let mut command = lab.command("/usr/sbin/apache2");
     command.args(["-D", "FOREGROUND", "-f"]).arg(conf);
-    for (name, value) in [("APACHE_RUN_USER", "www-data"), ("APACHE_RUN_GROUP", "www-data"), ("LANG", "C")] {
+    for (name, value) in [
+        ("APACHE_RUN_USER", "www-data"),
+        ("APACHE_RUN_GROUP", "www-data"),
+        ("LANG", "C"),
+    ] {
         command.env(name, value);
     }
     for name in ["APACHE_RUN_DIR", "APACHE_LOCK_DIR", "APACHE_LOG_DIR"] {
@@ -116,7 +130,11 @@ fn httpd(lab: &Lab, scratch: &Scratch, conf: &Path) -> Result<Command> {
 
 fn haproxy(lab: &Lab, scratch: &Scratch, conf: &Path) -> Result<Command> {
     let mut command = lab.command("/usr/sbin/haproxy");
-    command.args(["-W", "-f"]).arg(conf).arg("-p").arg(scratch.file("haproxy.pid"));
+    command
+        .args(["-W", "-f"])
+        .arg(conf)
+        .arg("-p")
+        .arg(scratch.file("haproxy.pid"));
     Ok(command)
 }
 
@@ -128,7 +146,11 @@ fn texts(dir: &Path) -> Result<Vec<PathBuf>> {
         let (kind, path) = (entry.file_type()?, entry.path());
         if kind.is_dir() {
             found.extend(texts(&path)?);
-        } else if kind.is_file() && path.extension().is_some_and(|ending| ending == "conf" || ending == "cfg") {
+        } else if kind.is_file()
+            && path
+                .extension()
+                .is_some_and(|ending| ending == "conf" || ending == "cfg")
+        {
             found.push(path);
         }
     }
