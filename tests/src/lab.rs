@@ -28,6 +28,7 @@ pub mod signing;
 pub mod stall;
 pub mod suite;
 pub mod terminal;
+pub mod unseen;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -47,8 +47,10 @@ impl<'a> Keys<'a> {
         };
         let [fixed, random] = kind.make()?;
         for (number, (odd, usual)) in fixed.into_iter().zip(random).enumerate() {
-            keys.fixed.push(import(lab, &format!("e2e-timing-fixed-{number}"), odd)?);
-            keys.random.push(import(lab, &format!("e2e-timing-random-{number}"), usual)?);
+            keys.fixed
+                .push(import(lab, &format!("lab-e2e-timing-fixed-{number}"), odd)?);
+            keys.random
+                .push(import(lab, &format!("lab-e2e-timing-random-{number}"), usual)?);
         }
         Ok(keys)
     }
@@ -139,7 +141,13 @@ impl<T> Extremes<T> {
 
 /// How many ones the scalar of a seed has (RFC 8032, 5.1.5), whatever is cleared or set in every one.
 fn ones_of_seed(seed: &[u8; 32]) -> u32 {
-    digest(&SHA512, seed).as_ref().iter().take(31).skip(1).map(|byte| byte.count_ones()).sum()
+    digest(&SHA512, seed)
+        .as_ref()
+        .iter()
+        .take(31)
+        .skip(1)
+        .map(|byte| byte.count_ones())
+        .sum()
 }
 
 /// How many ones dP and dQ have (RFC 8017, A.1.2).
@@ -150,7 +158,9 @@ fn ones_of_exponents(pkcs8: &[u8]) -> Result<u32> {
         let key = fields.decode::<&OctetStringRef>()?.as_bytes();
         SliceReader::new(key)?.sequence(|fields| {
             fields.decode::<u8>()?;
-            (0..8).map(|_| fields.decode()).collect::<der::Result<Vec<UintRef<'_>>>>()
+            (0..8)
+                .map(|_| fields.decode())
+                .collect::<der::Result<Vec<UintRef<'_>>>>()
         })
     });
     let numbers = numbers.map_err(|error: der::Error| anyhow!("no RSA key: {error}"))?;
@@ -163,8 +173,12 @@ fn import(lab: &Lab, name: &str, pkcs8: Vec<u8>) -> Result<KeyId> {
     let request = Request::Import(Import {
         name: name.parse().map_err(|_| anyhow!("no name"))?,
         usage: Usage::Digest,
-        dns_names: vec!["e2e.lab.test".parse().map_err(|_| anyhow!("no DNS name"))?].try_into().map_err(|_| anyhow!("too many names"))?,
-        clients: vec![WEB_SERVERS.parse().map_err(|_| anyhow!("no name"))?].try_into().map_err(|_| anyhow!("too many clients"))?,
+        dns_names: vec!["e2e.lab.test".parse().map_err(|_| anyhow!("no DNS name"))?]
+            .try_into()
+            .map_err(|_| anyhow!("too many names"))?,
+        clients: vec![WEB_SERVERS.parse().map_err(|_| anyhow!("no name"))?]
+            .try_into()
+            .map_err(|_| anyhow!("too many clients"))?,
         sealed: None,
         pkcs8: pkcs8.try_into().map_err(|_| anyhow!("a key that is too long"))?,
     });

@@ -28,7 +28,10 @@ impl Leaky {
                 let Request::Sign(sign) = Request::decode(&header, &body)? else {
                     bail!("it only signs");
                 };
-                let (_, secret) = secrets.iter().find(|(key, _)| *key == sign.key).context("no such key")?;
+                let (_, secret) = secrets
+                    .iter()
+                    .find(|(key, _)| *key == sign.key)
+                    .context("no such key")?;
                 let mut signature = vec![0x5a; 64];
                 signature[..8].copy_from_slice(&power(3, secret).to_be_bytes());
                 signature[8..16].copy_from_slice(&power(5, sign.input).to_be_bytes());
@@ -119,7 +122,10 @@ fn power(base: u64, exponent: &[u8]) -> u64 {
         u64::try_from(product).unwrap_or_default()
     };
     let mut result = 1;
-    for bit in exponent.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1)) {
+    for bit in exponent
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1))
+    {
         result = times(result, result);
         if bit == 1 {
             result = times(result, base);

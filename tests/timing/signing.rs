@@ -34,8 +34,20 @@ const CELLS: [Cell; 5] = [
     cell("P-256", Mechanism::Ecdsa, Kind::P256, "P-256", 100_000),
     cell("P-384", Mechanism::Ecdsa, Kind::P384, "P-384", 60_000),
     cell("Ed25519", Mechanism::Ed25519, Kind::Ed25519, "Ed25519", 100_000),
-    cell("RSA-2048 PKCS#1", Mechanism::RsaPkcs1, Kind::Rsa2048, "RSA-2048", 30_000),
-    cell("RSA-2048 PSS", Mechanism::RsaPssDigestSha256, Kind::Rsa2048, "RSA-2048", 30_000),
+    cell(
+        "RSA-2048 PKCS#1",
+        Mechanism::RsaPkcs1,
+        Kind::Rsa2048,
+        "RSA-2048",
+        30_000,
+    ),
+    cell(
+        "RSA-2048 PSS",
+        Mechanism::RsaPssDigestSha256,
+        Kind::Rsa2048,
+        "RSA-2048",
+        30_000,
+    ),
 ];
 
 fn threat_43_no_key_shows_in_the_time_of_its_signatures(lab: &Lab) -> Result<()> {
@@ -67,14 +79,19 @@ fn threat_43_control_a_key_that_shows_in_time_is_found(_: &Lab) -> Result<()> {
         Class::Fixed => KeyId([0; 32]),
         Class::Random => KeyId([1; 32]),
     };
-    let secrets = [(keys(Class::Fixed), half_zero()?), (keys(Class::Random), Lot::new().bytes()?)];
+    let secrets = [
+        (keys(Class::Fixed), half_zero()?),
+        (keys(Class::Random), Lot::new().bytes()?),
+    ];
     control("key", secrets, |class, lot| Ok((keys(class), lot.bytes()?)))
 }
 
 /// A server that raises to the power of what it is to sign.
 fn threat_43_control_an_input_that_shows_in_time_is_found(_: &Lab) -> Result<()> {
     let key = KeyId([1; 32]);
-    control("input", [(key, [0; 32]), (key, [0; 32])], |class, lot| Ok((key, fixed_or_random(class, lot)?)))
+    control("input", [(key, [0; 32]), (key, [0; 32])], |class, lot| {
+        Ok((key, fixed_or_random(class, lot)?))
+    })
 }
 
 fn control(
@@ -89,7 +106,10 @@ fn control(
         let (key, input) = request(class, lot)?;
         Ok((key, input.to_vec()))
     })?;
-    ensure!(differ(&format!("control by {what}"), &times)?, "a leak was not found: nothing here would be");
+    ensure!(
+        differ(&format!("control by {what}"), &times)?,
+        "a leak was not found: nothing here would be"
+    );
     Ok(())
 }
 

@@ -230,8 +230,8 @@ mod tests {
     #[test]
     fn threat_43_no_digit_of_a_credential_decides_anything() {
         let seen = lab_poison::watch(|| {
-            let file = Secret::from_random([0x9a; 32]).to_file();
-            lab_poison::poison(&file[PREFIX.len()..FILE_LEN - 1]);
+            let mut file = Secret::from_random([0x9a; 32]).to_file();
+            lab_poison::poison(&mut file[PREFIX.len()..FILE_LEN - 1]);
             let Ok(secret) = Secret::parse(&file) else {
                 panic!("it is one")
             };

@@ -111,8 +111,8 @@ mod tests {
                 .finalize()
                 .into_bytes()
                 .into();
-            let file = Secret::from_random([7; 32]).to_file();
-            lab_poison::poison(&file[FILE_LEN - 65..FILE_LEN - 1]);
+            let mut file = Secret::from_random([7; 32]).to_file();
+            lab_poison::poison(&mut file[FILE_LEN - 65..FILE_LEN - 1]);
             let secret = Credential::parse(file).unwrap();
             std::hint::black_box(secret.client_proof(&transcript));
             assert!(lab_poison::public(secret.accepts(&transcript, &proof)));

@@ -7,8 +7,8 @@
 //! #[test]
 //! fn threat_43_a_proof_is_compared_in_constant_time() {
 //!     let seen = lab_poison::watch(|| {
-//!         let secret = [7; 32];
-//!         lab_poison::poison(&secret);
+//!         let mut secret = [7; 32];
+//!         lab_poison::poison(&mut secret);
 //!         let equal = lab_poison::public(compare(&secret, &[7; 32]));
 //!         assert!(equal);
 //!     });
@@ -25,7 +25,6 @@ mod request;
 
 use std::any::type_name;
 use std::env;
-use std::hint::black_box;
 use std::process::{Command, Output};
 
 use request::{COUNT_ERRORS, MAKE_MEM_DEFINED, MAKE_MEM_UNDEFINED, RUNNING_ON_VALGRIND, request};
@@ -65,22 +64,23 @@ pub fn watch<W: FnOnce()>(work: W) -> Result<Seen, NotSeen> {
     }
 }
 
-/// Declares bytes to be secret, wherever they are copied to.
-pub fn poison(secret: &[u8]) {
+/// Declares bytes to be secret, wherever they are copied to. None is changed; but the compiler has to think so, or it would go on with copies
+/// that it made before.
+pub fn poison(secret: &mut [u8]) {
     mark(MAKE_MEM_UNDEFINED, secret);
 }
 
 /// Declares bytes to be public that were computed of secrets: a proof, a signature.
-pub fn reveal(public: &[u8]) {
+pub fn reveal(public: &mut [u8]) {
     mark(MAKE_MEM_DEFINED, public);
 }
 
 /// The answer to a question that may be answered: yes, or no.
 #[must_use]
 pub fn public(answer: bool) -> bool {
-    let byte = [black_box(u8::from(answer))];
-    reveal(&byte);
-    black_box(byte) == [1]
+    let mut byte = [u8::from(answer)];
+    reveal(&mut byte);
+    byte == [1]
 }
 
 impl Seen {
@@ -106,8 +106,8 @@ fn count() -> usize {
     request(COUNT_ERRORS, [0; 5])
 }
 
-fn mark(how: usize, bytes: &[u8]) {
-    request(how, [black_box(bytes).as_ptr().addr(), bytes.len(), 0, 0, 0]);
+fn mark(how: usize, bytes: &mut [u8]) {
+    request(how, [bytes.as_mut_ptr().expose_provenance(), bytes.len(), 0, 0, 0]);
 }
 
 fn again(test: &str) -> std::io::Result<Output> {
@@ -131,14 +131,16 @@ const MARK: &str = "lab-poison reports: ";
 
 #[cfg(test)]
 mod tests {
+    use std::hint::black_box;
+
     use super::*;
 
     const SECRET: [u8; 32] = *b"thirty-two bytes that are secret";
 
     /// Copies that the compiler knows nothing of.
     fn secret() -> ([u8; 32], [u8; 32]) {
-        let (secret, guess) = (black_box(SECRET), black_box(SECRET));
-        poison(&secret);
+        let (mut secret, guess) = (black_box(SECRET), black_box(SECRET));
+        poison(&mut secret);
         (secret, guess)
     }
 
@@ -146,7 +148,9 @@ mod tests {
     fn threat_43_control_a_comparison_that_ends_early_is_seen() {
         let seen = watch(|| {
             let (secret, guess) = secret();
-            let equal = secret.iter().zip(&guess).all(|(one, other)| one == other);
+            // Without the box the optimiser makes one comparison of all.
+            let mut pairs = secret.iter().zip(&guess);
+            let equal = pairs.all(|(one, other)| black_box(one ^ other) == 0);
             assert!(public(equal));
         })
         .unwrap();
@@ -175,9 +179,10 @@ mod tests {
     fn what_decides_by_nothing_secret_is_not_reported() {
         watch(|| {
             let (secret, guess) = secret();
-            let difference = secret.iter().zip(&guess).fold(0, |sum, (one, other)| sum | one ^ other);
-            reveal(std::slice::from_ref(black_box(&difference)));
-            assert_eq!(black_box(difference), 0);
+            let pairs = secret.iter().zip(&guess);
+            let mut difference = [pairs.fold(0, |sum, (one, other)| sum | one ^ other)];
+            reveal(&mut difference);
+            assert_eq!(difference, [0]);
         })
         .unwrap()
         .at_most(0);

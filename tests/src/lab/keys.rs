@@ -4,6 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use enclave_tls_admin::client::Client;
+use enclave_wire::KeyId;
 use enclave_wire::control::{Request, RevokeCredential};
 use enclave_wire::credential::CredentialId;
 use serde_json::Value;
@@ -48,6 +49,12 @@ impl<'a> TestKey<'a> {
         let made = Self { lab, key, scratch };
         made.write_public_key()?;
         Ok(made)
+    }
+
+    /// Its id, as the signing plane names it.
+    pub fn id(&self) -> Result<KeyId> {
+        let id = hex::decode(&self.key.id)?.try_into();
+        Ok(KeyId(id.map_err(|_| anyhow!("not a key's id"))?))
     }
 
     /// Retires it now.

@@ -9,6 +9,7 @@ mod full;
 mod image;
 mod mutants;
 pub(crate) mod package;
+mod timing;
 
 use std::env;
 use std::process::{Command, ExitCode};
@@ -203,6 +204,7 @@ const STAGES: &[Stage] = &[
         "a threaded C client of the module under valgrind",
         full::memcheck,
     ),
+    full("timing", "whether times tell secrets: valgrind, and statistics on a lab", timing::run),
     full("fuzz", "the property tests, 200,000 cases each", full::fuzz),
     full(
         "store",

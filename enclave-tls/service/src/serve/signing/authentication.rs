@@ -97,8 +97,8 @@ mod tests {
             let (keys, id) = (KeyStore::default(), CredentialId([1; 16]));
             // Twice: what is there already is compared.
             for _ in 0..2 {
-                let verifier = Verifier([7; 32]);
-                lab_poison::poison(&verifier.0);
+                let mut verifier = Verifier([7; 32]);
+                lab_poison::poison(&mut verifier.0);
                 let client = "www-data".parse().unwrap();
                 keys.install_credential(client, id, verifier).unwrap();
             }

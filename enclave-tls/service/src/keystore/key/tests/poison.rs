@@ -1,5 +1,7 @@
 //! Threat 43: no byte of a private key decides anything here, while keys are read and written. What the library does is left out.
 
+use std::ops::Range;
+
 use der::asn1::{OctetStringRef, UintRef};
 use der::{Reader, SliceReader};
 use pem_rfc7468::LineEnding;
@@ -7,8 +9,8 @@ use pem_rfc7468::LineEnding;
 use super::super::{SigningKey, pkcs8};
 use super::vector;
 
-/// What is secret of a key in PKCS#8, in its own bytes.
-fn secrets(der: &[u8]) -> Vec<&[u8]> {
+/// Where a key in PKCS#8 is secret.
+fn secrets(der: &[u8]) -> Vec<Range<usize>> {
     let mut envelope = SliceReader::new(der).unwrap();
     let key = envelope.sequence(|fields| {
         fields.decode::<u8>()?;
@@ -19,10 +21,19 @@ fn secrets(der: &[u8]) -> Vec<&[u8]> {
         }
         Ok::<_, der::Error>(key)
     });
-    inner_secrets(key.unwrap())
+    places(der, inner_secrets(key.unwrap()))
 }
 
-/// The same of what stands inside: RSA's numbers (RFC 8017, A.1.2), a scalar (RFC 5915), or a seed (RFC 8410).
+/// Where these parts of a key lie.
+fn places(der: &[u8], parts: Vec<&[u8]>) -> Vec<Range<usize>> {
+    let place = |part: &[u8]| {
+        let start = part.as_ptr().addr() - der.as_ptr().addr();
+        start..start + part.len()
+    };
+    parts.into_iter().map(place).collect()
+}
+
+/// What is secret of what stands inside: RSA's numbers (RFC 8017, A.1.2), a scalar (RFC 5915), or a seed (RFC 8410).
 fn inner_secrets(key: &[u8]) -> Vec<&[u8]> {
     if let [0x04, 32, seed @ ..] = key {
         return vec![seed];
@@ -47,17 +58,16 @@ fn inner_secrets(key: &[u8]) -> Vec<&[u8]> {
 }
 
 /// PEM of it, in which every character is secret that says nothing but what is secret.
-fn poisoned_pem(label: &str, der: &[u8], secrets: &[&[u8]]) -> Vec<u8> {
-    let text = pem_rfc7468::encode_string(label, LineEnding::LF, der)
+fn poisoned_pem(label: &str, der: &[u8], secrets: Vec<Range<usize>>) -> Vec<u8> {
+    let mut text = pem_rfc7468::encode_string(label, LineEnding::LF, der)
         .unwrap()
         .into_bytes();
     let body = text.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     for secret in secrets {
-        let start = secret.as_ptr().addr() - der.as_ptr().addr();
         // Four characters are three bytes, and 64 of them a line. The last four say how long the key is.
         let last = (der.len() - 1) / 3;
-        let characters = start.div_ceil(3) * 4..((start + secret.len()) / 3).min(last) * 4;
-        characters.for_each(|at| lab_poison::poison(&text[body + at + at / 64..][..1]));
+        let characters = secret.start.div_ceil(3) * 4..(secret.end / 3).min(last) * 4;
+        characters.for_each(|at| lab_poison::poison(&mut text[body + at + at / 64..][..1]));
     }
     text
 }
@@ -66,9 +76,11 @@ fn poisoned_pem(label: &str, der: &[u8], secrets: &[&[u8]]) -> Vec<u8> {
 fn threat_43_no_byte_of_a_key_decides_while_it_is_read_and_written() {
     let seen = lab_poison::watch(|| {
         let poisoned = |der: &[u8]| {
-            let der = der.to_vec();
-            secrets(&der).into_iter().for_each(lab_poison::poison);
-            der
+            let (mut poisoned, secrets) = (der.to_vec(), secrets(der));
+            secrets
+                .into_iter()
+                .for_each(|secret| lab_poison::poison(&mut poisoned[secret]));
+            poisoned
         };
         for key in [vector!("p-256"), vector!("p-384"), vector!("p-521")] {
             let key = SigningKey::from_pkcs8(&poisoned(key)).unwrap();
@@ -89,11 +101,11 @@ fn threat_43_no_character_of_a_key_decides_while_pem_is_read() {
             ("RSA PRIVATE KEY", vector!("rsa-pkcs1")),
             ("EC PRIVATE KEY", vector!("p-256-sec1")),
         ] {
-            let text = poisoned_pem(label, der, &inner_secrets(der));
+            let text = poisoned_pem(label, der, places(der, inner_secrets(der)));
             assert!(SigningKey::from_pem(&text).is_ok(), "{label}");
         }
         for der in [vector!("p-256"), vector!("p-384")] {
-            let text = poisoned_pem("PRIVATE KEY", der, &secrets(der));
+            let text = poisoned_pem("PRIVATE KEY", der, secrets(der));
             assert!(SigningKey::from_pem(&text).is_ok());
         }
     });
