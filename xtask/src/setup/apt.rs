@@ -17,6 +17,8 @@ use crate::process;
 pub(super) enum Suite {
     /// Its packages.
     Packages(&'static str),
+    /// Its packages, and those for 64-bit ARM.
+    WithArm(&'static str),
     /// What they are made of.
     Sources(&'static str),
 }
@@ -48,7 +50,11 @@ impl PrivateApt {
         let other = suite.map(|suite| line_of(&lines, suite)).unwrap_or_default();
         fs::write(dir.join("sources.list"), lines + &other)?;
         let configuration = dir.join("apt.conf");
-        fs::write(&configuration, configuration_text(&dir))?;
+        let mut text = configuration_text(&dir);
+        if matches!(suite, Some(Suite::WithArm(_))) {
+            text += "APT::Architectures { \"amd64\"; \"arm64\"; };\n";
+        }
+        fs::write(&configuration, text)?;
         Ok(Self {
             configuration,
             backports,
@@ -153,7 +159,7 @@ fn line_of(lines: &str, suite: Suite) -> String {
     };
     let mirror = mirror.strip_prefix("deb ").unwrap_or(mirror);
     match suite {
-        Suite::Packages(name) => format!("deb {mirror} {name} main\n"),
+        Suite::Packages(name) | Suite::WithArm(name) => format!("deb {mirror} {name} main\n"),
         Suite::Sources(name) => format!("deb-src {mirror} {name} main\n"),
     }
 }

@@ -2,6 +2,7 @@
 
 mod apt;
 mod archive;
+pub(crate) mod cross;
 pub(crate) mod newer;
 mod once;
 pub(crate) mod pebble;

@@ -49,12 +49,12 @@ pub(crate) fn nginx(paths: &Paths) -> Result<PathBuf> {
     Ok(dir)
 }
 
-fn debs_in(dir: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn debs_in(dir: &Path) -> Result<Vec<PathBuf>> {
     let files = fs::read_dir(dir)?.flatten().map(|entry| entry.path());
     Ok(files
         .filter(|path| path.extension().is_some_and(|end| end == "deb"))
         .collect())
 }
 
-const SUITE: &str = "forky";
+pub(super) const SUITE: &str = "forky";
 const PACKAGES: [&str; 2] = ["nginx", "pkcs11-provider"];

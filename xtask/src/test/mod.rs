@@ -1,6 +1,7 @@
 //! The tests, by stage. A stage that fails does not keep the others from running, and at the end each has its verdict
 //! and its minutes.
 
+mod aarch64;
 mod count;
 mod deny;
 mod docs;
@@ -197,6 +198,7 @@ const STAGES: &[Stage] = &[
         image::reproducible,
     ),
     full("kernel", "the image's kernel, built again and compared", image::kernel),
+    full("aarch64", "built for 64-bit ARM too", aarch64::build),
     full("asan", "the module's tests with AddressSanitizer", full::asan),
     full("tsan", "the module's tests with ThreadSanitizer", full::tsan),
     full(
