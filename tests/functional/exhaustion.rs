@@ -1,5 +1,6 @@
 //! Descriptors and memory run out, in a client and in the service: what is there already goes on, what is new gets an error, nothing ends.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -53,11 +54,16 @@ struct Few {
 
 impl Few {
     fn of(pid: u32) -> Result<Self> {
-        let open = u64::try_from(fs::read_dir(format!("/proc/{pid}/fd"))?.count())?;
+        let mut open: BTreeSet<u64> = BTreeSet::new();
+        for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+            open.insert(entry?.file_name().to_string_lossy().parse()?);
+        }
+        // A descriptor has the lowest number that is free, and all below this one are taken.
+        let lowest = (0_u64..).find(|number| !open.contains(number)).context("no number")?;
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no pid")?;
         let before = rustix::process::getrlimit(Resource::Nofile);
         let few = Rlimit {
-            current: Some(open),
+            current: Some(lowest),
             maximum: before.maximum,
         };
         let before = prlimit(Some(pid), Resource::Nofile, few)?;
