@@ -59,6 +59,24 @@ fn each_name_has_a_chain_a_key_and_the_lines_that_name_them() {
 }
 
 #[test]
+fn certificates_that_came_together_spread_by_the_agents_own_schedule() {
+    let directory = Directory::new();
+    let plan = |window: Value| json!({ "certificates": 1_000, "days": 90, "window": window });
+    let by_lifetime = directory.report("spread", &plan(Value::Null));
+    let by_window = directory.report("spread", &plan(json!([60, 62])));
+    for (report, why, most_hours) in [
+        (&by_lifetime, "two thirds of its lifetime", 181),
+        (&by_window, "the CA's window", 49),
+    ] {
+        assert_eq!((&report["certificates"], &report["why"]), (&json!(1_000), &json!(why)));
+        let hours = report["hours"].as_u64().unwrap();
+        assert!((most_hours / 2..=most_hours).contains(&hours), "{report}");
+    }
+    let none = directory.run("spread", &json!({ "certificates": 0, "days": 90, "window": null }));
+    assert!(words(&none).contains("no certificate"), "{}", words(&none));
+}
+
+#[test]
 fn servers_start_in_turns_and_end() {
     let directory = Directory::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

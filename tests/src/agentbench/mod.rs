@@ -1,6 +1,6 @@
 //! Measures the parent's agent: what it takes at rest ([`rest`]), how long a thousand certificates take from nothing to being served
-//! ([`fill`]), what a command costs ([`commands`]), and what the same server's start costs with keys in files and with keys elsewhere
-//! ([`starts`]).
+//! ([`fill`]), what a command costs ([`commands`]), what the same server's start costs with keys in files and with keys elsewhere
+//! ([`starts`]), and when the agent's own schedule renews certificates that came together ([`spread`]).
 //!
 //! Processor time comes before wall clock time: it moves less with what else the machine does.
 //!
@@ -20,6 +20,7 @@ mod files;
 mod fill;
 mod inventory;
 mod rest;
+mod spread;
 mod starts;
 pub(crate) mod usage;
 
@@ -27,5 +28,6 @@ pub use self::commands::{Command, commands};
 pub use self::files::files;
 pub use self::fill::{Filled, Step, fill};
 pub use self::rest::{Rest, rest};
+pub use self::spread::{Spreading, spread};
 pub use self::starts::{Compared, Starts, starts};
 pub use self::usage::{Memory, Spent};

@@ -52,6 +52,18 @@ pub struct CommandPlan {
     pub times: usize,
 }
 
+/// Certificates that came together.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpreadPlan {
+    /// How many.
+    pub certificates: u32,
+    /// For how many days they are valid.
+    pub days: i64,
+    /// The days on which the CA's window begins and ends, where it names one.
+    pub window: Option<[i64; 2]>,
+}
+
 /// Two servers to start in turns.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

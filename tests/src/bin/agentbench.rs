@@ -37,6 +37,11 @@ enum Command {
         /// Its words, JSON
         plan: PathBuf,
     },
+    /// When certificates that came together are renewed
+    Spread {
+        /// How many, and how long they are valid, JSON
+        plan: PathBuf,
+    },
     /// Two servers' starts, in turns
     Starts {
         /// Both, JSON
@@ -63,6 +68,7 @@ fn run(command: Command) -> Result<String> {
         Command::Fill { plan } => serde_json::to_string_pretty(&agentbench::fill(&read(&plan)?)?)?,
         Command::Files { plan } => serde_json::to_string_pretty(&agentbench::files(&read(&plan)?)?)?,
         Command::Run { plan } => serde_json::to_string_pretty(&agentbench::commands(&read(&plan)?)?)?,
+        Command::Spread { plan } => serde_json::to_string_pretty(&agentbench::spread(&read(&plan)?)?)?,
         Command::Starts { plan } => serde_json::to_string_pretty(&agentbench::starts(&read(&plan)?)?)?,
     })
 }
