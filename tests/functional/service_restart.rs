@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::lab::kms::KeyPolicy;
+use e2e::lab::kms::{KeyPolicy, Outage};
 use e2e::lab::load::{Load, RECOVERY};
 use e2e::lab::process;
 use e2e::lab::program::{openssl, run, succeed};
@@ -33,6 +33,7 @@ const TESTS: &[Test] = e2e::tests![
     httpd_and_haproxy_serve_again_without_a_restart,
     threat_53_the_enclave_killed_at_each_step_of_a_rotation,
     everything_starts_in_another_order,
+    threat_37_what_was_due_or_asked_for_in_an_outage_of_kms_is_done_after_it,
     born_keys_are_gone_after_a_restart_and_list_says_so,
     threat_26_kms_releases_to_the_registers_of_this_image_alone,
     a_new_generation_is_switched_to_under_load,
@@ -259,6 +260,69 @@ fn everything_starts_in_another_order(lab: &Lab) -> Result<()> {
         (server.master()?, server.workers()?) == before,
         "NGINX's processes changed"
     );
+    Ok(())
+}
+
+/// The enclave restarts while KMS fails: keys that lie in files serve on, and sealed ones as soon as KMS is back. Then a renewal that was due
+/// and an emergency that was declared meanwhile come to their end, without anybody.
+fn threat_37_what_was_due_or_asked_for_in_an_outage_of_kms_is_done_after_it(lab: &Lab) -> Result<()> {
+    let server = Server::of(lab, "provider");
+    let master = server.master()?;
+    let by_file = lab.lasting_endpoint("provider", "P-256")?;
+    let sealed = lab.endpoints.iter();
+    let mut sealed = sealed.filter(|endpoint| endpoint.via == "provider" && endpoint.key == "lab-sealed-rsa");
+    let sealed = sealed.next().context("no sealed key is served")?;
+    let (renewed, urgent) = (
+        ("lab-acme-rsa", "acme-rsa.lab.test"),
+        ("lab-acme-p256", "acme-p256.lab.test"),
+    );
+    let old_renewed = acme::leaf(lab, renewed.0, renewed.1)?;
+    let old_urgent = acme::leaf(lab, urgent.0, urgent.1)?;
+    let ended = || -> Result<[usize; 2]> {
+        let history = lab.ctl(&["history", urgent.0])?["history"].clone();
+        let history = history.as_array().context("no history")?;
+        Ok(["revoked", "retired"].map(|what| history.iter().filter(|one| one["what"] == what).count()))
+    };
+    let before = ended()?;
+
+    let outage = Outage::begin(lab)?;
+    service::kill(lab)?;
+    acme::set_window_in_the_past(lab, &old_renewed)?;
+    acme::forget_windows(lab)?;
+    service::start(lab)?;
+    process::wait_until(Duration::from_secs(20), "a key that needs no KMS", || {
+        server::get(lab, by_file, Tls::V13, &[]).is_ok()
+    })?;
+    agent::wait_for(lab, "what is sealed to wait for KMS", |report| {
+        let mut its = report.certificates.iter().filter(|one| one.source == "acme");
+        its.all(|one| one.state == "waiting-for-kms")
+    })?;
+    ensure!(server::get(lab, sealed, Tls::V13, &[]).is_err(), "a sealed key signs");
+    let rotate = ["rotate", urgent.0, "--now", "--revoke", "--reason", "key-compromise"];
+    let asked = lab.ctl(&rotate)?["certificates"][0].clone();
+    let says = asked["says"].as_str().unwrap_or_default();
+    ensure!(
+        asked["outcome"] == "due" && says.contains("once what is stored of it is open"),
+        "{asked}"
+    );
+    let status = lab.status()?["attention"].to_string();
+    ensure!(
+        status.contains("declared not to be trusted (key-compromise)"),
+        "{status}"
+    );
+
+    drop(outage);
+    let new_renewed = acme::changed(lab, renewed.0, renewed.1, &old_renewed)?;
+    let new_urgent = acme::changed(lab, urgent.0, urgent.1, &old_urgent)?;
+    ensure!(
+        new_renewed.key != old_renewed.key && new_urgent.key != old_urgent.key,
+        "a new certificate has the older key"
+    );
+    process::wait_until(Duration::from_secs(60), "the older key to be revoked and wiped", || {
+        ended().is_ok_and(|after| after.iter().zip(before).all(|(after, before)| *after > before))
+    })?;
+    server::get(lab, sealed, Tls::V13, &[]).context("a sealed key after the outage")?;
+    ensure!(server.master()? == master, "the server was restarted");
     Ok(())
 }
 

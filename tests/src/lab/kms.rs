@@ -63,12 +63,38 @@ impl Drop for KeyPolicy {
     }
 }
 
+/// KMS fails at every request, until this is dropped.
+pub struct Outage<'a>(&'a Lab);
+
+impl<'a> Outage<'a> {
+    /// From now on.
+    pub fn begin(lab: &'a Lab) -> Result<Self> {
+        emulator(lab, "PUT", "faults", r#"{"error": "unavailable"}"#)?;
+        Ok(Self(lab))
+    }
+}
+
+impl Drop for Outage<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = emulator(self.0, "DELETE", "faults", "") {
+            eprintln!("the lab's KMS fails on: {error:#}");
+        }
+    }
+}
+
 /// How many requests of an operation KMS has carried out for whoever showed an attestation document.
 pub fn attested(lab: &Lab, operation: &str) -> Result<u64> {
-    let ask = "import urllib.request\nprint(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())";
-    let url = format!("http://{}/_emulator/counters", lab.kms_admin);
-    let counters: Value = serde_json::from_str(&boto3(&lab.admin_env, ask, &[&url])?)?;
+    let counters: Value = serde_json::from_str(&emulator(lab, "GET", "counters", "")?)?;
     Ok(counters["operations"][operation]["attested"].as_u64().unwrap_or(0))
+}
+
+/// Asks the emulator itself.
+fn emulator(lab: &Lab, method: &str, what: &str, body: &str) -> Result<String> {
+    let ask = "import urllib.request\nmethod, url, body = sys.argv[1:]\n\
+               request = urllib.request.Request(url, body.encode() or None, method=method)\n\
+               print(urllib.request.urlopen(request, timeout=10).read().decode())";
+    let url = format!("http://{}/_emulator/{what}", lab.kms_admin);
+    boto3(&lab.admin_env, ask, &[method, &url, body])
 }
 
 /// Runs a line of Python with AWS's own library, as the administrator.

@@ -41,7 +41,7 @@ pub fn start(lab: &Lab) -> Result<Instant> {
     }
     process::signal(agent::pid(lab, "supervisor")?, Signal::CONT)?;
     ensure!(started.status.success(), "no enclave: {}", started.printed());
-    process::wait_until(LIMIT, "its signing listener", || Connection::open(&lab.signing).is_ok())?;
+    process::wait_until(OPENS, "its signing listener", || Connection::open(&lab.signing).is_ok())?;
     Ok(Instant::now())
 }
 
@@ -82,3 +82,5 @@ impl Drop for Stalled {
 
 /// The service needs milliseconds.
 const LIMIT: Duration = Duration::from_secs(15);
+/// It opens once KMS has not answered for eight seconds.
+const OPENS: Duration = Duration::from_secs(60);
