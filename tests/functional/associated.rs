@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use e2e::lab::acme::{self, Leaf};
 use e2e::lab::added::Added;
-use e2e::lab::program::{openssl, succeed};
+use e2e::lab::program::{new_p256, openssl, succeed};
 use e2e::lab::scratch::Scratch;
 use e2e::lab::suite::Test;
 use e2e::lab::{Lab, agent, authority, process};
@@ -66,16 +66,7 @@ impl Renewed {
     fn by_acm(lab: &Lab) -> Result<Self> {
         let scratch = Scratch::new()?;
         let [key, request, chain] = ["key.pem", "csr.pem", "chain.pem"].map(|name| scratch.file(name));
-        let generate = [
-            "genpkey",
-            "-quiet",
-            "-algorithm",
-            "EC",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-out",
-        ];
-        succeed(openssl().args(generate).arg(&key))?;
+        new_p256(&key)?;
         let ask = ["req", "-new", "-subj", "/CN=associated.lab.test", "-key"];
         succeed(openssl().args(ask).arg(&key).arg("-out").arg(&request))?;
         authority::issue(lab, &request, &[HOST], &chain)?;

@@ -1,6 +1,7 @@
 //! Other programs, run to their end within a limit of time.
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -82,6 +83,12 @@ pub fn openssl() -> Command {
     let mut command = Command::new("openssl");
     command.env_remove("OPENSSL_CONF");
     command
+}
+
+/// Makes a P-256 key in a file, PKCS#8 in PEM.
+pub fn new_p256(file: &Path) -> Result<()> {
+    let kind = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    succeed(openssl().args(["genpkey", "-quiet"]).args(kind).arg("-out").arg(file)).map(drop)
 }
 
 /// A program as a user that owns nothing and belongs to no group.
