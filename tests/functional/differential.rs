@@ -33,6 +33,7 @@ fn nginx_on_softhsm_and_on_ours(lab: &Lab) -> Result<()> {
 }
 
 fn on_both(lab: &Lab, client: &str, run: impl Fn(&Tokens<'_>, &Token) -> Result<Outcomes>) -> Result<()> {
+    lab.need_not_be_emulated()?;
     let expected = Expected::parse(include_str!("../differential/expected.txt"))?;
     let tokens = Tokens::make(lab)?;
     let named = |outcomes: Outcomes| outcomes.into_iter().map(|(at, what)| (format!("{client} {at}"), what));

@@ -50,6 +50,7 @@ fn cut(lab: &Lab, via: &str) -> Result<()> {
         // Nobody but the client can know.
         (Fault::Flip(8 * REPLY - 1), "bad signature"),
     ];
+    lab.need_not_be_emulated()?;
     let line = Line::start(lab)?;
     let server = Copied::start(lab, via, &line)?;
     let endpoint = server.endpoint(lab.lasting_endpoint(via, "P-256")?)?;
@@ -80,6 +81,7 @@ fn cut(lab: &Lab, via: &str) -> Result<()> {
 
 /// The handshake that meets it fails, and those behind it, until a probe finds the service again; none is tried without end.
 fn threat_57_a_reply_that_stops_costs_httpd_and_haproxy_few_handshakes(lab: &Lab) -> Result<()> {
+    lab.need_not_be_emulated()?;
     for via in ["httpd-provider", "httpd-engine", "haproxy"] {
         for count in [0, REPLY - 1] {
             stops(lab, via, count).with_context(|| format!("{via}, after {count} bytes"))?;
