@@ -177,4 +177,4 @@ const fn cell(name: &'static str, mechanism: Mechanism, kind: Kind, key_type: &'
 }
 
 /// Signatures of a control.
-const CONTROL: usize = 20_000;
+const CONTROL: usize = 50_000;
