@@ -15,7 +15,7 @@ use super::plan::fits;
 use super::revocation::account;
 use super::rotations::{Issued, Wanted};
 use super::troubles::What;
-use super::wanted::once_open;
+use super::wanted::{DUE, once_open};
 use super::world::{Enclave, EnclaveError, Helper};
 use crate::log::Event;
 
@@ -167,35 +167,6 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             (None, Source::Acme(_)) => of(None, "would-make", WOULD_ORDER.to_owned()),
             (_, Source::Bundle { .. }) => of(None, "would-fetch", WOULD_FETCH.to_owned()),
         }
-    }
-
-    /// The same with when its certificate is ordered, and why not before.
-    fn ordered(&self, config: &Config, certificate: &Certificate, change: Change, turn: Option<u64>) -> Change {
-        let now = self.memory.counted();
-        let account = certificate
-            .source
-            .acme()
-            .and_then(|acme| config.accounts.get(&acme.account));
-        let told = account.and_then(|account| {
-            let directory = account.directory.url();
-            self.memory.attempts().told_until(&certificate.name, directory, now)
-        });
-        let (until, says) = match (told, turn.filter(|turn| *turn > now)) {
-            (Some(until), _) => (Some(until), CA_WAITS),
-            (None, Some(turn)) => (Some(turn), DUE),
-            (None, None) => (None, ORDERED),
-        };
-        Change {
-            due: until.map(|until| self.time_of(until)),
-            says: says.to_owned(),
-            ..change
-        }
-    }
-
-    /// What was counted, as a time of day.
-    fn time_of(&self, counted: u64) -> i64 {
-        let left = counted.saturating_sub(self.memory.counted());
-        self.clock.now().saturating_add_unsigned(left)
     }
 
     /// What a request for a new key came to.
@@ -486,10 +457,7 @@ fn next(key: &KeyInfo) -> String {
 
 const REVOKING: &str = "the enclave asks the CA that issued it, until it is done or the certificate has ended: `enclave-tlsctl status`. The key signs on; `rotate --revoke` \
      replaces it and ends it";
-const DUE: &str = "it waits for its turn, which `--now` does not";
-const CA_WAITS: &str = "the CA asked to come again then, and is not asked before, whoever wants it; `enclave-tlsctl certificates` says why";
 const ALL_ONCE_OPEN: &str = "; of what is stored and not open, all keys: which they are is known once they are";
-const ORDERED: &str = "the enclave orders its certificate, and servers change over by themselves; `enclave-tlsctl certificates` says how far it is";
 const CHANGES_OVER: &str = "servers change over by themselves; `enclave-tlsctl certificates` says how far it is";
 const SAME_BUNDLE: &str =
     "its bundle is the one that the enclave has: write another (`enclave-tlsctl seal`), then ask again";

@@ -3,6 +3,7 @@
 //! Which keys a certificate has is not known while what is stored of it is not open. What is asked for meanwhile is remembered, and
 //! begins once it is.
 
+use enclave_tls_admin::report::Change;
 use enclave_tls_config::{Certificate, Config};
 use enclave_wire::control::{KeyInfo, Reply, Request};
 use enclave_wire::{Name, State};
@@ -98,6 +99,41 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         }
     }
 
+    /// The same with when its certificate is ordered, and why not before.
+    pub(super) fn ordered(
+        &self,
+        config: &Config,
+        certificate: &Certificate,
+        change: Change,
+        turn: Option<u64>,
+    ) -> Change {
+        let now = self.memory.counted();
+        let account = certificate
+            .source
+            .acme()
+            .and_then(|acme| config.accounts.get(&acme.account));
+        let told = account.and_then(|account| {
+            let directory = account.directory.url();
+            self.memory.attempts().told_until(&certificate.name, directory, now)
+        });
+        let (until, says) = match (told, turn.filter(|turn| *turn > now)) {
+            (Some(until), _) => (Some(until), CA_WAITS),
+            (None, Some(turn)) => (Some(turn), DUE),
+            (None, None) => (None, ORDERED),
+        };
+        Change {
+            due: until.map(|until| self.time_of(until)),
+            says: says.to_owned(),
+            ..change
+        }
+    }
+
+    /// What was counted, as a time of day.
+    pub(super) fn time_of(&self, counted: u64) -> i64 {
+        let left = counted.saturating_sub(self.memory.counted());
+        self.clock.now().saturating_add_unsigned(left)
+    }
+
     /// The same with what was asked for and waits.
     pub(super) fn with_what_waits(&self, name: &Name, note: Option<String>) -> Option<String> {
         let Some(wanted) = self.memory.rotations().closed(name) else {
@@ -125,3 +161,7 @@ pub(super) fn once_open(wanted: &Wanted) -> String {
         None => "a new key was asked for, and is made once what is stored of it is open".to_owned(),
     }
 }
+
+pub(super) const DUE: &str = "it waits for its turn, which `--now` does not";
+const CA_WAITS: &str = "the CA asked to come again then, and is not asked before, whoever wants it; `enclave-tlsctl certificates` says why";
+const ORDERED: &str = "the enclave orders its certificate, and servers change over by themselves; `enclave-tlsctl certificates` says how far it is";
