@@ -49,6 +49,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         self.orders
             .waits
             .retain(|name, _| config.certificates.contains_key(name));
+        self.forget_questions(config, keys);
         for certificate in config.certificates.values() {
             let Some(acme) = certificate.source.acme() else {
                 continue;
@@ -310,6 +311,14 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             "{} generation {} has its certificate",
             key.name, key.generation
         ));
+    }
+
+    /// Nobody waits for what the CA says of a key that another has taken the place of: others are asked about in its stead.
+    fn forget_questions(&mut self, config: &Config, keys: &Keys) {
+        let ordered = config.certificates.values().filter(|one| one.source.acme().is_some());
+        let certified = ordered.filter_map(|one| newest(one, keys).filter(|key| key.validity.is_some()));
+        let awaited: BTreeSet<KeyId> = certified.map(|key| key.id).collect();
+        self.orders.asking.retain(|id| awaited.contains(id));
     }
 
     /// Asks the CA when to renew, as often as it wants to be asked.

@@ -36,6 +36,8 @@ pub(in super::super) struct Ca {
     pub(in super::super) refuses_accounts: Option<JobFailure>,
     /// Accounts are under way until the jobs are forgotten.
     pub(in super::super) slow_accounts: bool,
+    /// Questions about renewal are under way until the jobs are forgotten.
+    pub(in super::super) slow_renewals: bool,
     /// How revocations end, but for those that are right.
     pub(in super::super) refuses_revocations: Option<JobFailure>,
     /// Keys whose certificates it was asked to revoke, each time.
@@ -103,7 +105,9 @@ impl EnclaveState {
                     explanation: None,
                     ask_again_s: 43_200,
                 };
-                (JobPhase::Done(JobOutcome::Renewal(window)), None)
+                let is_slow = self.ca.slow_renewals;
+                let slow = is_slow.then(|| JobPhase::Running(Text::lossy("asks when to renew")));
+                (slow.unwrap_or(JobPhase::Done(JobOutcome::Renewal(window))), None)
             }
             Job::Revoke(revoke) => {
                 assert!(

@@ -455,6 +455,19 @@ fn the_file_of_a_binding_is_read_and_must_be_of_the_accounts_directory() {
 }
 
 #[test]
+fn an_answer_that_nobody_waits_for_keeps_nobody_from_asking_when_to_renew() {
+    let mut world = world(5);
+    world.enclave.state().ca.slow_renewals = true;
+    world.run(MINUTE * 2);
+    let asked = |world: &World| world.enclave.state().ca.asked.len();
+    assert_eq!(asked(&world), 4, "of five, as many as are asked about at once");
+    rotate(&mut world, |all| (all.certificate, all.now) = (None, true));
+    world.enclave.state().ca.slow_renewals = false;
+    world.run(MINUTE * 2);
+    assert_eq!((world.live("c0000"), asked(&world)), (Some(2), 4 + 5));
+}
+
+#[test]
 fn an_account_that_is_stored_and_not_open_is_not_made_again() {
     let mut world = sealed(1);
     world
