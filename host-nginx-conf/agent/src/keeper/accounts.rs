@@ -94,7 +94,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                     let event = Event::AccountRegistered.about().certificate(name).key(id);
                     event.say(format_args!("account {name} is registered: {}", url.as_str()));
                 }
-                self.memory.attempts_mut().registered(id, &url);
+                self.memory.attempts_mut().registered(&id.to_string(), &url);
                 self.orders.registered.insert(id, with);
                 Ok(true)
             }
@@ -102,7 +102,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             JobPhase::Done(_) => Err(EnclaveError::Unexpected),
             JobPhase::Failed(failure) => {
                 self.failed(id, &failure);
-                self.told(name, account, &failure);
+                self.told(name, account.directory.url(), &failure);
                 self.troubles
                     .failed(What::Account(name.clone()), &words::failed(&failure));
                 Ok(false)

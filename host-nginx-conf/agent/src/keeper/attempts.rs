@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use enclave_tls_admin::acme;
-use enclave_wire::control::{JobError, JobFailure, RenewalWindow, Url, Validity};
+use enclave_wire::control::{self, JobError, JobFailure, RenewalWindow, Url, Validity};
 use enclave_wire::log::Text;
 use enclave_wire::{KeyId, Name};
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,9 @@ pub(super) struct Attempt {
     pub(super) begun: bool,
     /// The order's URL.
     url: Option<String>,
+    /// Whose order it is, and at which CA; none: an account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    by: Option<By>,
     pub(super) failures: u32,
     /// As counted: not before.
     pub(super) not_before: u64,
@@ -45,6 +48,14 @@ pub(super) struct Attempt {
     with: String,
     /// Why it failed last.
     pub(super) why: Option<String>,
+}
+
+/// An account at a CA, by its key's id and the URL of the CA's directory. The configuration may name others meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct By {
+    pub(super) key: String,
+    directory: String,
 }
 
 /// When a certificate of a name came last: for people, and as counted.
@@ -76,6 +87,19 @@ struct Window {
     explanation: Option<String>,
 }
 
+impl By {
+    pub(super) fn of(account: &control::Account) -> Self {
+        Self {
+            key: account.key.to_string(),
+            directory: account.directory.as_str().to_owned(),
+        }
+    }
+
+    pub(super) fn directory(&self) -> Url {
+        Text::lossy(&self.directory)
+    }
+}
+
 impl Attempts {
     /// What became of the last attempt for this key, if there was one.
     pub(super) fn of(&self, id: KeyId) -> Option<&Attempt> {
@@ -88,10 +112,14 @@ impl Attempts {
             .is_some_and(|attempt| attempt.not_before > now && attempt.with == with)
     }
 
-    /// The enclave was told to begin.
-    pub(super) fn began(&mut self, id: KeyId, with: &str) {
+    /// The enclave was told to begin, an order by this account.
+    pub(super) fn began(&mut self, id: KeyId, with: &str, by: Option<By>) {
         let attempt = self.attempts.entry(id.to_string()).or_default();
         attempt.begun = true;
+        if attempt.by != by {
+            attempt.url = None;
+        }
+        attempt.by = by;
         with.clone_into(&mut attempt.with);
     }
 
@@ -102,8 +130,15 @@ impl Attempts {
         }
     }
 
-    pub(super) fn url(&self, id: KeyId) -> Option<Url> {
-        let url = self.of(id)?.url.as_deref()?;
+    /// The account that the last order was begun by.
+    pub(super) fn by(&self, id: KeyId) -> Option<&By> {
+        self.of(id)?.by.as_ref()
+    }
+
+    /// The URL of an order of this account: another has no such order, and another CA's server is not to be asked.
+    pub(super) fn url(&self, id: KeyId, by: &By) -> Option<Url> {
+        let attempt = self.of(id).filter(|attempt| attempt.by.as_ref() == Some(by))?;
+        let url = attempt.url.as_deref()?;
         Some(Text::lossy(url)).filter(|made| made.as_str() == url)
     }
 
@@ -188,9 +223,9 @@ impl Attempts {
     }
 
     /// The account is registered there.
-    pub(super) fn registered(&mut self, id: KeyId, url: &Url) {
-        self.accounts.insert(id.to_string(), url.as_str().to_owned());
-        if let Some(attempt) = self.attempts.get_mut(&id.to_string()) {
+    pub(super) fn registered(&mut self, id: &str, url: &Url) {
+        self.accounts.insert(id.to_owned(), url.as_str().to_owned());
+        if let Some(attempt) = self.attempts.get_mut(id) {
             attempt.begun = false;
             attempt.failures = 0;
             attempt.not_before = 0;
@@ -341,7 +376,7 @@ mod tests {
     fn waits(failures: &[JobFailure]) -> Vec<u64> {
         let (mut attempts, id) = (Attempts::default(), KeyId([7; 32]));
         let waits = failures.iter().map(|failure| {
-            attempts.began(id, "a");
+            attempts.began(id, "a", None);
             attempts.failed(id, failure, 1_000, NOW);
             attempts.of(id).unwrap().not_before - 1_000
         });
@@ -376,7 +411,7 @@ mod tests {
     fn another_configuration_is_tried_at_once() {
         let (mut attempts, id) = (Attempts::default(), KeyId([7; 32]));
         assert!(!attempts.is_early(id, "a", 0));
-        attempts.began(id, "a");
+        attempts.began(id, "a", None);
         attempts.failed(id, &failure(JobError::Order, None), 1_000, NOW);
         assert!(attempts.is_early(id, "a", 1_000) && !attempts.is_early(id, "b", 1_000));
         attempts.hurry(id, 1_030);
@@ -416,10 +451,16 @@ mod tests {
             KeyId([7; 32]),
             Text::lossy("https://ca.example/order/1"),
         );
-        attempts.began(id, "a");
+        let by = |directory: &str| By {
+            key: "aa".to_owned(),
+            directory: directory.to_owned(),
+        };
+        let (its, other) = (by("https://ca.example/dir"), by("https://ca.example/staging"));
+        attempts.began(id, "a", Some(its.clone()));
         assert!(attempts.is_at(id, &url) && !attempts.is_at(id, &url));
         attempts.failed(id, &failure(JobError::Deadline, None), 0, NOW);
-        assert_eq!(attempts.url(id), Some(url.clone()));
+        assert_eq!(attempts.url(id, &its), Some(url.clone()));
+        assert_eq!(attempts.url(id, &other), None, "another CA has no such order");
         let text = serde_json::to_string(&attempts).unwrap();
         assert_eq!(
             serde_json::from_str::<Attempts>(&text).unwrap(),
@@ -427,7 +468,10 @@ mod tests {
             "over a restart too"
         );
         attempts.failed(id, &failure(JobError::Challenge, None), 0, NOW);
-        assert_eq!(attempts.url(id), None);
+        assert_eq!(attempts.url(id, &its), None);
+        attempts.is_at(id, &url);
+        attempts.began(id, "b", Some(other.clone()));
+        assert_eq!((attempts.url(id, &its), attempts.url(id, &other)), (None, None));
     }
 
     #[test]

@@ -11,12 +11,13 @@ use enclave_tls_config::{Account, Acme, Certificate, Challenge, Config};
 use enclave_wire::State;
 use enclave_wire::control::{
     ChallengeKind, ControlError, Job, JobError, JobFailure, JobId, JobKind, JobOutcome, JobPhase, JobState, KeyInfo,
-    Order, Renewal, Reply, Request,
+    Order, Renewal, Reply, Request, Url,
 };
 use enclave_wire::log::Text;
 use enclave_wire::{KeyId, Name};
 use sha2::{Digest, Sha256};
 
+use super::attempts::By;
 use super::keys::Keys;
 use super::plan::fits;
 use super::schedule::Schedule;
@@ -126,7 +127,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         if self.is_under_way(key.id)
             && let Some(state) = self.job(id)?
         {
-            self.follow_order(certificate, key.id, (account, its_key), &state);
+            self.follow_order(certificate, key.id, &state);
             return Ok(());
         }
         let with = digest(&(acme, account, &config.dns01, &config.http01, &config.egress.allow));
@@ -139,7 +140,6 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         {
             return Ok(());
         }
-        let resume = attempts.url(key.id);
         let its_account = match super::accounts::job_of(account, its_key) {
             Ok(its_account) => its_account,
             Err(why) => {
@@ -147,6 +147,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                 return Ok(());
             }
         };
+        let resume = self.memory.attempts().url(key.id, &By::of(&its_account));
         let order = Order {
             key: key.id,
             account: its_account,
@@ -170,7 +171,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             key.name, key.generation, acme.account
         ));
         if let Some(state) = state {
-            self.follow_order(certificate, key.id, (account, its_key), &state);
+            self.follow_order(certificate, key.id, &state);
         }
         Ok(())
     }
@@ -205,14 +206,18 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
 
     /// Has the enclave begin a job. What it refuses has failed: then there is no state.
     pub(super) fn begin(&mut self, job: Job, id: KeyId, with: &str) -> Result<Option<JobState>, EnclaveError> {
+        let by = match &job {
+            Job::Order(order) => Some(By::of(&order.account)),
+            Job::Account(_) | Job::Renewal(_) | Job::Revoke(_) | Job::Caa(_) => None,
+        };
         match self.enclave.ask(&Request::Begin(job)) {
             Ok(Reply::Begun(state)) => {
-                self.memory.attempts_mut().began(id, with);
+                self.memory.attempts_mut().began(id, with, by);
                 Ok(Some(state))
             }
             Ok(_) => Err(EnclaveError::Unexpected),
             Err(EnclaveError::Refused(rule)) => {
-                self.memory.attempts_mut().began(id, with);
+                self.memory.attempts_mut().began(id, with, by);
                 self.failed(id, &refused(rule));
                 Err(EnclaveError::Refused(rule))
             }
@@ -247,15 +252,11 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         }
     }
 
-    fn follow_order(
-        &mut self,
-        certificate: &Certificate,
-        id: KeyId,
-        (account, its_key): (&Account, KeyId),
-        state: &JobState,
-    ) {
+    fn follow_order(&mut self, certificate: &Certificate, id: KeyId, state: &JobState) {
+        // The configuration may name another account since it was begun.
+        let by = self.memory.attempts().by(id).cloned();
         if let Some(url) = &state.order
-            && self.memory.attempts().url(id).as_ref() != Some(url)
+            && by.as_ref().and_then(|by| self.memory.attempts().url(id, by)).as_ref() != Some(url)
         {
             self.memory.attempts_mut().is_at(id, url);
         }
@@ -265,13 +266,15 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             // The key is listed with its certificate from now on.
             JobPhase::Done(outcome) => {
                 self.orders.progress.remove(&id);
-                if let JobOutcome::Certificate(issued) = outcome {
-                    self.memory.attempts_mut().registered(its_key, &issued.account);
+                if let (JobOutcome::Certificate(issued), Some(by)) = (outcome, &by) {
+                    self.memory.attempts_mut().registered(&by.key, &issued.account);
                 }
             }
             JobPhase::Failed(failure) => {
                 self.failed(id, failure);
-                self.told(&certificate.name, account, failure);
+                if let Some(by) = &by {
+                    self.told(&certificate.name, &by.directory(), failure);
+                }
                 self.troubles
                     .failed(What::Order(certificate.name.clone()), &acme::failed(failure));
             }
@@ -286,11 +289,11 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     }
 
     /// A CA may have said when to come again.
-    pub(super) fn told(&mut self, name: &Name, account: &Account, failure: &JobFailure) {
+    pub(super) fn told(&mut self, name: &Name, directory: &Url, failure: &JobFailure) {
         let (now, enclave_now) = (self.memory.counted(), self.enclave_now());
         let enclave_now = enclave_now.unwrap_or_else(|| self.clock.now());
         let attempts = self.memory.attempts_mut();
-        attempts.told(name, account.directory.url(), failure, now, enclave_now);
+        attempts.told(name, directory, failure, now, enclave_now);
     }
 
     /// A key has its certificate: if it was ordered, it has come.

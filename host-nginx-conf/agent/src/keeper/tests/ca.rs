@@ -7,8 +7,8 @@ use std::time::Duration;
 use enclave_wire::Chain;
 use enclave_wire::KeyId;
 use enclave_wire::control::{
-    Issued, Job, JobError, JobFailure, JobId, JobKind, JobOutcome, JobPhase, JobState, Order, RenewalWindow, Reply,
-    Url, Validity,
+    ControlError, Issued, Job, JobError, JobFailure, JobId, JobKind, JobOutcome, JobPhase, JobState, Order,
+    RenewalWindow, Reply, Url, Validity,
 };
 use enclave_wire::log::Text;
 
@@ -42,6 +42,8 @@ pub(in super::super) struct Ca {
     pub(in super::super) refuses_revocations: Option<JobFailure>,
     /// Keys whose certificates it was asked to revoke, each time.
     pub(in super::super) revocations: Vec<KeyId>,
+    /// The same: why.
+    pub(in super::super) reasons: Vec<u8>,
     /// How long an order takes.
     pub(in super::super) takes: Duration,
     /// How long that of one key takes.
@@ -84,6 +86,12 @@ impl EnclaveState {
         if let Some((state, _)) = self.ca.jobs.get(&id).filter(|(state, _)| is_running(&state.phase)) {
             return Reply::Begun(state.clone());
         }
+        if let Job::Order(order) = job
+            && let Some(resume) = &order.resume
+            && server(resume) != server(&order.account.directory)
+        {
+            return Reply::Error(ControlError::DirectoryRefused);
+        }
         let (phase, order) = match job {
             Job::Account(account) => {
                 assert!(account.terms_agreed);
@@ -116,6 +124,7 @@ impl EnclaveState {
                         .any(|key| key.id == revoke.key && key.validity.is_some())
                 );
                 self.ca.revocations.push(revoke.key);
+                self.ca.reasons.push(revoke.reason);
                 let refused = self.ca.refuses_revocations.clone().map(JobPhase::Failed);
                 (refused.unwrap_or(JobPhase::Done(JobOutcome::Revoked)), None)
             }
@@ -135,7 +144,7 @@ impl EnclaveState {
 
     fn ordered(&mut self, order: &Order, at: Duration) -> (JobPhase, Option<Url>) {
         self.ca.orders.push((at, order.key, order.resume.clone()));
-        let url = format!("https://ca.example/order/{}", self.ca.orders.len());
+        let url = format!("{}/order/{}", server(&order.account.directory), self.ca.orders.len());
         let url = order.resume.clone().unwrap_or_else(|| Text::lossy(&url));
         (JobPhase::Running(Text::lossy("waits for the CA")), Some(url))
     }
@@ -195,6 +204,11 @@ impl EnclaveState {
             account: Text::lossy("https://ca.example/account/1"),
         }))
     }
+}
+
+/// Scheme, host and port.
+fn server(url: &Url) -> String {
+    url.as_str().split('/').take(3).collect::<Vec<_>>().join("/")
 }
 
 pub(in super::super) fn failure(error: JobError) -> JobFailure {

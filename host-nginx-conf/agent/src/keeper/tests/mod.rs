@@ -11,6 +11,7 @@ mod outside;
 mod retiring;
 mod revoking;
 mod rotating;
+mod switching;
 mod worlds;
 
 use std::path::Path;

@@ -12,6 +12,10 @@ use super::*;
 
 /// Certificates c0000 and so on, of one account.
 fn ordered(count: usize, account: &str) -> Config {
+    parsed(&text(count, account))
+}
+
+pub(super) fn text(count: usize, account: &str) -> String {
     let one = |n: usize| {
         format!(
             "[[certificates]]\nname = \"c{n:04}\"\nsource = \"acme\"\naccount = \"ca\"\nkey_type = \"p-256\"\n\
@@ -19,12 +23,15 @@ fn ordered(count: usize, account: &str) -> Config {
         )
     };
     let certificates: String = (0..count).map(one).collect();
-    let text = format!(
+    format!(
         "[enclave]\nimage = \"/image.eif\"\n[aws]\n[egress]\nallow = [\"ca.example:443\"]\n[acme.ca]\n\
          directory = \"https://ca.example/dir\"\nterms_agreed = true\n{account}[clients.nginx]\ngroup = \"www-data\"\nrotate_days = 0\n\
          [servers.main]\nkind = \"nginx\"\nclient = \"nginx\"\n{certificates}"
-    );
-    Config::parse(&text, Path::new("config.toml"))
+    )
+}
+
+pub(super) fn parsed(text: &str) -> Config {
+    Config::parse(text, Path::new("config.toml"))
         .map_err(|error| error.to_string())
         .unwrap()
 }
