@@ -20,7 +20,14 @@ impl Worker {
         let server = self.server(&account.directory).await?;
         let known = match server.find(&signer).await.map_err(acme)? {
             Some(known) => {
-                self.keep_contacts(&known, account).await?;
+                match self.keep_contacts(&known, account).await {
+                    // The account is as good as it was: its orders do not wait for somebody to correct a line of the configuration.
+                    Err(failed) if is_refusal(failed.error) => {
+                        let (url, detail) = (known.url(), failed.detail.as_str());
+                        tracing::warn!(key = %account.key, %url, detail, "the CA does not take an account's contacts: correct them");
+                    }
+                    kept => kept?,
+                }
                 known
             }
             None => self.register(&server, &signer, account).await?,
@@ -104,6 +111,23 @@ impl Worker {
             Ok(MacKey { kid, mac_key })
         });
         opened.await.unwrap_or(Err(ControlError::Failed)).map_err(ruled)
+    }
+}
+
+/// Whether a CA answered, and would say the same again.
+fn is_refusal(error: JobError) -> bool {
+    match error {
+        JobError::Account | JobError::Order | JobError::Protocol => true,
+        JobError::EgressRefused
+        | JobError::Unavailable
+        | JobError::Untrusted
+        | JobError::RateLimited
+        | JobError::NoChallenge
+        | JobError::Unpublished
+        | JobError::Challenge
+        | JobError::Deadline
+        | JobError::Certificate
+        | JobError::Service => false,
     }
 }
 

@@ -63,10 +63,24 @@ fn contacts_that_changed_are_told_once() {
         assert_eq!(url(run(&mut lab, Job::Account(with("mailto:new@lab.test")))), first);
         assert_eq!(told(), 1);
     }
-    // One that the CA does not take is a failure of the account, and it stays.
-    let refused = run(&mut lab, Job::Account(with("tel:+1"))).unwrap_err();
-    assert_eq!(refused.error, JobError::Account, "{refused:?}");
+    // One that the CA does not take is a line of the log: the account is found, and has those that it had.
+    assert_eq!(url(run(&mut lab, Job::Account(with("tel:+1")))), first);
+    assert_eq!(told(), 2, "it was told");
     assert_eq!(url(run(&mut lab, Job::Account(with("mailto:new@lab.test")))), first);
+    assert_eq!(told(), 2, "it has them still");
+    // A new account is not registered with it.
+    let other = create(&mut lab, "account-b", Usage::AcmeAccount, &[], &[], None)
+        .unwrap()
+        .id;
+    let refused = run(
+        &mut lab,
+        Job::Account(Account {
+            key: other,
+            ..with("tel:+1")
+        }),
+    )
+    .unwrap_err();
+    assert_eq!(refused.error, JobError::Account, "{refused:?}");
 }
 
 /// threat_34, threat_54: the MAC key is a ciphertext that KMS opens for this image, for one directory and one identifier.
