@@ -98,6 +98,11 @@ impl By {
     pub(super) fn directory(&self) -> Url {
         Text::lossy(&self.directory)
     }
+
+    /// No certificate and no account is called so.
+    fn of_account(&self) -> String {
+        format!("orders by {}", self.key)
+    }
 }
 
 impl Attempts {
@@ -174,6 +179,24 @@ impl Attempts {
             };
             self.told.insert(name.to_string(), told);
         }
+    }
+
+    /// A CA that limits may mean the whole account, or one name: so the account's other orders wait with it, but not for long.
+    pub(super) fn limited(&mut self, by: &By, failure: &JobFailure, now: u64, enclave_now: i64) {
+        let seconds = told(failure, enclave_now).min(HOLDS_OTHERS);
+        if failure.error == JobError::RateLimited && seconds > 0 {
+            let told = Told {
+                directory: by.directory.clone(),
+                until: now.saturating_add(seconds),
+            };
+            self.told.insert(by.of_account(), told);
+        }
+    }
+
+    /// Whether no order of this account is to begin for now.
+    pub(super) fn is_limited(&self, by: &By, now: u64) -> bool {
+        let told = self.told.get(&by.of_account());
+        told.is_some_and(|told| told.directory == by.directory && told.until > now)
     }
 
     /// Until when, as counted, that CA wants to hear nothing of it.
@@ -254,19 +277,20 @@ impl Attempts {
             .is_none_or(|window| window.ask_again <= now)
     }
 
-    /// The CA said it, or did not: then what it said before stays.
-    pub(super) fn said(&mut self, id: KeyId, said: Option<&RenewalWindow>, now: u64) {
+    /// The CA said it, or did not: then what it said before stays, and it is let alone for as many seconds as it said.
+    pub(super) fn said(&mut self, id: KeyId, said: Result<&RenewalWindow, u64>, now: u64) {
         let known = self.windows.remove(&id.to_string());
-        let wait = said.map_or(UNANSWERED, |said| {
-            u64::from(said.ask_again_s).clamp(ASK_AT_MOST, ASK_AT_LEAST)
-        });
+        let wait = match said {
+            Ok(said) => u64::from(said.ask_again_s).clamp(ASK_AT_MOST, ASK_AT_LEAST),
+            Err(told) => told.max(UNANSWERED),
+        };
         let window = match said {
-            Some(said) => Window {
+            Ok(said) => Window {
                 from_to: said.window.map(|window| (window.not_before, window.not_after)),
                 explanation: said.explanation.as_ref().map(|url| url.as_str().to_owned()),
                 ask_again: 0,
             },
-            None => known.unwrap_or(Window {
+            Err(_) => known.unwrap_or(Window {
                 from_to: None,
                 ask_again: 0,
                 explanation: None,
@@ -307,7 +331,7 @@ impl Attempts {
 }
 
 /// How many seconds the CA wants to be let alone, as far as it said so.
-fn told(failure: &JobFailure, enclave_now: i64) -> u64 {
+pub(super) fn told(failure: &JobFailure, enclave_now: i64) -> u64 {
     let seconds = failure
         .retry_at
         .map_or(0, |at| at.saturating_sub(enclave_now).clamp(0, LONGEST_TOLD));
@@ -354,6 +378,8 @@ const LONGEST_TOLD: i64 = 604_800;
 const ASK_AT_MOST: u64 = 60;
 /// Seconds: a day.
 const ASK_AT_LEAST: u64 = 86_400;
+/// Seconds: one certificate that the CA limits does not hold up the others for longer.
+const HOLDS_OTHERS: u64 = 900;
 /// Seconds: a CA that did not answer is asked again in an hour.
 const UNANSWERED: u64 = 3_600;
 
@@ -488,14 +514,19 @@ mod tests {
             ask_again_s,
         };
         for (ask_again_s, early, late) in [(0, 59, 67), (21_600, 21_599, 23_761), (u32::MAX, 86_399, 95_041)] {
-            attempts.said(id, Some(&said(ask_again_s)), 0);
+            attempts.said(id, Ok(&said(ask_again_s)), 0);
             assert!(
                 !attempts.is_to_be_asked(id, early) && attempts.is_to_be_asked(id, late),
                 "{ask_again_s}"
             );
         }
-        attempts.said(id, None, 0);
+        attempts.said(id, Err(0), 0);
         assert_eq!(attempts.window(id), window, "what it said before stays");
         assert!(!attempts.is_to_be_asked(id, 3_599) && attempts.is_to_be_asked(id, 3_961));
+        attempts.said(id, Err(86_400), 0);
+        assert!(
+            !attempts.is_to_be_asked(id, 86_399),
+            "it said when to come again, of this too"
+        );
     }
 }

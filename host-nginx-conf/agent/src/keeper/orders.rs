@@ -17,7 +17,7 @@ use enclave_wire::log::Text;
 use enclave_wire::{KeyId, Name};
 use sha2::{Digest, Sha256};
 
-use super::attempts::By;
+use super::attempts::{self, By};
 use super::keys::Keys;
 use super::plan::fits;
 use super::schedule::Schedule;
@@ -147,7 +147,12 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                 return Ok(());
             }
         };
-        let resume = self.memory.attempts().url(key.id, &By::of(&its_account));
+        let (by, attempts) = (By::of(&its_account), self.memory.attempts());
+        if attempts.is_limited(&by, now) {
+            self.orders.progress.insert(key.id, LIMITED.to_owned());
+            return Ok(());
+        }
+        let resume = attempts.url(key.id, &by);
         let order = Order {
             key: key.id,
             account: its_account,
@@ -274,6 +279,8 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                 self.failed(id, failure);
                 if let Some(by) = &by {
                     self.told(&certificate.name, &by.directory(), failure);
+                    let (now, enclave_now) = (self.memory.counted(), self.enclave_time());
+                    self.memory.attempts_mut().limited(by, failure, now, enclave_now);
                 }
                 self.troubles
                     .failed(What::Order(certificate.name.clone()), &acme::failed(failure));
@@ -282,18 +289,21 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     }
 
     pub(super) fn failed(&mut self, id: KeyId, failure: &JobFailure) {
-        let (now, enclave_now) = (self.memory.counted(), self.enclave_now());
-        let enclave_now = enclave_now.unwrap_or_else(|| self.clock.now());
+        let (now, enclave_now) = (self.memory.counted(), self.enclave_time());
         self.orders.progress.remove(&id);
         self.memory.attempts_mut().failed(id, failure, now, enclave_now);
     }
 
     /// A CA may have said when to come again.
     pub(super) fn told(&mut self, name: &Name, directory: &Url, failure: &JobFailure) {
-        let (now, enclave_now) = (self.memory.counted(), self.enclave_now());
-        let enclave_now = enclave_now.unwrap_or_else(|| self.clock.now());
+        let (now, enclave_now) = (self.memory.counted(), self.enclave_time());
         let attempts = self.memory.attempts_mut();
         attempts.told(name, directory, failure, now, enclave_now);
+    }
+
+    /// By which CAs say when to come again: the enclave's time of day, or the parent's where nobody knows that.
+    pub(super) fn enclave_time(&mut self) -> i64 {
+        self.enclave_now().unwrap_or_else(|| self.clock.now())
     }
 
     /// A key has its certificate: if it was ordered, it has come.
@@ -359,19 +369,22 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         let said = match asked {
             Reply::Job(Some(state)) => match state.phase {
                 JobPhase::Waiting | JobPhase::Running(_) => return Ok(()),
-                JobPhase::Done(JobOutcome::Renewal(window)) => Some(window),
-                JobPhase::Done(_) | JobPhase::Failed(_) => None,
+                JobPhase::Done(JobOutcome::Renewal(window)) => Ok(window),
+                JobPhase::Failed(failure) => Err(attempts::told(&failure, self.enclave_time())),
+                JobPhase::Done(_) => Err(0),
             },
             // The enclave was restarted.
             Reply::Job(None) => {
                 self.orders.asking.remove(&key.id);
                 return Ok(());
             }
-            _ => None,
+            _ => Err(0),
         };
         self.orders.asking.remove(&key.id);
         let now = self.memory.counted();
-        self.memory.attempts_mut().said(key.id, said.as_ref(), now);
+        self.memory
+            .attempts_mut()
+            .said(key.id, said.as_ref().map_err(|told| *told), now);
         let window = self.memory.attempts().window(key.id);
         let at = key.validity.map(|validity| Schedule::of(key.id, validity, window).at);
         let is_due = at.zip(self.enclave_now()).is_some_and(|(at, now)| at <= now);
@@ -413,6 +426,7 @@ pub(super) fn refused(rule: ControlError) -> JobFailure {
 /// Registering takes seconds, and is tried again within a minute.
 const WAITS_LONG: Duration = Duration::from_secs(90);
 pub(super) const NOT_OPEN: &str = "what is stored of it is not open";
+const LIMITED: &str = "the CA limits its account: this order waits for a quarter of an hour at most";
 const NOT_REGISTERED: &str =
     "orders wait for it, and it has not been registered for more than a minute; the enclave's log says how far that is";
 /// Twice as many as the enclave has at work at once.

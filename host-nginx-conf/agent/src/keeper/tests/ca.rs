@@ -38,6 +38,8 @@ pub(in super::super) struct Ca {
     pub(in super::super) slow_accounts: bool,
     /// Questions about renewal are under way until the jobs are forgotten.
     pub(in super::super) slow_renewals: bool,
+    /// How questions about renewal end, but for those that are answered.
+    pub(in super::super) refuses_renewals: Option<JobFailure>,
     /// How revocations end, but for those that are right.
     pub(in super::super) refuses_revocations: Option<JobFailure>,
     /// Keys whose certificates it was asked to revoke, each time.
@@ -115,7 +117,11 @@ impl EnclaveState {
                 };
                 let is_slow = self.ca.slow_renewals;
                 let slow = is_slow.then(|| JobPhase::Running(Text::lossy("asks when to renew")));
-                (slow.unwrap_or(JobPhase::Done(JobOutcome::Renewal(window))), None)
+                let refused = self.ca.refuses_renewals.clone().map(JobPhase::Failed);
+                (
+                    refused.or(slow).unwrap_or(JobPhase::Done(JobOutcome::Renewal(window))),
+                    None,
+                )
             }
             Job::Revoke(revoke) => {
                 assert!(

@@ -1,0 +1,42 @@
+//! A CA's limits: of an account, and of what else it is asked than orders.
+
+use enclave_wire::control::{JobError, JobFailure};
+
+use super::ca::failure;
+use super::ordering::{orders, serving, skip, world};
+use super::*;
+
+fn in_three_days(world: &World) -> JobFailure {
+    JobFailure {
+        retry_at: Some(world.enclave.state().ca.now() + 3 * 86_400),
+        ..failure(JobError::RateLimited)
+    }
+}
+
+#[test]
+fn threat_52_a_limit_is_not_met_by_each_certificate_of_the_account_in_turn_and_holds_up_none_for_long() {
+    let mut world = world(24);
+    let limited = in_three_days(&world);
+    world.enclave.state().ca.fails = Some(limited);
+    world.run(MINUTE * 10);
+    assert_eq!(orders(&world), 16, "as many as are under way at once");
+    world.enclave.state().ca.fails = None;
+    world.run(MINUTE * 20);
+    assert_eq!(
+        (orders(&world), world.live("c0000"), world.live("c0023")),
+        (24, None, Some(1))
+    );
+}
+
+#[test]
+fn threat_52_a_ca_that_says_when_to_come_again_is_not_asked_about_renewal_before() {
+    let mut world = serving(1);
+    let limited = in_three_days(&world);
+    world.enclave.state().ca.refuses_renewals = Some(limited);
+    skip(&mut world, DAY, HOUR);
+    let asked = world.enclave.state().ca.asked.len();
+    skip(&mut world, DAY + HOUR * 12, HOUR);
+    assert_eq!(world.enclave.state().ca.asked.len(), asked);
+    skip(&mut world, DAY * 2, HOUR);
+    assert!(world.enclave.state().ca.asked.len() > asked);
+}
