@@ -358,14 +358,13 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         why: &str,
         keys: &mut Keys,
     ) -> Result<Result<(), String>, EnclaveError> {
-        let now = self.now;
-        let is_older = |key: &&KeyInfo| {
-            key.state == State::Live
-                && key.generation < live.generation
-                && key.validity.is_some_and(|validity| validity.not_after > now)
-        };
-        if !keys.of(&live.name).iter().any(|key| is_older(&key)) {
-            return Ok(Err(NOTHING_OLDER.to_owned()));
+        let is_valid = |key: &KeyInfo| key.validity.is_some_and(|validity| validity.not_after > self.now);
+        let is_older = |key: &&KeyInfo| key.state == State::Live && key.generation < live.generation && is_valid(key);
+        let before = keys.of(&live.name).iter().filter(is_older);
+        match before.max_by_key(|key| key.generation).map(|key| self.distrust(key.id)) {
+            None => return Ok(Err(NOTHING_OLDER.to_owned())),
+            Some(Some(why)) => return Ok(Err(format!("servers do not go back to the generation before: {why}"))),
+            Some(None) => {}
         }
         let superseded = match its_own(self.enclave.ask(&Request::Supersede(live.id)))? {
             Ok(Reply::Superseded(key)) if key.id == live.id => key,

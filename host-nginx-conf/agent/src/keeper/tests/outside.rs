@@ -118,6 +118,23 @@ fn threat_53_the_older_is_superseded_only_once_twenty_in_a_row_saw_the_newer_eve
 }
 
 #[test]
+fn threat_53_servers_do_not_go_back_to_a_key_that_is_not_to_be_trusted_whatever_clients_see() {
+    let mut world = serving();
+    super::rotating::rotate(&mut world, super::revoking::in_an_emergency);
+    breaks(&world, "a.example", Ok(Leaf([9; 32])));
+    world.enclave.install_all(world.clock.now());
+    world.run(MINUTE * 10);
+    assert_eq!((world.live("c0000"), world.asked("Supersede")), (Some(2), 0));
+    let note = world.state_of("c0000").1;
+    assert!(
+        note.contains(
+            "servers do not go back to the generation before: its key was declared not to be trusted (key-compromise)"
+        ),
+        "{note}"
+    );
+}
+
+#[test]
 fn workers_that_never_end_are_waited_for_as_long_as_grace_and_said() {
     let mut world = with_two();
     world.helper.state().older = vec![41];
