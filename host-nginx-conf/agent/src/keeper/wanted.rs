@@ -136,11 +136,18 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
 
     /// The same with what was asked for and waits.
     pub(super) fn with_what_waits(&self, name: &Name, note: Option<String>) -> Option<String> {
-        let Some(wanted) = self.memory.rotations().closed(name) else {
-            return note;
+        let rotations = self.memory.rotations();
+        let waits = match (rotations.closed(name), rotations.asked(name)) {
+            (Some(wanted), _) => once_open(wanted),
+            (None, Some(asked)) if asked.due > self.memory.counted() => self.its_turn(asked.due),
+            (None, _) => return note,
         };
-        let waits = once_open(wanted);
         Some(note.map_or_else(|| waits.clone(), |note| format!("{note}; {waits}")))
+    }
+
+    fn its_turn(&self, due: u64) -> String {
+        let minutes = due.saturating_sub(self.memory.counted()).div_ceil(60);
+        format!("a new key was asked for, and is made in its turn, within {minutes} minutes")
     }
 
     fn distrust_all(&mut self, its: &[KeyInfo], reason: &str) {

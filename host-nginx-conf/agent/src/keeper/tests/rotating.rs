@@ -94,6 +94,13 @@ fn all_are_rotated_one_after_another_or_now() {
     assert_eq!(outcomes(&all)[..2], [("c0000", "made"), ("c0001", "due")]);
     assert!(all[2].due.unwrap() - all[1].due.unwrap() == 30, "{all:?}");
     assert_eq!(world.asked("Create"), 1);
+    assert_eq!(
+        world.state_of("c0049"),
+        (
+            "served".to_owned(),
+            "a new key was asked for, and is made in its turn, within 25 minutes".to_owned()
+        )
+    );
     world.run(MINUTE * 5);
     assert!((10..=11).contains(&world.asked("Create")), "{}", world.asked("Create"));
     world.restart_agent();
