@@ -71,7 +71,6 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         let apart = if is_at_once { 0 } else { spread(certificates.len()) };
         let mut turn = self.memory.counted();
         for certificate in &certificates {
-            self.note_asked(certificate, rotate, by);
             let distrust = rotate.revoke.clone();
             self.want(
                 certificate,
@@ -85,6 +84,13 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             );
             self.memory.rotations_mut().gave_turns(turn);
             turn = turn.saturating_add(apart);
+        }
+        // An agent that is killed from here on goes on with it.
+        let noted = self.note_distrusted(&keys);
+        self.write_down();
+        noted.map_err(|error| error.to_string())?;
+        for certificate in &certificates {
+            self.note_asked(certificate, rotate, by);
         }
         let event = Event::RotationAsked.about().user(by);
         let which = rotate.certificate.as_deref().unwrap_or("all certificates");
@@ -109,10 +115,11 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         let (mut wiped, mut by_ca, mut by_hand) = (Vec::new(), Vec::new(), Vec::new());
         for key in its {
             wiped.push(format!("generation {}", key.generation));
-            if !self.is_to_revoke(key) {
+            if !self.is_to_revoke(key, rotate.revoke.as_deref()) {
                 continue;
             }
-            let is_asked = self.is_for_its_ca(config, key) && account(config, certificate, keys).is_some();
+            let is_asked = self.is_for_its_ca(config, key, rotate.revoke.as_deref())
+                && account(config, certificate, keys).is_some();
             let whose = if is_asked { &mut by_ca } else { &mut by_hand };
             whose.push(format!("generation {} ({})", key.generation, self.serial_of(key)));
         }
@@ -321,14 +328,18 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             due: None,
         };
         if !revoke.dry_run {
+            if is_ordered {
+                self.note_issued(&key).map_err(|error| error.to_string())?;
+                self.memory.rotations_mut().revoke(key.id, &revoke.reason);
+                self.troubles.well(&What::Revoke(key.name.clone(), key.generation));
+                self.write_down();
+            }
             self.happened(Happened::RevocationAsked, &key, Some(by), Some(revoke.reason.clone()));
         }
         if !is_ordered {
             return Ok(change);
         }
         if !revoke.dry_run {
-            self.memory.rotations_mut().revoke(key.id, &revoke.reason);
-            self.troubles.well(&What::Revoke(key.name.clone(), key.generation));
             self.pass(config);
         }
         Ok(Change {

@@ -152,16 +152,21 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         if let Ok((keys, _)) = &keys {
             self.remember_live(config, keys);
         }
-        match self.memory.save() {
-            Ok(()) => self.troubles.well(&What::Memory),
-            Err(error) => self.troubles.failed(What::Memory, &error.to_string()),
-        }
+        self.write_down();
         self.publish(config, keys.as_ref().map(|(keys, _)| keys).map_err(|error| *error));
         match (is_away, did_all && !goes_on) {
             // The bell rings when it comes.
             (true, _) => NOW_AND_THEN,
             (false, false) => AT_LEAST,
             (false, true) => self.next().unwrap_or(NOW_AND_THEN).clamp(AT_LEAST, NOW_AND_THEN),
+        }
+    }
+
+    /// Saves what is remembered: at the end of a pass, and before the one that begins what an administrator asks for.
+    fn write_down(&mut self) {
+        match self.memory.save() {
+            Ok(()) => self.troubles.well(&What::Memory),
+            Err(error) => self.troubles.failed(What::Memory, &error.to_string()),
         }
     }
 
@@ -189,6 +194,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         self.chains.keep(keys, &self.enclave.newer_chains());
         self.memory.keep(config, keys, &self.not_open);
         self.begin_what_is_open(config, keys);
+        self.note_distrusted(keys)?;
         self.set_aside(keys)?;
         self.clients(config)?;
         let did_all = self.make_keys(config, keys)?;

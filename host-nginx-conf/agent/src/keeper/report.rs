@@ -55,7 +55,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             accounts,
             clients: self.report_clients(config),
             servers: self.report_servers(config),
-            problems: self.problems(config),
+            problems: self.problems(config, keys.ok()),
             base: self.machine.base().map(str::to_owned),
             deployed: self.memory.deployed().clone(),
             passed: Some(self.clock.monotonic()),
@@ -235,10 +235,12 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     }
 
     /// What is nobody's in particular.
-    fn problems(&self, config: &Config) -> Vec<String> {
+    fn problems(&self, config: &Config, keys: Option<&Keys>) -> Vec<String> {
         let all = [What::Memory, What::History, What::Credentials].into_iter();
         let said = all.filter_map(|what| Some(format!("{what}: {}", self.troubles.why(&what)?)));
-        said.chain(self.revocations_of_others(config)).collect()
+        let kept = keys.map(|keys| self.distrusted_of_others(config, keys));
+        let of_others = self.revocations_of_others(config).into_iter();
+        said.chain(of_others).chain(kept.into_iter().flatten()).collect()
     }
 
     fn report_clients(&self, config: &Config) -> Vec<report::Client> {

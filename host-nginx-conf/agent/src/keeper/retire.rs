@@ -154,7 +154,9 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         let reason = self.memory.rotations().urgent(key.id).map(str::to_owned);
         self.happened(Happened::Retired, key, None, reason);
         self.memory.forget(key.id);
-        self.memory.rotations_mut().not_urgent(key.id);
+        let rotations = self.memory.rotations_mut();
+        rotations.not_urgent(key.id);
+        rotations.not_revoking(&key.id.to_string());
         self.memory.leave_files(&key.name, true);
         keys.remove(&key.name, key.id);
         let event = Event::CertificateRetired.about().certificate(&key.name);

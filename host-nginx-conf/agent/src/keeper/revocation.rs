@@ -9,15 +9,17 @@ use enclave_wire::control::{self, Job, JobId, JobKind, JobPhase, KeyInfo, Reply,
 
 use super::history::What as Happened;
 use super::keys::Keys;
-use super::rotations::Issued;
+use super::plan::Note;
+use super::rotations::{Issued, is_graver};
 use super::troubles::What;
 use super::world::{Enclave, EnclaveError, Helper};
-use super::{Keeper, accounts, its_own};
+use super::{Keeper, absent, accounts, its_own};
 use crate::log::Event;
 
 impl<E: Enclave, H: Helper> Keeper<E, H> {
     /// Has what shall be revoked be revoked. It is given up once the certificate has ended, and not before.
     pub(super) fn revocations(&mut self, config: &Config, keys: &Keys) -> Result<(), EnclaveError> {
+        self.look_for_lost(keys);
         for (id, reason) in self.memory.rotations().revoking() {
             let key = keys.all().find(|key| key.id.to_string() == id).cloned();
             if let Some(key) = &key {
@@ -52,28 +54,54 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         Ok(())
     }
 
+    /// Notes what a revocation by hand takes of each key that is not to be trusted: it may be gone at any time.
+    pub(super) fn note_distrusted(&mut self, keys: &Keys) -> Result<(), EnclaveError> {
+        for key in keys.all() {
+            let reason = self.memory.rotations().urgent(key.id);
+            if reason.is_some() && self.is_to_revoke(key, reason) {
+                self.note_issued(key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was not to be trusted and was wiped, or lost with the enclave, before its certificate was revoked.
+    fn look_for_lost(&mut self, keys: &Keys) {
+        // It may be stored, and opened later.
+        if !self.not_open.is_empty() {
+            return;
+        }
+        let listed = absent::ids(keys);
+        for (id, reason) in self.memory.rotations().lost(|id| listed.contains(id)) {
+            self.memory.rotations_mut().lose(id, reason);
+        }
+    }
+
     /// Has a certificate revoked that the enclave ordered, whose key is not to be trusted.
     pub(super) fn revoke_by_its_ca(&mut self, config: &Config, key: &KeyInfo) {
         let rotations = self.memory.rotations();
-        if rotations.is_revoking(key.id) || !self.is_for_its_ca(config, key) {
+        let Some(reason) = rotations.urgent(key.id).map(str::to_owned) else {
+            return;
+        };
+        let is_asked = |asked: &str| !is_graver(&reason, asked);
+        if rotations.revoking_for(key.id).is_some_and(is_asked) || !self.is_for_its_ca(config, key, Some(&reason)) {
             return;
         }
-        if let Some(reason) = rotations.urgent(key.id).map(str::to_owned) {
-            self.memory.rotations_mut().revoke(key.id, &reason);
-        }
+        self.memory.rotations_mut().revoke(key.id, &reason);
     }
 
     /// Whether the enclave can have a CA revoke it, and that is still to be done.
-    pub(super) fn is_for_its_ca(&self, config: &Config, key: &KeyInfo) -> bool {
+    pub(super) fn is_for_its_ca(&self, config: &Config, key: &KeyInfo, reason: Option<&str>) -> bool {
         let certificate = config.certificates.get(&key.name);
         let is_ordered = certificate.is_some_and(|certificate| matches!(certificate.source, Source::Acme(_)));
-        is_ordered && self.is_to_revoke(key)
+        is_ordered && self.is_to_revoke(key, reason)
     }
 
-    /// Whether a key has a certificate that is valid and not revoked.
-    pub(super) fn is_to_revoke(&self, key: &KeyInfo) -> bool {
+    /// Whether a key has a certificate that is valid, and is not revoked or only for less than this reason.
+    pub(super) fn is_to_revoke(&self, key: &KeyInfo, reason: Option<&str>) -> bool {
         let is_valid = key.validity.is_some_and(|validity| validity.not_after > self.now);
-        is_valid && self.memory.rotations().revoked(key.id).is_none()
+        let revoked = self.memory.rotations().revoked(key.id);
+        is_valid && revoked.is_none_or(|known| reason.is_some_and(|reason| is_graver(reason, known)))
     }
 
     /// Why servers shall not have a generation (again), in words.
@@ -96,7 +124,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         let served = its.iter().find(|key| self.machine.gives(key));
         let distrusted = served.and_then(|key| Some((key, self.distrust(key.id)?)));
         let mut said: Vec<_> = distrusted
-            .map(|(key, why)| still_served(certificate, key, &why))
+            .map(|(key, why)| still_served(certificate, key, self.waiting(certificate, its), &why))
             .into_iter()
             .collect();
         said.extend(self.asked_of(name.as_str()));
@@ -116,6 +144,25 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                 .map(move |said| format!("certificate {name}, which is not in the configuration any more: {said}"))
         })
         .collect()
+    }
+
+    /// Keys that are not to be trusted and stay, since nothing takes their place: their certificate is not in the configuration.
+    pub(super) fn distrusted_of_others(&self, config: &Config, keys: &Keys) -> Vec<String> {
+        let rotations = self.memory.rotations();
+        let others = keys.all().filter(|key| !config.certificates.contains_key(&key.name));
+        let said = others.filter_map(|key| {
+            let reason = rotations.urgent(key.id)?;
+            let issued = rotations.issued(&key.id.to_string()).filter(|_| !rotations.is_revoking(key.id));
+            let revoke = issued.map_or_else(String::new, |issued| {
+                format!("have its CA revoke serial number {}, then ", issued.serial)
+            });
+            Some(format!(
+                "certificate {}, which is not in the configuration any more: the key of generation {} was declared not to be trusted \
+                 ({reason}) and is still in the enclave: {revoke}`enclave-tlsctl retire {}`",
+                key.name, key.generation, key.id
+            ))
+        });
+        said.collect()
     }
 
     /// What was asked of CAs and is not done.
@@ -158,7 +205,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     }
 
     /// Notes what a revocation by hand takes.
-    fn note_issued(&mut self, key: &KeyInfo) -> Result<(), EnclaveError> {
+    pub(super) fn note_issued(&mut self, key: &KeyInfo) -> Result<(), EnclaveError> {
         let known = self.memory.rotations().issued(&key.id.to_string());
         let not_after = key.validity.map(|validity| validity.not_after);
         if known.is_some_and(|known| Some(known.not_after) == not_after) {
@@ -213,17 +260,21 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         let known = self.troubles.why(what).map(str::to_owned);
         match (phase, known) {
             (Some(JobPhase::Waiting | JobPhase::Running(_)), _) => return Ok(Ok(false)),
-            (Some(JobPhase::Done(_)), _) => {}
+            (Some(JobPhase::Done(_)), _) if !self.memory.rotations().told_otherwise(key.id, reason) => {}
             (Some(JobPhase::Failed(failure)), None) => return Ok(Err(words::failed(&failure))),
-            // The service has forgotten it, or its wait after a failure is over: it begins, and waits longer should it fail again.
-            (None | Some(JobPhase::Failed(_)), known) => {
+            // The service has forgotten it, its wait after a failure is over, or the CA was told less: it begins, and waits longer should it
+            // fail again.
+            (None | Some(JobPhase::Failed(_) | JobPhase::Done(_)), known) => {
                 let revoke = Revoke {
                     key: key.id,
                     account,
                     reason: code(reason),
                 };
                 match self.enclave.ask(&Request::Begin(Job::Revoke(revoke)))? {
-                    Reply::Begun(_) => return Ok(known.map_or(Ok(false), Err)),
+                    Reply::Begun(_) => {
+                        self.memory.rotations_mut().tells(key.id, reason);
+                        return Ok(known.map_or(Ok(false), Err));
+                    }
                     _ => return Err(EnclaveError::Unexpected),
                 }
             }
@@ -264,11 +315,12 @@ fn by_hand(issued: &Issued, id: &str, reason: &str) -> String {
     )
 }
 
-fn still_served(certificate: &Certificate, key: &KeyInfo, why: &str) -> String {
+fn still_served(certificate: &Certificate, key: &KeyInfo, waits: Option<&KeyInfo>, why: &str) -> String {
     let name = &certificate.name;
-    let next = match &certificate.source {
-        Source::Bundle { .. } => "write another bundle (`enclave-tlsctl seal`)".to_owned(),
-        Source::Csr { .. } | Source::Acme(_) => format!(
+    let next = match (&certificate.source, waits) {
+        (Source::Bundle { .. }, _) => "write another bundle (`enclave-tlsctl seal`)".to_owned(),
+        (Source::Csr { .. }, Some(waits)) => Note::NeedsChain(waits.id.to_string()).to_string(),
+        (Source::Csr { .. } | Source::Acme(_), _) => format!(
             "`enclave-tlsctl rotate {name} --now` has it replaced, and `enclave-tlsctl certificates {name}` says what the newer \
              one waits for"
         ),

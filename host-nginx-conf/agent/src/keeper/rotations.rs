@@ -35,8 +35,12 @@ pub(super) struct Rotations {
     urgent: BTreeMap<String, String>,
     /// By its key's id, a certificate that its CA shall revoke, and why.
     revoking: BTreeMap<String, String>,
-    /// The same: what an administrator needs to have it revoked by hand, should its key be gone before.
+    /// The same, and of keys that are not to be trusted: what an administrator needs to have it revoked by hand, should its key be gone
+    /// before.
     issued: BTreeMap<String, Issued>,
+    /// The same: why, as the enclave last told the CA.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    told: BTreeMap<String, String>,
     /// By its key's id, a certificate that its CA has revoked, and why.
     revoked: BTreeMap<String, String>,
     /// What was said of a certificate's end.
@@ -263,11 +267,23 @@ impl Rotations {
     }
 
     pub(super) fn be_urgent(&mut self, id: KeyId, reason: &str) {
-        self.urgent.insert(id.to_string(), reason.to_owned());
+        be(&mut self.urgent, id.to_string(), reason);
     }
 
     pub(super) fn not_urgent(&mut self, id: KeyId) {
         self.urgent.remove(&id.to_string());
+    }
+
+    /// Those whose key is gone though its certificate was to be revoked first, and why.
+    pub(super) fn lost(&self, is_there: impl Fn(&str) -> bool) -> Vec<(String, String)> {
+        let is_lost = |id: &str| self.issued.contains_key(id) && !self.revoking.contains_key(id) && !is_there(id);
+        let lost = self.urgent.iter().filter(|(id, _)| is_lost(id));
+        lost.map(|(id, reason)| (id.clone(), reason.clone())).collect()
+    }
+
+    /// The certificate of a key that is gone is an administrator's to have revoked.
+    pub(super) fn lose(&mut self, id: String, reason: String) {
+        self.revoking.insert(id, reason);
     }
 
     /// Certificates to revoke, by their keys' ids, and why.
@@ -280,7 +296,22 @@ impl Rotations {
     }
 
     pub(super) fn revoke(&mut self, id: KeyId, reason: &str) {
-        self.revoking.insert(id.to_string(), reason.to_owned());
+        be(&mut self.revoking, id.to_string(), reason);
+    }
+
+    /// Why a certificate is to be revoked, if it is.
+    pub(super) fn revoking_for(&self, id: KeyId) -> Option<&str> {
+        self.revoking.get(&id.to_string()).map(String::as_str)
+    }
+
+    /// The enclave tells the CA this.
+    pub(super) fn tells(&mut self, id: KeyId, reason: &str) {
+        self.told.insert(id.to_string(), reason.to_owned());
+    }
+
+    /// Whether the CA was told another reason.
+    pub(super) fn told_otherwise(&self, id: KeyId, reason: &str) -> bool {
+        self.told.get(&id.to_string()).is_some_and(|told| told != reason)
     }
 
     /// Of a certificate to revoke, by its key's id.
@@ -295,7 +326,7 @@ impl Rotations {
     /// A certificate is revoked.
     pub(super) fn did_revoke(&mut self, id: KeyId, reason: &str) {
         self.not_revoking(&id.to_string());
-        self.revoked.insert(id.to_string(), reason.to_owned());
+        be(&mut self.revoked, id.to_string(), reason);
     }
 
     /// A certificate is not to be revoked any more: it has ended, or somebody else sees to it.
@@ -337,8 +368,12 @@ impl Rotations {
         self.closed.retain(|name, _| is_there(name));
         self.versions.retain(|name, _| is_there(name));
         self.reminded.retain(|name, _| is_there(name));
-        self.urgent.retain(|id, _| kept.has(id));
+        let issued = &self.issued;
+        self.urgent.retain(|id, _| kept.has(id) || issued.contains_key(id));
         self.revoked.retain(|id, _| kept.has(id));
+        let (revoking, revoked) = (&self.revoking, &self.revoked);
+        self.told
+            .retain(|id, _| revoking.contains_key(id) || revoked.contains_key(id));
         let is_not_open = |name: &str| Name::try_from(name).is_ok_and(|name| not_open.contains_key(&name));
         self.taken_back
             .retain(|name, taken| kept.is_listed(&taken.key) || is_not_open(name));
@@ -362,3 +397,19 @@ impl Rotations {
         by_name.into_iter().chain(of_keys).fold(0, usize::saturating_add)
     }
 }
+
+/// Notes why. That a key is compromised stands above any other reason.
+fn be(reasons: &mut BTreeMap<String, String>, id: String, reason: &str) {
+    let known = reasons.entry(id).or_insert_with(|| reason.to_owned());
+    if known != COMPROMISE {
+        reason.clone_into(known);
+    }
+}
+
+/// Whether a reason is to be said though another was: a certificate that is revoked may be so again for this one alone (RFC 5280,
+/// section 5.3.1, and what CAs make of it).
+pub(super) fn is_graver(reason: &str, than: &str) -> bool {
+    reason == COMPROMISE && than != COMPROMISE
+}
+
+const COMPROMISE: &str = "key-compromise";

@@ -1,6 +1,7 @@
 //! `rotate`, `rollback`, `revoke`, `history`: what the agent does with generations when somebody asks.
 
 use enclave_tls_admin::client::ClientError;
+use enclave_tls_admin::frames::ReadError;
 use enclave_tls_admin::report::{Ask, Change, Happening, Revoke, Rollback, Rotate, Told};
 use serde::Serialize;
 
@@ -68,7 +69,11 @@ fn changes(session: &Session, ask: Ask) -> Result<Outcome, CommandError> {
     struct ChangesJson {
         certificates: Vec<Change>,
     }
-    let certificates = match session.client.agent(ask)? {
+    let told = session.client.agent(ask).map_err(|error| match error {
+        ClientError::Socket(error) => CommandError::Agent(unanswered(&error)),
+        other => other.into(),
+    })?;
+    let certificates = match told {
         Told::Changes(changes) => changes,
         Told::Failed(why) => return Err(CommandError::Agent(why)),
         Told::Report(_) | Told::Logs { .. } | Told::History(_) | Told::Done => {
@@ -83,6 +88,14 @@ fn changes(session: &Session, ask: Ask) -> Result<Outcome, CommandError> {
     } else {
         Outcome::Done
     })
+}
+
+/// An agent that ended before it wrote down what it was asked for knows nothing of it.
+fn unanswered(error: &ReadError) -> String {
+    format!(
+        "the agent did not answer: {error}; nobody knows whether it noted what you asked for: see that it runs (`systemctl status \
+         enclave-tls-agent`), then give the command again"
+    )
 }
 
 fn changes_text(changes: &[Change]) -> String {

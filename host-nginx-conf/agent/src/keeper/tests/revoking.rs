@@ -207,6 +207,63 @@ fn what_was_wiped_before_it_was_revoked_is_said_until_somebody_says_that_it_is_d
     assert_eq!(world.state_of("c0000"), ("served".to_owned(), String::new()));
 }
 
+/// Nothing newer is served, so nobody has begun to have it revoked.
+#[test]
+fn threat_53_what_is_wiped_in_an_emergency_before_another_is_served_is_said_until_it_is_revoked() {
+    let mut world = ordered();
+    let id = world.key("c0000", 1).unwrap().id;
+    world.enclave.state().ca.takes = HOUR * 5;
+    rotate(&mut world, in_an_emergency);
+    let serial = serial(&world, 1);
+    world.enclave.state().keys.retain(|key| key.id != id);
+    world.run(MINUTE);
+    let by_hand = format!("have the CA revoke serial number {serial}");
+    assert!(
+        world.state_of("c0000").1.contains(&by_hand),
+        "{:?}",
+        world.state_of("c0000")
+    );
+    world.restart_agent();
+    world.run(HOUR * 6);
+    assert_eq!(world.live("c0000"), Some(2));
+    assert!(
+        world.state_of("c0000").1.contains(&by_hand),
+        "{:?}",
+        world.state_of("c0000")
+    );
+    assert_eq!(outcomes(&revoke(&mut world, &id.to_string())), [("c0000", "ask-ca")]);
+    world.run(MINUTE);
+    assert_eq!(world.state_of("c0000"), ("served".to_owned(), String::new()));
+}
+
+#[test]
+fn threat_53_a_key_that_is_lost_in_an_emergency_with_its_enclave_is_said_too() {
+    let mut world = World::serving(1);
+    rotate(&mut world, in_an_emergency);
+    let serial = serial(&world, 1);
+    world.enclave.restart();
+    world.restart_agent();
+    world.run(MINUTE);
+    let note = world.state_of("c0000").1;
+    assert!(
+        note.contains(&format!("have the CA revoke serial number {serial}")),
+        "{note}"
+    );
+}
+
+#[test]
+fn threat_53_an_agent_that_is_killed_by_what_an_emergency_begins_goes_on_with_it() {
+    let mut world = ordered();
+    world.enclave.state().kills = Some("Create");
+    let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| rotate(&mut world, in_an_emergency)));
+    assert!(killed.is_err());
+    world.enclave.state().kills = None;
+    world.restart_agent();
+    world.run(MINUTE * 10);
+    assert_eq!((world.live("c0000"), world.key("c0000", 1)), (Some(2), None));
+    assert_eq!(happened(&world, "revoked"), [1]);
+}
+
 #[test]
 fn what_was_wiped_before_it_was_revoked_is_said_no_longer_than_its_certificate_lasts() {
     let mut world = that_refuses();
@@ -243,6 +300,62 @@ fn what_is_revoked_of_a_certificate_that_left_the_configuration_is_said_all_the_
         problems[0].contains(&serial) && problems[0].contains("certificate c0000"),
         "{problems:?}"
     );
+}
+
+#[test]
+fn threat_53_a_key_that_is_not_to_be_trusted_and_left_the_configuration_is_said() {
+    let mut world = ordered();
+    world.enclave.state().ca.takes = HOUR * 5;
+    rotate(&mut world, in_an_emergency);
+    let (id, serial) = (world.key("c0000", 1).unwrap().id, serial(&world, 1));
+    world.config.certificates.clear();
+    world.run(HOUR);
+    let problems = world.keeper.found.lock().problems.clone();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(
+        problems[0].contains("certificate c0000, which is not in the configuration any more")
+            && problems[0].contains(&format!("serial number {serial}"))
+            && problems[0].contains(&format!("enclave-tlsctl retire {id}")),
+        "{problems:?}"
+    );
+    world.enclave.state().keys.retain(|key| key.id != id);
+    world.run(MINUTE);
+    let problems = world.keeper.found.lock().problems.clone();
+    assert!(
+        problems.len() == 1 && problems[0].contains(&format!("have the CA revoke serial number {serial}")),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn threat_53_what_was_revoked_for_less_is_revoked_again_as_compromised() {
+    for refuses in [false, true] {
+        let mut world = if refuses { that_refuses() } else { ordered() };
+        let superseded = Revoke {
+            what: "c0000".to_owned(),
+            reason: "superseded".to_owned(),
+            dry_run: false,
+        };
+        ask(&mut world, Ask::Revoke(superseded)).unwrap();
+        world.run(MINUTE * 5);
+        let says = rotate(&mut world, in_an_emergency)[0].says.clone();
+        assert!(
+            says.contains("revoked by the CA, which the enclave asks: generation 1"),
+            "{says}"
+        );
+        world.run(MINUTE * 10);
+        world.enclave.state().ca.refuses_revocations = None;
+        world.run(HOUR * 2);
+        let reasons = world.enclave.state().ca.reasons.clone();
+        assert_eq!((reasons.first(), reasons.last()), (Some(&4), Some(&1)));
+        assert_eq!(world.key("c0000", 1), None);
+        let history = world.keeper.history.of("c0000").unwrap();
+        let mut revoked = history
+            .iter()
+            .filter(|one| one.what == "revoked")
+            .filter_map(|one| one.says.clone());
+        assert_eq!(revoked.next_back(), Some("key-compromise".to_owned()));
+    }
 }
 
 #[test]
@@ -327,6 +440,12 @@ fn a_key_that_is_not_to_be_trusted_and_still_served_needs_attention() {
     assert_eq!(state, "served-with-a-problem");
     assert!(
         note.contains("generation 1 is still served, and its key was declared not to be trusted (key-compromise)"),
+        "{note}"
+    );
+    // What is to be done about it is not hidden by that.
+    let next = world.key("c0000", 2).unwrap().id;
+    assert!(
+        note.contains(&format!("`enclave-tlsctl csr {next}`")) && note.contains("install"),
         "{note}"
     );
     world.enclave.install_all(world.clock.now());

@@ -39,6 +39,8 @@ pub(super) struct EnclaveState {
     newer: BTreeSet<KeyId>,
     /// Requests of this name are done, and their answer is lost.
     pub(super) cut_off: Option<&'static str>,
+    /// The agent is killed when it has asked this.
+    pub(super) kills: Option<&'static str>,
     /// Requests of this name are done, and cannot be written down.
     pub(super) unrecorded: Option<&'static str>,
     /// Requests of this name are refused.
@@ -252,6 +254,10 @@ impl Enclave for FakeEnclave {
         }
         state.advance();
         let answer = state.answer(request);
+        if state.kills == Some(request.name()) {
+            drop(state);
+            panic!("killed");
+        }
         if state.unrecorded == Some(request.name()) {
             return Err(EnclaveError::Unrecorded);
         }
