@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use enclave_wire::Chain;
 use enclave_wire::control::{Import, InstallChain, KeyInfo, Reply, Request};
+use enclave_wire::{Chain, State};
 
 use super::{CommandError, Session, file_error, warn_unrecorded};
 use crate::show::KeyJson;
@@ -15,6 +15,9 @@ use crate::args;
 pub(super) fn install(session: &Session, options: &args::Install) -> Result<(), CommandError> {
     let chain = read_chain(&options.chain)?;
     let key = session.find(&options.key)?;
+    if is_set_aside(&key) {
+        return Err(CommandError::SetAside(key.name.to_string()));
+    }
     let key = install_chain(session, &key, chain)?;
     session.show_key(&key, "has its chain")
 }
@@ -55,6 +58,11 @@ pub(super) fn import(session: &Session, options: args::Import) -> Result<(), Com
         ..KeyJson::from(&key)
     };
     session.show(|| format!("{}\n", key.id), &json)
+}
+
+/// Superseded before it had a certificate: whatever comes for it is served nowhere.
+fn is_set_aside(key: &KeyInfo) -> bool {
+    key.state == State::Superseded && key.validity.is_none()
 }
 
 fn install_chain(session: &Session, key: &KeyInfo, chain: Chain) -> Result<KeyInfo, CommandError> {

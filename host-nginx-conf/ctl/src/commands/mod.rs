@@ -71,6 +71,8 @@ pub(crate) enum CommandError {
     Group(io::Error),
     /// The system gives no random bytes.
     Random(getrandom::Error),
+    /// A key that servers get no certificate of.
+    SetAside(String),
     /// A key that has been imported, and whose chain has not been installed.
     ChainOfImported { id: String, why: Box<Self> },
     /// A credential that the service has and that could not be put in its place.
@@ -128,6 +130,11 @@ impl std::fmt::Display for CommandError {
                 f,
                 "{}: {error}; the service took the new credential, which nobody has: correct this and make another",
                 path.display()
+            ),
+            Self::SetAside(name) => write!(
+                f,
+                "nothing is installed: this key was set aside before it had a certificate (`rotate --revoke` did so), and servers never get \
+                 it; `enclave-tlsctl certificates {name}` says which key waits for one. What a CA issued for it is to be revoked there"
             ),
             Self::TooMany => f.write_str("a key has at most 100 DNS names and 64 clients; split it into several keys"),
             Self::TooManyKeys => {

@@ -85,8 +85,10 @@ pub(super) fn next(certificate: &Certificate, now: i64) -> Option<String> {
 /// The last error. What the agent notes of a certificate that is waited for is the next step, which is said as such.
 pub(super) fn note(certificate: &Certificate) -> Option<&str> {
     let note = certificate.note.as_deref();
-    let is_next = certificate.state == "waiting-for-certificate" || awaited(certificate).is_some();
-    note.filter(|_| !is_next)
+    let is_next = |note: &&str| {
+        certificate.state == "waiting-for-certificate" || note.starts_with(SIGN) && awaited(certificate).is_some()
+    };
+    note.filter(|note| !is_next(note))
 }
 
 /// The generation that is to follow the one that servers have, where nothing else is wrong: the agent's note is of it.
@@ -105,9 +107,7 @@ fn pending(certificate: &Certificate) -> Option<&Generation> {
 }
 
 fn sign(key: &str, name: &str) -> String {
-    format!(
-        "have a CA sign its request (`enclave-tlsctl csr {key} --out {name}.csr`), then `enclave-tlsctl install {key} CHAIN.pem`"
-    )
+    format!("{SIGN} (`enclave-tlsctl csr {key} --out {name}.csr`), then `enclave-tlsctl install {key} CHAIN.pem`")
 }
 
 fn renew(certificate: &Certificate) -> String {
@@ -126,6 +126,8 @@ fn renew(certificate: &Certificate) -> String {
     }
 }
 
+/// How the step begins, the agent's words and ours.
+const SIGN: &str = "have a CA sign its request";
 /// Days. A CA and a person need some of them.
 const SOON: i64 = 14;
 
@@ -197,6 +199,11 @@ pub(super) mod tests {
             "{said}"
         );
         assert_eq!(note(&waits), None, "once is enough");
+        let emergency =
+            format!("generation 1 is still served: have a CA sign its request (`enclave-tlsctl csr {next_key}`)");
+        waits.note = Some(emergency.clone());
+        assert_eq!(note(&waits), Some(emergency.as_str()), "why it matters is said too");
+        assert!(next(&waits, 0).unwrap().starts_with("have a CA sign its request"));
         waits.note = Some("main: nginx: [emerg]".to_owned());
         assert!(next(&waits, 0).unwrap().starts_with("correct what the note says"));
         assert_eq!(note(&waits), Some("main: nginx: [emerg]"));
