@@ -48,7 +48,24 @@ pub struct Renewal {
 /// Why an order, or an account, came to nothing, and what to do about it.
 #[must_use]
 pub fn failed(failure: &JobFailure) -> String {
-    let mut says = advice_of(failure.error).to_owned();
+    says(advice_of(failure.error), failure)
+}
+
+/// The same of a revocation.
+#[must_use]
+pub fn not_revoked(failure: &JobFailure) -> String {
+    let advice = if failure.error == JobError::Order {
+        "the CA refuses to revoke it: if it is revoked already, or of another CA, have it seen to there by its serial number"
+    } else if failure.error == JobError::Account {
+        "the CA does not let this account revoke it: have it revoked there by its serial number"
+    } else {
+        advice_of(failure.error)
+    };
+    says(advice, failure)
+}
+
+fn says(advice: &str, failure: &JobFailure) -> String {
+    let mut says = advice.to_owned();
     if let Some(rule) = failure.rule {
         says = format!("{says}: {}", advice::refused(rule));
     }
@@ -106,6 +123,16 @@ mod tests {
             "{says}"
         );
         assert!(says.ends_with(" (leaf of another key)"), "{says}");
+        let refused = JobFailure {
+            error: JobError::Order,
+            rule: None,
+            ..failure
+        };
+        let says = not_revoked(&refused);
+        assert!(
+            says.starts_with("the CA refuses to revoke it: ") && !says.contains("dns_names"),
+            "{says}"
+        );
         let bare = JobFailure {
             error: JobError::Deadline,
             rule: None,

@@ -110,6 +110,25 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         }
     }
 
+    /// The account that ordered a key's certificate, or, where nobody remembers that, the one that the configuration names. None: it has
+    /// no key, or the certificate comes from elsewhere.
+    pub(super) fn account_of(&self, config: &Config, key: &KeyInfo, keys: &Keys) -> Option<control::Account> {
+        let Some(by) = self.memory.attempts().ordered_by(key.id) else {
+            let acme = config.certificates.get(&key.name)?.source.acme()?;
+            let its_key = key_of(&acme.account, keys)?;
+            return job_of(config.accounts.get(&acme.account)?, its_key.id).ok();
+        };
+        let is_its = |one: &&KeyInfo| one.usage == Usage::AcmeAccount && one.id.to_string() == by.key;
+        Some(control::Account {
+            key: keys.all().find(is_its)?.id,
+            directory: by.directory(),
+            // For those that are registered anew.
+            contacts: Vec::new().try_into().ok()?,
+            terms_agreed: true,
+            binding: None,
+        })
+    }
+
     fn is_too_early(&self, name: &Name, account: &Account, id: KeyId, with: &str) -> bool {
         let (attempts, now) = (self.memory.attempts(), self.memory.counted());
         let told = attempts.told_until(name, account.directory.url(), now);

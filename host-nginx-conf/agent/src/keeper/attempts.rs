@@ -23,6 +23,9 @@ pub(super) struct Attempts {
     windows: BTreeMap<String, Window>,
     /// Accounts' URLs.
     accounts: BTreeMap<String, String>,
+    /// Who ordered the certificates that are there.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    ordered: BTreeMap<String, By>,
     /// Certificates that came, by their name.
     issued: BTreeMap<String, Issued>,
     /// By the name of a certificate or an account, not by a key: another key of it is to be ordered no sooner.
@@ -140,6 +143,11 @@ impl Attempts {
         self.of(id)?.by.as_ref()
     }
 
+    /// The account that ordered a key's certificate; none: nobody remembers, or none did.
+    pub(super) fn ordered_by(&self, id: KeyId) -> Option<&By> {
+        self.by(id).or_else(|| self.ordered.get(&id.to_string()))
+    }
+
     /// The URL of an order of this account: another has no such order, and another CA's server is not to be asked.
     pub(super) fn url(&self, id: KeyId, by: &By) -> Option<Url> {
         let attempt = self.of(id).filter(|attempt| attempt.by.as_ref() == Some(by))?;
@@ -170,26 +178,42 @@ impl Attempts {
 
     /// Notes when the CA of this directory said to come again, of a certificate or an account.
     pub(super) fn told(&mut self, name: &Name, directory: &Url, failure: &JobFailure, now: u64, enclave_now: i64) {
+        self.tell(name.to_string(), directory, told(failure, enclave_now), now);
+    }
+
+    /// The same of a revocation: what is said of orders does not hold it up.
+    pub(super) fn told_of_revocation(
+        &mut self,
+        id: KeyId,
+        directory: &Url,
+        failure: &JobFailure,
+        now: u64,
+        enclave_now: i64,
+    ) {
+        self.tell(revocation(id), directory, told(failure, enclave_now), now);
+    }
+
+    pub(super) fn is_told_of_revocation(&self, id: KeyId, directory: &Url, now: u64) -> bool {
+        let told = self.told.get(&revocation(id));
+        told.is_some_and(|told| told.directory == directory.as_str() && told.until > now)
+    }
+
+    fn tell(&mut self, what: String, directory: &Url, seconds: u64, now: u64) {
         self.told.retain(|_, told| told.until > now);
-        let seconds = told(failure, enclave_now);
         if seconds > 0 {
             let told = Told {
                 directory: directory.as_str().to_owned(),
                 until: now.saturating_add(seconds),
             };
-            self.told.insert(name.to_string(), told);
+            self.told.insert(what, told);
         }
     }
 
     /// A CA that limits may mean the whole account, or one name: so the account's other orders wait with it, but not for long.
     pub(super) fn limited(&mut self, by: &By, failure: &JobFailure, now: u64, enclave_now: i64) {
         let seconds = told(failure, enclave_now).min(HOLDS_OTHERS);
-        if failure.error == JobError::RateLimited && seconds > 0 {
-            let told = Told {
-                directory: by.directory.clone(),
-                until: now.saturating_add(seconds),
-            };
-            self.told.insert(by.of_account(), told);
+        if failure.error == JobError::RateLimited {
+            self.tell(by.of_account(), &by.directory(), seconds, now);
         }
     }
 
@@ -214,7 +238,10 @@ impl Attempts {
 
     /// The certificate came.
     pub(super) fn has_come(&mut self, id: KeyId, name: &str, at: i64, now: u64) {
-        self.attempts.remove(&id.to_string());
+        let by = self.attempts.remove(&id.to_string()).and_then(|attempt| attempt.by);
+        if let Some(by) = by {
+            self.ordered.insert(id.to_string(), by);
+        }
         self.told.remove(name);
         let is_first = !self.issued.contains_key(name);
         self.issued.insert(
@@ -307,6 +334,7 @@ impl Attempts {
             .keys()
             .chain(self.windows.keys())
             .chain(self.accounts.keys())
+            .chain(self.ordered.keys())
     }
 
     /// Forgets what is of keys that are gone. Whether there was something.
@@ -315,6 +343,7 @@ impl Attempts {
         self.attempts.retain(|id, _| kept.has(id));
         self.windows.retain(|id, _| kept.has(id));
         self.accounts.retain(|id, _| kept.has(id));
+        self.ordered.retain(|id, _| kept.has(id));
         for (id, attempt) in &mut self.attempts {
             // An enclave without the key is at work on nothing of it, and others may take its place.
             attempt.begun &= kept.is_listed(id);
@@ -327,6 +356,7 @@ impl Attempts {
             .len()
             .saturating_add(self.windows.len())
             .saturating_add(self.accounts.len())
+            .saturating_add(self.ordered.len())
     }
 }
 
@@ -361,6 +391,17 @@ fn wait(error: JobError, failures: u32) -> Duration {
         .min(longest)
 }
 
+/// Seconds until a revocation that failed so often is begun again: sooner than an order, for it is about harm.
+pub(super) fn revocation_waits(failures: u32) -> u64 {
+    let wait = MINUTE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
+    wait.min(HOUR).as_secs()
+}
+
+/// No certificate and no account is called so.
+fn revocation(id: KeyId) -> String {
+    format!("revocation of {id}")
+}
+
 /// A tenth more at most: a thousand that failed together come again one after another.
 fn spread(id: KeyId, number: u32, wait: Duration) -> Duration {
     let mut hash = Sha256::new();
@@ -384,149 +425,4 @@ const HOLDS_OTHERS: u64 = 900;
 const UNANSWERED: u64 = 3_600;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: i64 = 1_800_000_000;
-
-    fn failure(error: JobError, retry_at: Option<i64>) -> JobFailure {
-        JobFailure {
-            error,
-            rule: None,
-            detail: Text::lossy("no"),
-            retry_at,
-        }
-    }
-
-    /// How long each of these attempts waits.
-    fn waits(failures: &[JobFailure]) -> Vec<u64> {
-        let (mut attempts, id) = (Attempts::default(), KeyId([7; 32]));
-        let waits = failures.iter().map(|failure| {
-            attempts.began(id, "a", None);
-            attempts.failed(id, failure, 1_000, NOW);
-            attempts.of(id).unwrap().not_before - 1_000
-        });
-        waits.collect()
-    }
-
-    #[test]
-    fn threat_52_waits_grow_and_what_a_ca_counts_waits_longer() {
-        let unavailable = vec![failure(JobError::Unavailable, None); 10];
-        let minutes: Vec<_> = waits(&unavailable).into_iter().map(|wait| wait / 60).collect();
-        let least = [1, 2, 4, 8, 16, 32, 60, 60, 60, 60];
-        let fits = |(minutes, least): (&u64, u64)| (least..=least * 11 / 10).contains(minutes);
-        assert!(minutes.iter().zip(least).all(fits), "{minutes:?}");
-        let refused = waits(&vec![failure(JobError::Challenge, None); 8]);
-        assert!(
-            refused[0] >= 900 && refused[7] >= 21_600 && refused[7] <= 23_760,
-            "{refused:?}"
-        );
-        let most = waits(&vec![failure(JobError::Unavailable, None); 100]);
-        assert!(most[99] <= 3_960);
-    }
-
-    #[test]
-    fn threat_52_a_ca_that_says_when_to_come_again_is_believed_for_a_week() {
-        assert!(waits(&[failure(JobError::RateLimited, Some(NOW + 86_400))])[0] >= 86_400);
-        assert!(waits(&[failure(JobError::RateLimited, Some(i64::MAX))])[0] <= 604_800 * 11 / 10);
-        assert!(waits(&[failure(JobError::RateLimited, Some(NOW - 86_400))])[0] >= 900);
-        assert!(waits(&[failure(JobError::Unavailable, Some(i64::MIN))])[0] >= 60);
-    }
-
-    #[test]
-    fn another_configuration_is_tried_at_once() {
-        let (mut attempts, id) = (Attempts::default(), KeyId([7; 32]));
-        assert!(!attempts.is_early(id, "a", 0));
-        attempts.began(id, "a", None);
-        attempts.failed(id, &failure(JobError::Order, None), 1_000, NOW);
-        assert!(attempts.is_early(id, "a", 1_000) && !attempts.is_early(id, "b", 1_000));
-        attempts.hurry(id, 1_030);
-        assert!(attempts.is_early(id, "a", 1_029) && !attempts.is_early(id, "a", 1_030));
-        attempts.hurry(id, 2_000);
-        assert!(
-            !attempts.is_early(id, "a", 1_030),
-            "nobody waits longer for having been asked"
-        );
-    }
-
-    #[test]
-    fn threat_52_what_a_ca_said_holds_for_its_directory_and_this_name_whatever_the_key() {
-        let name = |text: &str| -> Name { text.parse().unwrap() };
-        let (mut attempts, www, ca, other) = (
-            Attempts::default(),
-            name("www"),
-            Text::lossy("https://ca.example/dir"),
-            Text::lossy("https://other.example/dir"),
-        );
-        let limited = failure(JobError::RateLimited, Some(NOW + 600));
-        attempts.told(&www, &ca, &limited, 1_000, NOW);
-        assert_eq!(attempts.told_until(&www, &ca, 1_599), Some(1_600));
-        assert_eq!(attempts.told_until(&www, &ca, 1_600), None);
-        assert_eq!(attempts.told_until(&www, &other, 1_000), None);
-        assert_eq!(attempts.told_until(&name("shop"), &ca, 1_000), None);
-        attempts.told(&name("shop"), &ca, &failure(JobError::Order, None), 1_000, NOW);
-        assert_eq!(attempts.told_until(&name("shop"), &ca, 1_000), None, "it said nothing");
-        attempts.has_come(KeyId([7; 32]), "www", NOW, 1_000);
-        assert_eq!(attempts.told_until(&www, &ca, 1_000), None);
-    }
-
-    #[test]
-    fn an_order_is_resumed_where_that_may_help() {
-        let (mut attempts, id, url) = (
-            Attempts::default(),
-            KeyId([7; 32]),
-            Text::lossy("https://ca.example/order/1"),
-        );
-        let by = |directory: &str| By {
-            key: "aa".to_owned(),
-            directory: directory.to_owned(),
-        };
-        let (its, other) = (by("https://ca.example/dir"), by("https://ca.example/staging"));
-        attempts.began(id, "a", Some(its.clone()));
-        assert!(attempts.is_at(id, &url) && !attempts.is_at(id, &url));
-        attempts.failed(id, &failure(JobError::Deadline, None), 0, NOW);
-        assert_eq!(attempts.url(id, &its), Some(url.clone()));
-        assert_eq!(attempts.url(id, &other), None, "another CA has no such order");
-        let text = serde_json::to_string(&attempts).unwrap();
-        assert_eq!(
-            serde_json::from_str::<Attempts>(&text).unwrap(),
-            attempts,
-            "over a restart too"
-        );
-        attempts.failed(id, &failure(JobError::Challenge, None), 0, NOW);
-        assert_eq!(attempts.url(id, &its), None);
-        attempts.is_at(id, &url);
-        attempts.began(id, "b", Some(other.clone()));
-        assert_eq!((attempts.url(id, &its), attempts.url(id, &other)), (None, None));
-    }
-
-    #[test]
-    fn the_ca_is_asked_when_it_says_so_within_reason() {
-        let (mut attempts, id) = (Attempts::default(), KeyId([7; 32]));
-        assert!(attempts.is_to_be_asked(id, 0));
-        let window = Some(Validity {
-            not_before: 1,
-            not_after: 2,
-        });
-        let said = |ask_again_s| RenewalWindow {
-            window,
-            explanation: None,
-            ask_again_s,
-        };
-        for (ask_again_s, early, late) in [(0, 59, 67), (21_600, 21_599, 23_761), (u32::MAX, 86_399, 95_041)] {
-            attempts.said(id, Ok(&said(ask_again_s)), 0);
-            assert!(
-                !attempts.is_to_be_asked(id, early) && attempts.is_to_be_asked(id, late),
-                "{ask_again_s}"
-            );
-        }
-        attempts.said(id, Err(0), 0);
-        assert_eq!(attempts.window(id), window, "what it said before stays");
-        assert!(!attempts.is_to_be_asked(id, 3_599) && attempts.is_to_be_asked(id, 3_961));
-        attempts.said(id, Err(86_400), 0);
-        assert!(
-            !attempts.is_to_be_asked(id, 86_399),
-            "it said when to come again, of this too"
-        );
-    }
-}
+mod tests;

@@ -12,7 +12,6 @@ use super::Keeper;
 use super::history::What as Happened;
 use super::keys::Keys;
 use super::plan::fits;
-use super::revocation::account;
 use super::rotations::{Issued, Wanted};
 use super::troubles::What;
 use super::wanted::{DUE, once_open};
@@ -119,7 +118,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                 continue;
             }
             let is_asked = self.is_for_its_ca(config, key, rotate.revoke.as_deref())
-                && account(config, certificate, keys).is_some();
+                && self.account_of(config, key, keys).is_some();
             let whose = if is_asked { &mut by_ca } else { &mut by_hand };
             whose.push(format!("generation {} ({})", key.generation, self.serial_of(key)));
         }

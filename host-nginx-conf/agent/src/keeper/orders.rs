@@ -33,6 +33,10 @@ pub(super) struct Orders {
     pub(super) progress: BTreeMap<KeyId, String>,
     /// Keys of which the CA is being asked when to renew them.
     asking: BTreeSet<KeyId>,
+    /// Keys whose revocation was begun, and how it ends is not known.
+    pub(super) revoking: BTreeSet<KeyId>,
+    /// Revocations that failed: how often, and as counted not before when they are begun again.
+    not_revoked: BTreeMap<KeyId, (u32, u64)>,
     /// Since when a certificate's order waits for its account, in [`Clock::monotonic`](crate::clock::Clock::monotonic).
     waits: BTreeMap<Name, Duration>,
     /// Accounts that were found or registered, with what of the configuration.
@@ -306,6 +310,24 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         self.enclave_now().unwrap_or_else(|| self.clock.now())
     }
 
+    /// A revocation failed. CAs count them too, and what one refuses it refuses again.
+    pub(super) fn was_not_revoked(&mut self, id: KeyId, directory: &Url, failure: &JobFailure) {
+        let (now, enclave_now) = (self.memory.counted(), self.enclave_time());
+        let attempts = self.memory.attempts_mut();
+        attempts.told_of_revocation(id, directory, failure, now, enclave_now);
+        let (failures, not_before) = self.orders.not_revoked.entry(id).or_default();
+        *failures = failures.saturating_add(1);
+        *not_before = now.saturating_add(attempts::revocation_waits(*failures));
+    }
+
+    /// Whether it is too early to ask a CA again: it said so, or, where that is to be waited for, we did.
+    pub(super) fn revokes_later(&self, id: KeyId, directory: &Url, is_waiting: bool) -> bool {
+        let now = self.memory.counted();
+        let own = self.orders.not_revoked.get(&id);
+        let is_early = is_waiting && own.is_some_and(|(_, not_before)| *not_before > now);
+        is_early || self.memory.attempts().is_told_of_revocation(id, directory, now)
+    }
+
     /// A key has its certificate: if it was ordered, it has come.
     fn has_come(&mut self, certificate: &Certificate, key: &KeyInfo) {
         self.orders.waits.remove(&certificate.name);
@@ -332,6 +354,10 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         let certified = ordered.filter_map(|one| newest(one, keys).filter(|key| key.validity.is_some()));
         let awaited: BTreeSet<KeyId> = certified.map(|key| key.id).collect();
         self.orders.asking.retain(|id| awaited.contains(id));
+        if !self.orders.not_revoked.is_empty() {
+            let listed: BTreeSet<KeyId> = keys.all().map(|key| key.id).collect();
+            self.orders.not_revoked.retain(|id, _| listed.contains(id));
+        }
     }
 
     /// Asks the CA when to renew, as often as it wants to be asked.

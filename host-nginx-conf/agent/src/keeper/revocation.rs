@@ -13,7 +13,7 @@ use super::plan::Note;
 use super::rotations::{Issued, is_graver};
 use super::troubles::What;
 use super::world::{Enclave, EnclaveError, Helper};
-use super::{Keeper, absent, accounts, its_own};
+use super::{Keeper, absent, its_own};
 use crate::log::Event;
 
 impl<E: Enclave, H: Helper> Keeper<E, H> {
@@ -93,8 +93,8 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     /// Whether the enclave can have a CA revoke it, and that is still to be done.
     pub(super) fn is_for_its_ca(&self, config: &Config, key: &KeyInfo, reason: Option<&str>) -> bool {
         let certificate = config.certificates.get(&key.name);
-        let is_ordered = certificate.is_some_and(|certificate| matches!(certificate.source, Source::Acme(_)));
-        is_ordered && self.is_to_revoke(key, reason)
+        let is_acme = certificate.is_some_and(|certificate| matches!(certificate.source, Source::Acme(_)));
+        (is_acme || self.memory.attempts().ordered_by(key.id).is_some()) && self.is_to_revoke(key, reason)
     }
 
     /// Whether a key has a certificate that is valid, and is not revoked or only for less than this reason.
@@ -234,8 +234,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         what: &What,
         reason: &str,
     ) -> Result<Result<bool, String>, EnclaveError> {
-        let certificate = config.certificates.get(&key.name);
-        match certificate.and_then(|certificate| account(config, certificate, keys)) {
+        match self.account_of(config, key, keys) {
             Some(account) => Ok(its_own(self.revoke_one(key, account, what, reason))?.and_then(|outcome| outcome)),
             None => Ok(Err(format!("{NO_ACCOUNT}; then `enclave-tlsctl retire {}`", key.id))),
         }
@@ -261,10 +260,18 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         match (phase, known) {
             (Some(JobPhase::Waiting | JobPhase::Running(_)), _) => return Ok(Ok(false)),
             (Some(JobPhase::Done(_)), _) if !self.memory.rotations().told_otherwise(key.id, reason) => {}
-            (Some(JobPhase::Failed(failure)), None) => return Ok(Err(words::failed(&failure))),
+            (Some(JobPhase::Failed(failure)), _) if self.orders.revoking.remove(&key.id) => {
+                self.was_not_revoked(key.id, &account.directory, &failure);
+                return Ok(Err(words::not_revoked(&failure)));
+            }
+            // After the agent's restart nobody has said it.
+            (Some(JobPhase::Failed(failure)), None) if self.revokes_later(key.id, &account.directory, false) => {
+                return Ok(Err(words::not_revoked(&failure)));
+            }
+            (_, known) if self.revokes_later(key.id, &account.directory, known.is_some()) => return Ok(Ok(false)),
             // The service has forgotten it, its wait after a failure is over, or the CA was told less: it begins, and waits longer should it
             // fail again.
-            (None | Some(JobPhase::Failed(_) | JobPhase::Done(_)), known) => {
+            (None | Some(JobPhase::Failed(_) | JobPhase::Done(_)), _) => {
                 let revoke = Revoke {
                     key: key.id,
                     account,
@@ -273,10 +280,11 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                 match self.enclave.ask(&Request::Begin(Job::Revoke(revoke)))? {
                     Reply::Begun(_) => {
                         self.memory.rotations_mut().tells(key.id, reason);
-                        return Ok(known.map_or(Ok(false), Err));
+                        return Ok(Ok(false));
                     }
                     _ => return Err(EnclaveError::Unexpected),
                 }
+                        self.orders.revoking.insert(key.id);
             }
         }
         self.memory.rotations_mut().did_revoke(key.id, reason);
@@ -326,16 +334,6 @@ fn still_served(certificate: &Certificate, key: &KeyInfo, waits: Option<&KeyInfo
         ),
     };
     format!("generation {} is still served, and {why}: {next}", key.generation)
-}
-
-/// What the enclave is told of the account that ordered a certificate; none: it comes from elsewhere.
-pub(super) fn account(config: &Config, certificate: &Certificate, keys: &Keys) -> Option<control::Account> {
-    let Source::Acme(acme) = &certificate.source else {
-        return None;
-    };
-    let account = config.accounts.get(&acme.account)?;
-    let key = accounts::key_of(&acme.account, keys)?;
-    accounts::job_of(account, key.id).ok()
 }
 
 /// The codes of RFC 5280, section 5.3.1.

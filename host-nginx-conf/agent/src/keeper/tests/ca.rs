@@ -46,6 +46,8 @@ pub(in super::super) struct Ca {
     pub(in super::super) revocations: Vec<KeyId>,
     /// The same: why.
     pub(in super::super) reasons: Vec<u8>,
+    /// By which account's key, and at which CA.
+    pub(in super::super) revokers: Vec<(KeyId, Url)>,
     /// How long an order takes.
     pub(in super::super) takes: Duration,
     /// How long that of one key takes.
@@ -130,6 +132,8 @@ impl EnclaveState {
                         .any(|key| key.id == revoke.key && key.validity.is_some())
                 );
                 self.ca.revocations.push(revoke.key);
+                let account = &revoke.account;
+                self.ca.revokers.push((account.key, account.directory.clone()));
                 self.ca.reasons.push(revoke.reason);
                 let refused = self.ca.refuses_revocations.clone().map(JobPhase::Failed);
                 (refused.unwrap_or(JobPhase::Done(JobOutcome::Revoked)), None)

@@ -4,6 +4,8 @@ use enclave_wire::control::{JobError, JobFailure};
 
 use super::ca::failure;
 use super::ordering::{orders, serving, skip, world};
+use super::revoking::in_an_emergency;
+use super::rotating::rotate;
 use super::*;
 
 fn in_three_days(world: &World) -> JobFailure {
@@ -39,4 +41,26 @@ fn threat_52_a_ca_that_says_when_to_come_again_is_not_asked_about_renewal_before
     assert_eq!(world.enclave.state().ca.asked.len(), asked);
     skip(&mut world, DAY * 2, HOUR);
     assert!(world.enclave.state().ca.asked.len() > asked);
+}
+
+#[test]
+fn threat_52_a_ca_that_says_when_to_come_again_is_not_asked_to_revoke_before_and_one_that_refuses_is_not_stormed() {
+    let mut world = serving(1);
+    let limited = in_three_days(&world);
+    world.enclave.state().ca.refuses_revocations = Some(limited);
+    rotate(&mut world, in_an_emergency);
+    world.run(HOUR);
+    let asked = |world: &World| world.enclave.state().ca.revocations.len();
+    assert_eq!(asked(&world), 1);
+    world.restart_agent();
+    skip(&mut world, DAY * 2, HOUR);
+    assert_eq!(asked(&world), 1, "over a restart too");
+    world.enclave.state().ca.refuses_revocations = Some(failure(JobError::Order));
+    skip(&mut world, DAY + HOUR * 2, HOUR);
+    let before = asked(&world);
+    world.run(HOUR * 12);
+    let (_, note) = world.state_of("c0000");
+    assert!(note.contains("the CA refuses to revoke it"), "{note}");
+    let more = asked(&world) - before;
+    assert!((6..=20).contains(&more), "{more} in twelve hours");
 }

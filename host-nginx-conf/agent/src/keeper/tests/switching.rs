@@ -4,6 +4,8 @@ use enclave_wire::control::JobError;
 
 use super::ca::failure;
 use super::ordering::{orders, parsed, text, world};
+use super::revoking::{happened, in_an_emergency};
+use super::rotating::rotate;
 use super::*;
 
 /// The certificate c0000, by the account `ca` or by `other`, which is at another CA.
@@ -49,4 +51,29 @@ fn what_one_ca_is_at_work_on_is_noted_as_its_own_after_a_change_to_another() {
         .map(|one| one.2.clone())
         .collect();
     assert_eq!((resumed, world.live("c0000")), (vec![None, None], Some(1)));
+}
+
+#[test]
+fn a_certificate_is_revoked_by_the_account_and_at_the_ca_that_ordered_it() {
+    let mut world = world(1);
+    world.config = two_cas("ca");
+    world.run(MINUTE * 3);
+    assert_eq!(world.live("c0000"), Some(1));
+    let first = world.key("ca", 1).unwrap().id;
+    world.config = two_cas("other");
+    world.run(MINUTE * 3);
+    let would = rotate(&mut world, |rotate| {
+        in_an_emergency(rotate);
+        rotate.dry_run = true;
+    });
+    assert!(would[0].says.contains("revoked by the CA"), "{}", would[0].says);
+    rotate(&mut world, in_an_emergency);
+    world.run(MINUTE * 10);
+    assert_eq!((happened(&world, "revoked"), world.live("c0000")), (vec![1], Some(2)));
+    let asked = world.enclave.state().ca.revokers.clone();
+    let asked: Vec<_> = asked
+        .iter()
+        .map(|(key, directory)| (*key, directory.as_str()))
+        .collect();
+    assert_eq!(asked, [(first, "https://ca.example/dir")]);
 }
