@@ -111,7 +111,8 @@ pub struct Change {
 pub struct Happening {
     pub at: i64,
     pub certificate: String,
-    /// `made`, `deployed`, `looked-at`, `taken-back`, `rolled-back`, `superseded`, `retired`, `rotation-asked`, `revocation-asked`.
+    /// `made`, `deployed`, `looked-at`, `taken-back`, `rolled-back`, `superseded`, `retired`, `rotation-asked`, `revocation-asked`,
+    /// `revoked`, `gone`.
     pub what: String,
     pub generation: Option<u32>,
     pub key: Option<String>,

@@ -287,6 +287,11 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     fn revoke_certificate(&mut self, config: &Config, revoke: &Revoke, by: u32) -> Result<Change, String> {
         let keys = self.list()?;
         if let Some(issued) = self.revoked_by_hand(&keys, &revoke.what, revoke.dry_run) {
+            if !revoke.dry_run {
+                self.write_down();
+                let says = format!("{}, by hand", revoke.reason);
+                self.happened_to(Happened::Revoked, &revoke.what, &issued, Some(by), says);
+            }
             return Ok(by_hand(issued, revoke));
         }
         let key = meant(config, &keys, &revoke.what, |certificate| {

@@ -11,6 +11,7 @@ use enclave_tls_admin::report::Happening;
 use enclave_wire::control::KeyInfo;
 
 use super::Keeper;
+use super::rotations::Issued;
 use super::troubles;
 use super::world::{Enclave, Helper};
 
@@ -32,6 +33,8 @@ pub(super) enum What {
     RotationAsked,
     RevocationAsked,
     Revoked,
+    /// A key was wiped by an administrator, or lost, before its certificate was revoked.
+    Gone,
 }
 
 impl What {
@@ -47,6 +50,7 @@ impl What {
             Self::RotationAsked => "rotation-asked",
             Self::RevocationAsked => "revocation-asked",
             Self::Revoked => "revoked",
+            Self::Gone => "gone",
         }
     }
 }
@@ -132,6 +136,22 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             says,
         };
         self.note(&happening);
+    }
+
+    /// The same of a generation whose key is gone.
+    pub(super) fn happened_to(&mut self, what: What, id: &str, issued: &Issued, by: Option<u32>, says: String) {
+        self.note(&Happening {
+            at: self.clock.now(),
+            certificate: issued.certificate.clone(),
+            what: what.as_str().to_owned(),
+            generation: Some(issued.generation),
+            key: Some(id.to_owned()),
+            serial: Some(issued.serial.clone()),
+            not_after: Some(issued.not_after),
+            origin: None,
+            by,
+            says: Some(says),
+        });
     }
 
     /// Notes what happened to a certificate as a whole.

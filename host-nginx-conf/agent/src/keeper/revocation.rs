@@ -73,6 +73,10 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         }
         let listed = absent::ids(keys);
         for (id, reason) in self.memory.rotations().lost(|id| listed.contains(id)) {
+            if let Some(issued) = self.memory.rotations().issued(&id).cloned() {
+                let says = format!("{reason}; before its certificate was revoked");
+                self.happened_to(Happened::Gone, &id, &issued, None, says);
+            }
             self.memory.rotations_mut().lose(id, reason);
         }
     }
@@ -173,6 +177,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             let issued = rotations.issued(&id).filter(|issued| issued.certificate == name)?;
             let what = What::Revoke(name.parse().ok()?, issued.generation);
             let why = match self.troubles.why(&what) {
+                Some(why) if why.starts_with(LOST) => format!(": {why}"),
                 Some(why) => format!(", and is tried again by itself: {why}"),
                 None => String::new(),
             };
@@ -279,12 +284,12 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                 };
                 match self.enclave.ask(&Request::Begin(Job::Revoke(revoke)))? {
                     Reply::Begun(_) => {
+                        self.orders.revoking.insert(key.id);
                         self.memory.rotations_mut().tells(key.id, reason);
                         return Ok(Ok(false));
                     }
                     _ => return Err(EnclaveError::Unexpected),
                 }
-                        self.orders.revoking.insert(key.id);
             }
         }
         self.memory.rotations_mut().did_revoke(key.id, reason);
@@ -317,7 +322,7 @@ fn what(key: Option<&KeyInfo>, issued: Option<&Issued>) -> Option<What> {
 /// What is left where the enclave cannot ask any more.
 fn by_hand(issued: &Issued, id: &str, reason: &str) -> String {
     format!(
-        "the enclave has its key no more and cannot ask: have the CA revoke serial number {}, then say so by `enclave-tlsctl revoke \
+        "{LOST}: have the CA revoke serial number {}, then say so by `enclave-tlsctl revoke \
          {id} --reason {reason}`",
         issued.serial
     )
@@ -347,4 +352,5 @@ fn code(reason: &str) -> u8 {
     }
 }
 
+const LOST: &str = "the enclave has its key no more and cannot ask";
 const NO_ACCOUNT: &str = "the account that ordered it is no longer in the configuration or has no key; have the CA revoke it by its serial number";

@@ -231,7 +231,12 @@ fn threat_53_what_is_wiped_in_an_emergency_before_another_is_served_is_said_unti
         "{:?}",
         world.state_of("c0000")
     );
+    assert!(!world.state_of("c0000").1.contains("by itself"));
     assert_eq!(outcomes(&revoke(&mut world, &id.to_string())), [("c0000", "ask-ca")]);
+    assert_eq!(
+        (happened(&world, "gone"), happened(&world, "revoked")),
+        (vec![1], vec![1])
+    );
     world.run(MINUTE);
     assert_eq!(world.state_of("c0000"), ("served".to_owned(), String::new()));
 }
