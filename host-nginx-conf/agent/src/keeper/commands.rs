@@ -206,7 +206,16 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         let ordered = |outcome: &str, key: &KeyInfo| {
             let turn = self.memory.attempts().of(key.id).map(|attempt| attempt.not_before);
             let change = change(outcome, Some(key), String::new());
-            self.ordered(config, certificate, change, turn)
+            let change = self.ordered(config, certificate, change, turn);
+            let failed = Some(key.id).filter(|id| self.orders.just_failed.contains(id));
+            // What is left to wait for is no turn, but our own wait after that.
+            match failed.and_then(|id| self.memory.attempts().of(id)?.why.as_deref()) {
+                Some(why) => Change {
+                    says: format!("its order failed, and is tried again by itself: {why}"),
+                    ..change
+                },
+                None => change,
+            }
         };
         match (new, self.waiting(certificate, after.of(name)), &certificate.source) {
             (Some(key), _, Source::Csr { .. }) => change("made", Some(key), next(key)),

@@ -33,6 +33,8 @@ pub(super) struct Orders {
     pub(super) progress: BTreeMap<KeyId, String>,
     /// Keys of which the CA is being asked when to renew them.
     asking: BTreeSet<KeyId>,
+    /// Keys whose order, or account, failed in the last pass.
+    pub(super) just_failed: BTreeSet<KeyId>,
     /// Keys whose revocation was begun, and how it ends is not known.
     pub(super) revoking: BTreeSet<KeyId>,
     /// Revocations that failed: how often, and as counted not before when they are begun again.
@@ -50,6 +52,7 @@ pub(super) struct Orders {
 impl<E: Enclave, H: Helper> Keeper<E, H> {
     /// Begins what is to be begun, and looks at what is under way.
     pub(super) fn order(&mut self, config: &Config, keys: &mut Keys) -> Result<(), EnclaveError> {
+        self.orders.just_failed.clear();
         self.accounts(config, keys)?;
         self.orders
             .waits
@@ -295,6 +298,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     pub(super) fn failed(&mut self, id: KeyId, failure: &JobFailure) {
         let (now, enclave_now) = (self.memory.counted(), self.enclave_time());
         self.orders.progress.remove(&id);
+        self.orders.just_failed.insert(id);
         self.memory.attempts_mut().failed(id, failure, now, enclave_now);
     }
 

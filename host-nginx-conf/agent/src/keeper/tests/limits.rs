@@ -1,6 +1,6 @@
 //! A CA's limits: of an account, and of what else it is asked than orders.
 
-use enclave_wire::control::{JobError, JobFailure};
+use enclave_wire::control::{ControlError, JobError, JobFailure};
 
 use super::ca::failure;
 use super::ordering::{orders, serving, skip, world};
@@ -63,4 +63,17 @@ fn threat_52_a_ca_that_says_when_to_come_again_is_not_asked_to_revoke_before_and
     assert!(note.contains("the CA refuses to revoke it"), "{note}");
     let more = asked(&world) - before;
     assert!((6..=20).contains(&more), "{more} in twelve hours");
+}
+
+#[test]
+fn an_order_that_fails_at_once_is_said_to_have_failed_and_not_to_wait_for_its_turn() {
+    let mut world = serving(1);
+    world.enclave.state().refuses = Some(("Begin", ControlError::EgressRefused));
+    let made = rotate(&mut world, |_| ());
+    let says = &made[0].says;
+    assert!(
+        says.starts_with("its order failed") && says.contains("[egress]"),
+        "{says}"
+    );
+    assert!(made[0].due.is_some());
 }
