@@ -10,8 +10,8 @@ use enclave_tls_admin::{acme, hex};
 use enclave_tls_config::{Account, Acme, Certificate, Challenge, Config};
 use enclave_wire::State;
 use enclave_wire::control::{
-    ChallengeKind, ControlError, Job, JobError, JobFailure, JobId, JobKind, JobOutcome, JobPhase, JobState, KeyInfo,
-    Order, Renewal, Reply, Request, Url,
+    self, ChallengeKind, ControlError, Job, JobError, JobFailure, JobId, JobKind, JobOutcome, JobPhase, JobState,
+    KeyInfo, Order, Renewal, Reply, Request, Url,
 };
 use enclave_wire::log::Text;
 use enclave_wire::{KeyId, Name};
@@ -54,9 +54,8 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
     pub(super) fn order(&mut self, config: &Config, keys: &mut Keys) -> Result<(), EnclaveError> {
         self.orders.just_failed.clear();
         self.accounts(config, keys)?;
-        self.orders
-            .waits
-            .retain(|name, _| config.certificates.contains_key(name));
+        let is_there = |name: &Name| config.certificates.contains_key(name);
+        self.orders.waits.retain(|name, _| is_there(name));
         self.forget_questions(config, keys);
         for certificate in config.certificates.values() {
             let Some(acme) = certificate.source.acme() else {
@@ -160,23 +159,9 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             return Ok(());
         }
         let resume = attempts.url(key.id, &by);
-        let order = Order {
-            key: key.id,
-            account: its_account,
-            challenge: match acme.challenge {
-                Challenge::Http01 => ChallengeKind::Http01,
-                // Where a CA asks for a proof all the same, nobody publishes one.
-                Challenge::Dns01 | Challenge::None => ChallengeKind::Dns01,
-            },
-            profile: acme.profile.clone(),
-            preferred_chain: acme.preferred_chain.clone(),
-            resume,
-        };
-        let event = Event::CertificateOrdered
-            .about()
-            .certificate(&key.name)
-            .generation(key.generation)
-            .key(key.id);
+        let order = order_of(key.id, its_account, acme, resume);
+        let event = Event::CertificateOrdered.about().certificate(&key.name);
+        let event = event.generation(key.generation).key(key.id);
         let state = self.begin(Job::Order(order), key.id, &with)?;
         event.say(format_args!(
             "{} generation {} is ordered by {}",
@@ -241,15 +226,41 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         self.memory.attempts().of(id).is_some_and(|attempt| attempt.begun)
     }
 
-    /// Whether a key may still get a certificate by an order that was begun.
-    pub(super) fn is_being_ordered(&mut self, key: KeyId) -> Result<bool, EnclaveError> {
-        if !self.is_under_way(key) {
-            return Ok(false);
+    /// Whether a key that no server will get may still get a certificate by an order that was begun. Where an order failed that the CA may
+    /// be at work on yet, it is looked at again, some times: the enclave orders nothing new for such a key.
+    pub(super) fn is_being_ordered(
+        &mut self,
+        config: &Config,
+        key: &KeyInfo,
+        keys: &Keys,
+    ) -> Result<bool, EnclaveError> {
+        if self.is_under_way(key.id) {
+            let kind = JobKind::Order;
+            match self.job(JobId { kind, key: key.id })?.map(|state| state.phase) {
+                Some(JobPhase::Failed(failure)) => self.failed(key.id, &failure),
+                // One that is done has a certificate, which the next list of keys shows.
+                Some(_) => return Ok(true),
+                None => {}
+            }
         }
-        let kind = JobKind::Order;
-        let state = self.job(JobId { kind, key })?;
-        // One that is done has a certificate, which the next list of keys shows.
-        Ok(state.is_some_and(|state| !matches!(state.phase, JobPhase::Failed(_))))
+        let (attempts, now) = (self.memory.attempts(), self.memory.counted());
+        let of = attempts.of(key.id).filter(|attempt| attempt.failures <= LOOKS_AGAIN);
+        let resume = attempts.by(key.id).and_then(|by| attempts.url(key.id, by));
+        let (Some(attempt), Some(resume)) = (of, resume) else {
+            return Ok(false);
+        };
+        if attempt.not_before > now {
+            return Ok(true);
+        }
+        let certificate = config.certificates.get(&key.name);
+        let acme = certificate.and_then(|one| one.source.acme());
+        let (Some(acme), Some(account)) = (acme, self.account_of(config, key, keys)) else {
+            return Ok(false);
+        };
+        let order = order_of(key.id, account, acme, Some(resume));
+        // What is refused is counted as a failure.
+        let _counted = its_own(self.begin(Job::Order(order), key.id, LOOKED_AT))?;
+        Ok(true)
     }
 
     /// How far a job is. None: the enclave was restarted since it was begun.
@@ -437,6 +448,21 @@ pub(super) fn newest<'a>(certificate: &Certificate, keys: &'a Keys) -> Option<&'
     standing.max_by_key(|key| key.generation)
 }
 
+fn order_of(key: KeyId, account: control::Account, acme: &Acme, resume: Option<Url>) -> Order {
+    Order {
+        key,
+        account,
+        challenge: match acme.challenge {
+            Challenge::Http01 => ChallengeKind::Http01,
+            // Where a CA asks for a proof all the same, nobody publishes one.
+            Challenge::Dns01 | Challenge::None => ChallengeKind::Dns01,
+        },
+        profile: acme.profile.clone(),
+        preferred_chain: acme.preferred_chain.clone(),
+        resume,
+    }
+}
+
 /// What stands for a part of the configuration: with another it is tried at once.
 pub(super) fn digest(part: &impl std::fmt::Debug) -> String {
     let digest = Sha256::digest(format!("{part:?}"));
@@ -459,6 +485,10 @@ pub(super) const NOT_OPEN: &str = "what is stored of it is not open";
 const LIMITED: &str = "the CA limits its account: this order waits for a quarter of an hour at most";
 const NOT_REGISTERED: &str =
     "orders wait for it, and it has not been registered for more than a minute; the enclave's log says how far that is";
+/// As a part of the configuration: an order that is only looked at.
+const LOOKED_AT: &str = "looked at";
+/// Failures: within hours a CA has issued or given up.
+const LOOKS_AGAIN: u32 = 8;
 /// Twice as many as the enclave has at work at once.
 const MAX_UNDER_WAY: usize = 16;
 /// CAs answer in milliseconds, and there is no hurry.

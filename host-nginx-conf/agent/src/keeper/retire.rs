@@ -129,7 +129,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
 
     /// Ends a key that is not to be trusted. A certificate that it is still to get has to be revoked, so it is waited for.
     fn end(&mut self, config: &Config, key: &KeyInfo, keys: &mut Keys) -> Result<(), EnclaveError> {
-        if key.validity.is_none() && self.is_being_ordered(key.id)? {
+        if key.validity.is_none() && self.is_being_ordered(config, key, keys)? {
             return Ok(());
         }
         self.revoke_by_its_ca(config, key);

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use enclave_acme as acme;
-use enclave_wire::Chain;
 use enclave_wire::control::{
     Challenge, ChallengeKind, ControlError, InstallChain, Issued, JobError, JobFailure, JobOutcome, Order,
 };
 use enclave_wire::identity::Certificate;
 use enclave_wire::log::Text;
+use enclave_wire::{Chain, State};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::account::{text, url};
@@ -43,6 +43,13 @@ impl Worker {
                 }
                 finished => return finished,
             }
+        }
+        // Nothing new is ordered for a key that servers are not to get: one looks at such an order so that its certificate can be revoked.
+        if key.entry().state != State::Live {
+            return Err(failure(
+                JobError::Order,
+                "the key is superseded, and what was ordered for it is over",
+            ));
         }
         let begun = run.begin().await?;
         run.finish(begun).await

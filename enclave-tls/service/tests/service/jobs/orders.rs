@@ -277,13 +277,18 @@ fn threat_52_an_order_that_is_not_proven_leaves_everything_as_it_was() {
     assert_eq!(refused.error, JobError::Order);
     assert!(refused.detail.as_str().contains("rejectedIdentifier"), "{refused:?}");
     assert_eq!(lab.agent.chain(key), Ok(None));
-    // The order that failed is of no use; another one is made.
+    // The order that failed is of no use; another one is made, but not for a key that is superseded.
     ca.publisher.is(Manner::Publishes);
     let failed = state(&mut lab, order_id(key)).unwrap().order.unwrap();
     let again = Order {
         resume: Some(failed.clone()),
         ..ca.order(key, account)
     };
+    lab.agent.supersede(key).unwrap();
+    let refused = run(&mut lab, Job::Order(again.clone())).unwrap_err();
+    assert_eq!(refused.error, JobError::Order);
+    assert!(refused.detail.as_str().contains("superseded"), "{refused:?}");
+    lab.agent.reinstate(key).unwrap();
     issued(run(&mut lab, Job::Order(again)));
     assert_ne!(state(&mut lab, order_id(key)).unwrap().order.unwrap(), failed);
 }

@@ -6,6 +6,7 @@ mod clients;
 mod deploying;
 mod forgetting;
 mod hostile;
+mod late;
 mod limits;
 mod ordering;
 mod outside;
