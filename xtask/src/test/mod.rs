@@ -206,7 +206,11 @@ const STAGES: &[Stage] = &[
         "a threaded C client of the module under valgrind",
         full::memcheck,
     ),
-    full("timing", "whether times tell secrets: valgrind, and statistics on a lab", timing::run),
+    full(
+        "timing",
+        "whether times tell secrets: valgrind, and statistics on a lab",
+        timing::run,
+    ),
     full("fuzz", "the property tests, 200,000 cases each", full::fuzz),
     full(
         "store",
