@@ -137,12 +137,15 @@ pub fn set_window_in_the_past(lab: &Lab, leaf: &Leaf) -> Result<()> {
     ask(&lab.acme.management, &lab.acme.root, "/set-renewal-info/", Some(&body)).map(drop)
 }
 
-/// Has the agent ask anew when to renew: it is killed, forgets what CAs said of it, and starts again.
+/// Has the agent ask anew when to renew: it is killed, forgets what CAs said of it, and starts again. It also forgets when it ordered last,
+/// since a CA that wants a renewal long before its time is believed once a day.
 pub fn forget_windows(lab: &Lab) -> Result<()> {
     agent::kill(lab, "agent")?;
     let file = Path::new(&lab.configured("state")?).join("keeper.json");
     let mut known: Value = serde_json::from_str(&fs::read_to_string(&file)?)?;
-    known["attempts"]["windows"] = Value::Object(serde_json::Map::new());
+    for forgotten in ["windows", "issued"] {
+        known["attempts"][forgotten] = Value::Object(serde_json::Map::new());
+    }
     fs::write(&file, known.to_string())?;
     agent::start(lab, "agent")
 }
