@@ -6,7 +6,6 @@ use std::fs;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::below;
 use crate::bench::runner::Spread;
 use crate::bench::show::Columns;
 use crate::build::Binaries;
@@ -83,7 +82,7 @@ impl Issuance {
     pub(super) fn judge(&self, table: &mut Table) {
         for at in self.at.iter().filter(|at| at.nonces_refused == 0) {
             let what = "a certificate besides its key, no nonces refused";
-            below(table, what, at.own_ms(self.p256_key_ms), LIMIT_MS, " ms");
+            table.below(what, at.own_ms(self.p256_key_ms), LIMIT_MS, "ms");
         }
     }
 }

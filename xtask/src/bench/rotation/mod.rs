@@ -15,7 +15,7 @@ use super::runner::Runner;
 use crate::build::Binaries;
 use crate::lab::{Lab, Rotations};
 use crate::paths::Paths;
-use crate::table::{Table, Verdict};
+use crate::table::Table;
 
 pub(super) const TITLE: &str = "Renewal and rotation";
 
@@ -65,12 +65,4 @@ pub(super) fn print(measured: &Rotation) {
     signing.judge(&mut table);
     println!();
     table.print();
-}
-
-/// Adds a row that says whether a figure is below its limit.
-fn below(table: &mut Table, what: &str, found: f64, limit: f64, unit: &str) {
-    table.row(
-        [format!("{what} < {limit}{unit}"), format!("{found:.2}{unit}")],
-        Verdict::of(found < limit),
-    );
 }

@@ -8,7 +8,6 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde::Serialize;
 use serde_json::json;
 
-use super::below;
 use crate::bench::runner::{Group, Runner, SERVER_CORE, Spread};
 use crate::bench::show::{Columns, number, ratio};
 use crate::bench::softhsm::signing_key;
@@ -103,7 +102,7 @@ pub(super) fn print(measured: &Signing) {
 impl Signing {
     pub(super) fn judge(&self, table: &mut Table) {
         let what = "p50 of a signature during rotations, over that at rest";
-        below(table, what, self.ratios.p50.median, RATIO, "");
+        table.below(what, self.ratios.p50.median, RATIO, "times");
     }
 }
 
