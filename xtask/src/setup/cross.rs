@@ -6,14 +6,12 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use super::Release;
-use super::apt::{PrivateApt, Suite};
-use super::newer::{SUITE, debs_in};
+use super::apt::Suite;
+use super::newer::{self, SUITE};
 use super::once::once;
 use crate::paths::{Paths, cargo_home};
-use crate::process;
 use crate::progress;
 
 /// A directory that is a system by itself.
@@ -33,14 +31,11 @@ impl Cross {
                 for made in [&debs, &unpacked] {
                     fs::create_dir_all(made).with_context(|| format!("cannot make {}", made.display()))?;
                 }
-                let release = Release::of_this_system()?;
-                ensure!(release.is_debian_12(), "{}", release.refusal(&PACKAGES));
-                let apt = PrivateApt::prepare_with(paths, &release.codename, Some(Suite::WithArm(SUITE)))?;
-                apt.update()?;
+                let (apt, _) = newer::apt(paths, Suite::WithArm(SUITE), &PACKAGES)?;
                 apt.download_with_all_that_they_need(&debs, &PACKAGES)?;
                 apt.download(&debs, STANDARD_LIBRARY, None, false)?;
-                for deb in debs_in(&debs.join("archives"))?.into_iter().chain(debs_in(&debs)?) {
-                    process::run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&unpacked))?;
+                for lying in [&debs.join("archives"), &debs] {
+                    newer::unpack(lying, &unpacked)?;
                 }
                 // What the packages' scripts would do.
                 for name in ["bin", "lib", "lib64", "sbin"] {
@@ -71,7 +66,7 @@ impl Cross {
     }
 }
 
-/// Debian's name for what is built.
+/// Rust's name for what is built.
 pub(crate) const TRIPLE: &str = "aarch64-unknown-linux-gnu";
 /// As the root has them.
 const WORKSPACE: &str = "/workspace";

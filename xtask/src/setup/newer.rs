@@ -27,20 +27,13 @@ pub(crate) fn nginx(paths: &Paths) -> Result<PathBuf> {
             drop(fs::remove_dir_all(&dir)); // what an interrupted run left
             let debs = dir.join("debs");
             fs::create_dir_all(&debs).with_context(|| format!("cannot make {}", debs.display()))?;
-            let release = Release::of_this_system()?;
-            ensure!(release.is_debian_12(), "{}", release.refusal(&PACKAGES));
-            let apt = PrivateApt::prepare_with(paths, &release.codename, Some(Suite::Packages(SUITE)))?;
-            apt.update()?;
+            let (apt, release) = apt(paths, Suite::Packages(SUITE), &PACKAGES)?;
             apt.download_with_all_that_they_need(&debs, &PACKAGES)?;
             // This system's, which runs on its C library.
             apt.download(&debs, &format!("patchelf/{}", release.codename), None, false)?;
             let (unpacked, tool) = (dir.join("unpacked"), dir.join("tool"));
-            for deb in debs_in(&debs)? {
-                process::run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&tool))?;
-            }
-            for deb in debs_in(&debs.join("archives"))? {
-                process::run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&unpacked))?;
-            }
+            unpack(&debs, &tool)?;
+            unpack(&debs.join("archives"), &unpacked)?;
             fs::rename(tool.join("usr/bin/patchelf"), dir.join("patchelf")).context("no patchelf")?;
             fs::remove_dir_all(&debs)?;
             Ok(fs::rename(&unpacked, &root)?)
@@ -49,11 +42,22 @@ pub(crate) fn nginx(paths: &Paths) -> Result<PathBuf> {
     Ok(dir)
 }
 
-pub(super) fn debs_in(dir: &Path) -> Result<Vec<PathBuf>> {
-    let files = fs::read_dir(dir)?.flatten().map(|entry| entry.path());
-    Ok(files
-        .filter(|path| path.extension().is_some_and(|end| end == "deb"))
-        .collect())
+/// APT with a newer suite too, whose lists are read, and this system's release.
+pub(super) fn apt(paths: &Paths, suite: Suite, packages: &[&str]) -> Result<(PrivateApt, Release)> {
+    let release = Release::of_this_system()?;
+    ensure!(release.is_debian_12(), "{}", release.refusal(packages));
+    let apt = PrivateApt::prepare_with(paths, &release.codename, Some(suite))?;
+    apt.update()?;
+    Ok((apt, release))
+}
+
+/// Unpacks all packages that lie in a directory, into another.
+pub(super) fn unpack(debs: &Path, into: &Path) -> Result<()> {
+    let files = fs::read_dir(debs)?.flatten().map(|entry| entry.path());
+    for deb in files.filter(|path| path.extension().is_some_and(|end| end == "deb")) {
+        process::run(Command::new("dpkg-deb").arg("-x").arg(deb).arg(into))?;
+    }
+    Ok(())
 }
 
 pub(super) const SUITE: &str = "forky";
