@@ -3,22 +3,13 @@
 use enclave_wire::control::JobError;
 
 use super::ca::failure;
-use super::revoking::{happened, in_an_emergency};
-use super::rotating::{ordered, rotate};
+use super::revoking::{happened, late};
 use super::*;
 
 /// The CA may issue it after the enclave's patience has ended.
 #[test]
 fn threat_53_an_order_from_before_an_emergency_that_took_too_long_is_looked_at_again() {
-    let mut world = ordered();
-    world.enclave.state().ca.takes = MINUTE * 20;
-    rotate(&mut world, |_| ());
-    world.run(MINUTE);
-    let older = world.key("c0000", 2).unwrap().id;
-    rotate(&mut world, in_an_emergency);
-    world.enclave.state().ca.takes = Duration::from_secs(1);
-    world.enclave.state().ca.slow = Some((older, MINUTE * 20));
-    world.run(MINUTE * 10);
+    let (mut world, older) = late();
     world.enclave.state().ca.fails = Some(failure(JobError::Deadline));
     world.run(MINUTE * 11);
     assert!(world.key("c0000", 2).is_some());

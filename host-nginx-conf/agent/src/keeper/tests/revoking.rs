@@ -87,9 +87,8 @@ fn threat_53_a_key_that_waits_from_before_an_emergency_is_never_served() {
     assert_eq!(outcomes(&rotate(&mut world, |_| ())), [("c0000", "waits")]);
 }
 
-/// Its certificate would be valid, so it is waited for and revoked.
-#[test]
-fn threat_53_an_order_from_before_an_emergency_is_revoked_once_it_comes() {
+/// An emergency ten minutes ago, and an order from before it, of this key, that is still under way.
+pub(super) fn late() -> (World, KeyId) {
     let mut world = ordered();
     world.enclave.state().ca.takes = MINUTE * 20;
     rotate(&mut world, |_| ());
@@ -99,6 +98,13 @@ fn threat_53_an_order_from_before_an_emergency_is_revoked_once_it_comes() {
     world.enclave.state().ca.takes = Duration::from_secs(1);
     world.enclave.state().ca.slow = Some((older, MINUTE * 20));
     world.run(MINUTE * 10);
+    (world, older)
+}
+
+/// Its certificate would be valid, so it is waited for and revoked.
+#[test]
+fn threat_53_an_order_from_before_an_emergency_is_revoked_once_it_comes() {
+    let (mut world, _) = late();
     assert_eq!(world.live("c0000"), Some(3));
     assert!(world.key("c0000", 1).is_none() && world.key("c0000", 2).is_some());
     world.run(MINUTE * 30);
