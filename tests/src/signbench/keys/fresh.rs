@@ -41,20 +41,17 @@ pub(super) fn measure(plan: &KeysPlan, program: &FreshPlan, few: &Service, many:
     let mut all = [Runs::default(), Runs::default(), Runs::default()];
     for number in 0..=plan.runs {
         let [base, of_few, of_many] = &mut all;
-        for (runs, mut command, key) in [
-            (base, command(&program.base)?, None),
-            (of_few, with(plan, program, few, number)?, Some(few.some(number)?)),
-            (of_many, with(plan, program, many, number)?, Some(many.some(number)?)),
-        ] {
+        for (runs, service) in [(base, None), (of_few, Some(few)), (of_many, Some(many))] {
+            let (mut command, text) = match service {
+                None => (command(&program.base)?, String::new()),
+                Some(service) => with(plan, program, service, &service.some(number)?)?,
+            };
             let input = plan.dir.join("input");
-            std::fs::write(
-                &input,
-                key.as_ref()
-                    .map_or_else(String::new, |key| filled(plan, &program.input, key)),
-            )?;
-            let is_ours = key.is_some();
+            std::fs::write(&input, text)?;
             let ended = ended::run_with(&mut command, Stdio::from(File::open(&input)?))?;
-            ensure!(!is_ours || ended.status == 0, "{}: {}", program.name, ended.said);
+            // Without our module the C client has nothing to do, and says so by its status alone.
+            let is_well = ended.status == 0 || service.is_none() && ended.said.is_empty();
+            ensure!(is_well, "{}: {}", program.name, ended.said);
             let peak = peak(&mut command, &input)?;
             // What happens only the first time belongs to nobody.
             if number > 0 {
@@ -86,12 +83,12 @@ impl Runs {
     }
 }
 
-fn with(plan: &KeysPlan, program: &FreshPlan, service: &Service, number: usize) -> Result<Command> {
-    let key = service.some(number)?;
-    let words: Vec<String> = program.words.iter().map(|word| filled(plan, word, &key)).collect();
+/// The command for a key, and what it reads.
+fn with(plan: &KeysPlan, program: &FreshPlan, service: &Service, key: &Known) -> Result<(Command, String)> {
+    let words: Vec<String> = program.words.iter().map(|word| filled(plan, word, key)).collect();
     let mut command = command(&words)?;
     command.envs(&program.environment).envs(service.environment(plan));
-    Ok(command)
+    Ok((command, filled(plan, &program.input, key)))
 }
 
 fn command(words: &[String]) -> Result<Command> {

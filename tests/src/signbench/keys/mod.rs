@@ -88,29 +88,26 @@ pub struct Keys {
 pub fn keys(plan: &KeysPlan) -> Result<Keys> {
     let few = Service::start(plan, FEW, plan.few)?;
     let many = Service::start(plan, MANY, plan.many)?;
-    let key = |service: &Service| service.middle().clone();
-    let signing = |service: &Service| Work::Pkcs11 {
+    let signing = |key: &Known| Work::Pkcs11 {
         signer: plan.signer.clone(),
         module: plan.module.clone(),
         token: plan.token.clone(),
-        label: key(service).label,
+        label: key.label.clone(),
         pin: None,
         mechanism: Mechanism::Ecdsa,
     };
-    let find = |by: fn(Known) -> Attribute| {
-        move |service: &Service| Work::Find {
-            module: plan.module.clone(),
-            token: plan.token.clone(),
-            by: by(key(service)),
-        }
+    let find = |by| Work::Find {
+        module: plan.module.clone(),
+        token: plan.token.clone(),
+        by,
     };
-    let measured = |work: &dyn Fn(&Service) -> Work| measure(plan, [&few, &many], work);
+    let measured = |work: &dyn Fn(&Known) -> Work| measure(plan, [&few, &many], work);
     Ok(Keys {
         few: few.filled.clone(),
         many: many.filled.clone(),
         signing: measured(&signing)?,
-        by_id: measured(&find(|key| Attribute::Id(key.id)))?,
-        by_label: measured(&find(|key| Attribute::Label(key.label)))?,
+        by_id: measured(&|key| find(Attribute::Id(key.id.clone())))?,
+        by_label: measured(&|key| find(Attribute::Label(key.label.clone())))?,
         fresh: plan
             .fresh
             .iter()
@@ -120,18 +117,20 @@ pub fn keys(plan: &KeysPlan) -> Result<Keys> {
 }
 
 /// One work against both services, each with a client process of its own.
-fn measure(plan: &KeysPlan, services: [&Service; 2], work: &dyn Fn(&Service) -> Work) -> Result<Report> {
-    let subject = |service: &Service| SubjectPlan {
-        name: service.name.to_owned(),
-        threads: 1,
-        processes: 1,
-        environment: service.environment(plan),
-        watch: vec![Watch {
-            part: "service".to_owned(),
-            pid: service.pid(),
-            core: Some(plan.core),
-        }],
-        work: work(service),
+fn measure(plan: &KeysPlan, services: [&Service; 2], work: &dyn Fn(&Known) -> Work) -> Result<Report> {
+    let subject = |service: &Service| {
+        Ok(SubjectPlan {
+            name: service.name.to_owned(),
+            threads: 1,
+            processes: 1,
+            environment: service.environment(plan),
+            watch: vec![Watch {
+                part: "service".to_owned(),
+                pid: service.pid(),
+                core: Some(plan.core),
+            }],
+            work: work(&service.some(1)?),
+        })
     };
     let plan = Plan {
         core: Some(plan.core),
@@ -139,7 +138,7 @@ fn measure(plan: &KeysPlan, services: [&Service; 2], work: &dyn Fn(&Service) -> 
         rounds: plan.rounds,
         references: vec![FEW.to_owned()],
         count_client: true,
-        subjects: services.into_iter().map(subject).collect(),
+        subjects: services.into_iter().map(subject).collect::<Result<_>>()?,
     };
     Ok(super::run(&plan)?)
 }

@@ -45,7 +45,6 @@ pub(super) struct Service {
     dir: PathBuf,
     child: Child,
     keys: Vec<KeyInfo>,
-    middle: Known,
     /// The service's control connection: without it the service would dial again.
     _agent: Agent,
 }
@@ -69,7 +68,6 @@ impl Service {
             Ok((filled, agent, keys)) => Ok(Self {
                 name,
                 filled,
-                middle: known(keys.get(keys.len() / 2).context("no key")?),
                 dir,
                 child,
                 keys,
@@ -133,12 +131,7 @@ impl Service {
         self.child.id()
     }
 
-    /// A P-256 key that is neither the first nor the last.
-    pub(super) fn middle(&self) -> &Known {
-        &self.middle
-    }
-
-    /// A key that is another each time.
+    /// A P-256 key, for each number another.
     pub(super) fn some(&self, number: usize) -> Result<Known> {
         let curves = self.keys.get(self.filled.rsa..).unwrap_or_default();
         let key = curves.get(number * STRIDE % curves.len().max(1));
