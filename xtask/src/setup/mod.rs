@@ -24,7 +24,7 @@ use crate::process;
 use crate::progress;
 
 pub(crate) use self::archive::{Archive, Instead, download, download_source};
-pub(crate) use self::once::once;
+pub(crate) use self::once::{Alone, once};
 pub(crate) use self::tools::{Build, Mend, Tool, cargo_tool};
 
 /// What a set-up changed on the system.

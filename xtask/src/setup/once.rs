@@ -18,13 +18,13 @@ pub(crate) fn once(root: &Path, made: &Path, make: impl FnOnce() -> Result<()>) 
     make()
 }
 
-/// Nobody else is at this place of the cache. The kernel ends it with the process, whatever becomes of that.
-pub(super) struct Alone {
+/// Nobody else is at this place. The kernel ends it with the process, whatever becomes of that.
+pub(crate) struct Alone {
     _open: File,
 }
 
 impl Alone {
-    pub(super) fn at(place: &Path) -> Result<Self> {
+    pub(crate) fn at(place: &Path) -> Result<Self> {
         // Beside the place, which whoever makes it may remove.
         let path = place.with_extension("lock");
         let file = open(&path).with_context(|| format!("cannot open {}", path.display()))?;

@@ -10,14 +10,20 @@ use anyhow::{Context, Result, ensure};
 use super::list::Mutant;
 use crate::paths::Paths;
 use crate::process;
+use crate::setup::Alone;
 
 /// The copy. What did not change since the last run is not written again, so that cargo need not build it again.
-pub(super) struct Copy(PathBuf);
+pub(super) struct Copy {
+    at: PathBuf,
+    /// Another run would put guards back in the middle of a trial.
+    _alone: Alone,
+}
 
 impl Copy {
     /// Of every file that git would keep, as it is now.
     pub(super) fn make(paths: &Paths) -> Result<Self> {
         let to = paths.target().join("mutants/source");
+        let alone = Alone::at(&to)?;
         let mut list = Command::new("git");
         list.current_dir(paths.workspace())
             .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
@@ -30,16 +36,16 @@ impl Copy {
             }
         }
         remove_others(&to, &to, &names)?;
-        Ok(Self(to))
+        Ok(Self { at: to, _alone: alone })
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.at
     }
 
     /// The file that holds the guard; an error if the guard is not there exactly once.
     pub(super) fn find(&self, mutant: &Mutant) -> Result<String> {
-        let text = fs::read_to_string(self.0.join(&mutant.file)).with_context(|| mutant.file.clone())?;
+        let text = fs::read_to_string(self.at.join(&mutant.file)).with_context(|| mutant.file.clone())?;
         let count = text.matches(&mutant.guarded).count();
         ensure!(
             count == 1,
@@ -55,13 +61,13 @@ impl Copy {
     pub(super) fn take_away(&self, mutant: &Mutant) -> Result<String> {
         let whole = self.find(mutant)?;
         let without = whole.replacen(&mutant.guarded, &mutant.unguarded, 1);
-        fs::write(self.0.join(&mutant.file), without)?;
+        fs::write(self.at.join(&mutant.file), without)?;
         Ok(whole)
     }
 
     /// Written anew, so the file is younger than what was built without the guard: cargo builds it again.
     pub(super) fn put_back(&self, mutant: &Mutant, whole: &str) -> Result<()> {
-        Ok(fs::write(self.0.join(&mutant.file), whole)?)
+        Ok(fs::write(self.at.join(&mutant.file), whole)?)
     }
 }
 
