@@ -363,7 +363,8 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
         ));
     }
 
-    /// Nobody waits for what the CA says of a key that another has taken the place of: others are asked about in its stead.
+    /// Nobody waits for what the CA says of a key that another has taken the place of: others are asked about in its stead. Nor does a key
+    /// that is gone have a next attempt to be revoked.
     fn forget_questions(&mut self, config: &Config, keys: &Keys) {
         let ordered = config.certificates.values().filter(|one| one.source.acme().is_some());
         let certified = ordered.filter_map(|one| newest(one, keys).filter(|key| key.validity.is_some()));
