@@ -4,12 +4,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::lab::Lab;
 use e2e::lab::acme::{self, Said};
 use e2e::lab::port80::Port80;
 use e2e::lab::suite::Test;
+use e2e::lab::{Lab, agent, process};
 
 pub(crate) const TESTS: &[Test] = e2e::tests![
     httpd_passes_challenges_on_and_redirects_the_rest,
@@ -65,16 +66,27 @@ fn orders_through(lab: &Lab, port80: &Port80<'_>) -> Result<()> {
     );
     let unknown = port80.get("/.well-known/acme-challenge/AAAAAAAAAAAAAAAAAAAAAA")?;
     ensure!(unknown.contains(" 404"), "{unknown}");
+    // What an earlier test ordered must not be taken for this order.
+    agent::wait_for(lab, "the last order to be with servers", |report| {
+        let mut its = report.certificates.iter().filter(|one| one.name == CERTIFICATE);
+        its.any(|one| {
+            one.generations
+                .iter()
+                .max_by_key(|one| one.generation)
+                .is_some_and(|one| one.is_live)
+        }) && agent::is_served(report, CERTIFICATE)
+    })?;
     let before = acme::leaf(lab, CERTIFICATE, HOST)?;
     let said = Said::from_now(lab, "acme")?;
     acme::rotate(lab, CERTIFICATE)?;
-    acme::changed(lab, CERTIFICATE, HOST, &before)?;
     let asked = format!(
         "http://{HOST}:{}/.well-known/acme-challenge/",
         port80.address().rsplit(':').next().unwrap_or_default()
     );
-    ensure!(said.count(&asked)? > 0, "the CA did not ask at {asked}");
-    Ok(())
+    process::wait_until(LIMIT, &format!("the CA to ask at {asked}"), || {
+        said.count(&asked).is_ok_and(|count| count > 0)
+    })?;
+    acme::changed(lab, CERTIFICATE, HOST, &before).map(drop)
 }
 
 /// The lines that a snippet's comment has for the rest of a configuration.
@@ -86,6 +98,7 @@ fn shown(snippet: &Path) -> Result<Vec<String>> {
 
 const CERTIFICATE: &str = "lab-acme-rsa";
 const HOST: &str = "acme-rsa.lab.test";
+const LIMIT: Duration = Duration::from_secs(60);
 /// What Debian's httpd has and the snippet needs, and what redirections need.
 const MODULES: &str = "\
 Include /etc/apache2/mods-available/mpm_event.load

@@ -74,42 +74,54 @@ static void run_threads(void) {
     for (int i = 0; i < thread_count; i++) pthread_join(threads[i], NULL);
 }
 
-/* kills COUNT KEY MECHANISM: so many processes begin to sign and are killed at some moment of it, AT_ONCE of them at a time. How many of
- * them had signed. The module is loaded here and initialized in none but them. */
-enum { AT_ONCE = 8, LONGEST_PAUSE = 1500 };
+/* kills COUNT KEY MECHANISM: so many processes begin to sign and are killed, AT_ONCE of them at a time, each a moment after one of the
+ * STEPS to its first signatures. How many of them had signed. The module is loaded here and initialized in none but them. */
+enum { AT_ONCE = 8, STEPS = 5, LONGEST_PAUSE = 300 };
 
-static void sign_until_killed(const char *id, CK_ULONG with, volatile int *signing) {
+static void sign_until_killed(const char *id, CK_ULONG with, volatile int *step) {
     static const unsigned char digest[32] = {7};
     unsigned char signature[1024];
     CK_ULONG own = 0, found = 0;
-    if (p11->C_Initialize(NULL) != CKR_OK || open_session(&own) != CKR_OK || find_key(own, id, &found) != CKR_OK) _exit(1);
+    if (p11->C_Initialize(NULL) != CKR_OK) _exit(1);
+    *step = 1;
+    if (open_session(&own) != CKR_OK) _exit(2);
+    *step = 2;
+    if (find_key(own, id, &found) != CKR_OK) _exit(3);
+    *step = 3;
     for (;;) {
         CK_ULONG length = sizeof signature;
-        if (sign_init(own, found, with, 0) != CKR_OK) _exit(2);
-        if (p11->C_Sign(own, (unsigned char *)digest, sizeof digest, signature, &length) != CKR_OK) _exit(3);
-        *signing = 1;
+        if (sign_init(own, found, with, 0) != CKR_OK) _exit(4);
+        if (p11->C_Sign(own, (unsigned char *)digest, sizeof digest, signature, &length) != CKR_OK) _exit(5);
+        *step = STEPS - 1;
     }
 }
 
+/* Whether it lived until then. */
+static int kill_after(pid_t child, volatile int *step, int last) {
+    int status = 0;
+    while (*step < last)
+        if (waitpid(child, &status, WNOHANG) != 0) return 0;
+    usleep(random() % LONGEST_PAUSE);
+    kill(child, SIGKILL);
+    return waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
+
 static void kills(int count, const char *id, CK_ULONG with) {
-    volatile int *signing = mmap(NULL, sizeof(int) * count, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    pid_t children[AT_ONCE] = {0};
-    int failed = 0, had_signed = 0;
-    if (signing == MAP_FAILED) _exit(97);
-    srandom(count);
-    for (int i = 0; i < count + AT_ONCE; i++) {
-        pid_t *child = &children[i % AT_ONCE];
-        int status = 0;
-        if (*child > 0) {
-            kill(*child, SIGKILL);
-            waitpid(*child, &status, 0);
-            failed += !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL;
+    volatile int *step = mmap(NULL, sizeof(int) * count, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int failed = 0, had_signed = 0, status = 0;
+    if (step == MAP_FAILED) _exit(97);
+    for (int lane = 0; lane < AT_ONCE; lane++) {
+        if (fork() != 0) continue;
+        srandom(lane);
+        for (int i = lane; i < count; i += AT_ONCE) {
+            pid_t child = fork();
+            if (child == 0) sign_until_killed(id, with, &step[i]);
+            if (child < 0 || !kill_after(child, &step[i], i / AT_ONCE % STEPS)) _exit(1);
         }
-        *child = i < count ? fork() : 0;
-        if (*child == 0 && i < count) sign_until_killed(id, with, &signing[i]);
-        usleep(random() % LONGEST_PAUSE);
+        _exit(0);
     }
-    for (int i = 0; i < count; i++) had_signed += signing[i];
+    for (int lane = 0; lane < AT_ONCE; lane++) failed += wait(&status) < 0 || status != 0;
+    for (int i = 0; i < count; i++) had_signed += step[i] == STEPS - 1;
     note("kills %x %d", failed, had_signed);
 }
 
