@@ -9,7 +9,7 @@ use enclave_tls_admin::protocol::{Answer, LIMIT, Question, Records, Unable};
 use enclave_tls_admin::report::{Ask, Told};
 use enclave_tls_admin::{frames, peer};
 use enclave_wire::Writer;
-use enclave_wire::control::{Job, Request};
+use enclave_wire::control::{Job, Reply, Request};
 
 use crate::log::Event;
 use crate::requests::Requests;
@@ -102,6 +102,9 @@ impl Admin {
                 match self.requests.ask(keep, &request) {
                     Err(why) => Answer::Unable(why),
                     Ok((record, reply)) => {
+                        if let (Request::Retire(id), Reply::Retired) = (&*request, &reply) {
+                            self.requests.retired.lock().push((*id, uid));
+                        }
                         if is_change(&request) {
                             self.requests.changed.ring();
                         }

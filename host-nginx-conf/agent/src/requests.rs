@@ -27,6 +27,8 @@ pub(crate) struct Requests {
     pub(crate) changed: Arc<Bell>,
     /// Keys that were given a chain since the keeper looked.
     pub(crate) newer_chains: Shared<BTreeSet<KeyId>>,
+    /// Keys that administrators have had wiped since the keeper looked, and who they were.
+    pub(crate) retired: Shared<Vec<(KeyId, u32)>>,
 }
 
 impl Requests {
@@ -38,6 +40,7 @@ impl Requests {
             free: Condvar::new(),
             changed,
             newer_chains: Shared::default(),
+            retired: Shared::default(),
         }
     }
 

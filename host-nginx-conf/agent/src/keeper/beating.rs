@@ -42,6 +42,10 @@ impl<E: Enclave> Enclave for Beating<Arc<E>> {
         self.asked.newer_chains()
     }
 
+    fn retired(&self) -> Vec<(KeyId, u32)> {
+        self.asked.retired()
+    }
+
     fn now(&self) -> Option<i64> {
         self.beat(self.asked.now())
     }

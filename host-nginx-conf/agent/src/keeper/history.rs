@@ -68,6 +68,12 @@ impl History {
         Ok(all.filter(|one| one.certificate == certificate).collect())
     }
 
+    /// What happened last to a key.
+    fn last_of(&self, key: &str) -> io::Result<Option<Happening>> {
+        let all = self.all()?.into_iter();
+        Ok(all.rev().find(|one| one.key.as_deref() == Some(key)))
+    }
+
     fn add(&self, happening: &Happening) -> io::Result<()> {
         let mut line = serde_json::to_vec(happening)?;
         line.push(b'\n');
@@ -152,6 +158,23 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
             by,
             says: Some(says),
         });
+    }
+
+    /// Notes which generations administrators have had wiped. What it never heard of has no history.
+    pub(super) fn note_retired(&mut self) {
+        for (id, by) in self.enclave.retired() {
+            match self.history.last_of(&id.to_string()) {
+                Ok(Some(last)) => self.note(&Happening {
+                    at: self.clock.now(),
+                    what: What::Retired.as_str().to_owned(),
+                    by: Some(by),
+                    says: None,
+                    ..last
+                }),
+                Ok(None) => {}
+                Err(error) => self.troubles.failed(troubles::What::History, &error.to_string()),
+            }
+        }
     }
 
     /// Notes what happened to a certificate as a whole.

@@ -191,6 +191,7 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
 
     /// Whether all was looked at; an error is an enclave that cannot be asked, by which the pass ends.
     fn bring_about(&mut self, config: &Config, keys: &mut Keys) -> Result<bool, EnclaveError> {
+        self.note_retired();
         self.chains.keep(keys, &self.enclave.newer_chains());
         self.memory.keep(config, keys, &self.not_open);
         self.begin_what_is_open(config, keys);

@@ -22,6 +22,9 @@ pub(crate) trait Enclave {
     /// Keys whose chain may be another than before, since this was asked last.
     fn newer_chains(&self) -> BTreeSet<KeyId>;
 
+    /// Keys that administrators have had wiped since this was asked last, and who they were.
+    fn retired(&self) -> Vec<(KeyId, u32)>;
+
     /// What it takes the time to be: keys sign or do not by its clock, whatever this machine's says. None where it does not say.
     fn now(&self) -> Option<i64> {
         match self.ask(&Request::Status) {
@@ -97,6 +100,10 @@ impl Enclave for Requests {
 
     fn newer_chains(&self) -> BTreeSet<KeyId> {
         std::mem::take(&mut *self.newer_chains.lock())
+    }
+
+    fn retired(&self) -> Vec<(KeyId, u32)> {
+        std::mem::take(&mut *self.retired.lock())
     }
 }
 

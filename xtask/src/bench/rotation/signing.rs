@@ -54,6 +54,9 @@ pub(super) fn measure(rotations: &Rotations<'_>, lab: &Description, runner: &Run
             let (run, count) = while_rotating(rotations, STEP * (number % STEPS), || self::run(lab, runner))?;
             rotating.push(run);
             ended += count;
+            for name in ROTATED {
+                rotations.retire_superseded(name)?;
+            }
             sleep(SETTLE);
             if !is_first {
                 at_rest.push(self::run(lab, runner)?);

@@ -127,7 +127,7 @@ async fn signature(plane: &Plane, key: Arc<Key>, sign: &Sign<'_>) -> Result<Repl
 }
 
 /// An elliptic curve signs where it stands: handing it over would cost as much as the signature. RSA takes 20 to 500 times as long,
-/// and waits for a core of its own.
+/// and waits for a core of its own where it is not alone.
 async fn make_signature(plane: &Plane, key: &Arc<Key>, sign: &Sign<'_>) -> Result<Result<Vec<u8>, SignError>, NotRun> {
     if key.has_expired(|| plane.state.platform.clock.now_unix()) {
         return Ok(Err(SignError::Failed));

@@ -9,6 +9,7 @@ use std::thread::available_parallelism;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use super::rsa;
 use crate::statistics::{Entered, Gauge};
 
 /// Threads that serve connections. They end when this is dropped.
@@ -40,7 +41,8 @@ impl Reactors {
 
 impl Reactor {
     fn start(name: String) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let mut runtime = Builder::new_current_thread();
+        let runtime = runtime.enable_all().on_thread_park(rsa::sleeps).build()?;
         let handle = runtime.handle().clone();
         let (running, ended) = oneshot::channel::<()>();
         std::thread::Builder::new().name(name).spawn(move || {

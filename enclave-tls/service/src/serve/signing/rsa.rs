@@ -1,5 +1,9 @@
 //! RSA has threads of its own, one a core: other signatures wait behind at most one RSA operation a core (threat 50).
+//!
+//! The way to such a thread and back costs some 15 µs a signature. So an operation that comes alone is done where it came in: none other
+//! runs or waits, and nothing has been done there since the thread last slept, so that what comes meanwhile waits behind that one only.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -56,11 +60,18 @@ impl RsaPool {
         Ok(pool)
     }
 
-    /// Runs `operation` when a core is free for it.
+    /// Runs `operation`: here if it is alone, else when a core is free for it.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         operation: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NotRun> {
+        if let Some(running) = self.queue.alone() {
+            // As `work` has it.
+            let outcome = catch_unwind(AssertUnwindSafe(operation));
+            drop(running);
+            self.queue.statistics.rsa_done.count();
+            return outcome.map_err(|_| NotRun::Panicked);
+        }
         let (done, result) = oneshot::channel();
         self.queue.push(Box::new(move || {
             // Nobody waits for it any more if the connection ended.
@@ -77,7 +88,23 @@ impl Drop for RsaPool {
     }
 }
 
+/// To be called when the thread that calls [`RsaPool::run`] has nothing more to do and goes to sleep.
+pub(super) fn sleeps() {
+    HAS_SLEPT.set(true);
+}
+
+thread_local! {
+    /// Whether this thread has slept since it did an operation itself. One that never sleeps does none.
+    static HAS_SLEPT: Cell<bool> = const { Cell::new(false) };
+}
+
 impl Queue {
+    /// A place for an operation that is done on this thread.
+    fn alone(&self) -> Option<Entered> {
+        let is_first = HAS_SLEPT.replace(false) && self.statistics.rsa_waiting.get() == 0;
+        is_first.then(|| self.statistics.rsa_running.enter(1)).flatten()
+    }
+
     fn push(&self, job: Job) -> Result<(), NotRun> {
         let mut waiting = self.lock();
         let Some(place) = self.statistics.rsa_waiting.enter(self.limit) else {
@@ -136,6 +163,66 @@ mod tests {
             );
         }
         assert_eq!(pool.run(|| 7).await, Ok(7));
+    }
+
+    /// Like a thread of the signing plane.
+    fn sleeping() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .on_thread_park(sleeps)
+            .build()
+            .unwrap()
+    }
+
+    /// The name of the thread that does it.
+    async fn place(pool: &RsaPool) -> String {
+        let name = || std::thread::current().name().unwrap_or_default().to_owned();
+        pool.run(name).await.unwrap()
+    }
+
+    #[test]
+    fn threat_50_what_is_alone_is_done_at_once_and_what_comes_with_it_by_another_thread() {
+        let pool = RsaPool::start(&Arc::default(), 8).unwrap();
+        let here = std::thread::current().name().unwrap().to_owned();
+        sleeping().block_on(async {
+            for _ in 0..3 {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                let both = tokio::join!(place(&pool), place(&pool));
+                assert!(both.0 == here && both.1.starts_with("rsa-"), "{both:?}");
+            }
+        });
+        let done = pool.queue.statistics.rsa_done.get();
+        assert!(
+            done >= 3,
+            "those that were alone are counted before they are answered, and here are {done}"
+        );
+    }
+
+    #[test]
+    fn threat_50_while_one_runs_or_waits_none_is_done_at_once() {
+        let pool = RsaPool::start(&Arc::default(), 8).unwrap();
+        let statistics = Arc::clone(&pool.queue.statistics);
+        sleeping().block_on(async {
+            for gauge in [&statistics.rsa_running, &statistics.rsa_waiting] {
+                let other = gauge.enter(u32::MAX);
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                assert!(place(&pool).await.starts_with("rsa-"));
+                drop(other);
+            }
+        });
+    }
+
+    #[test]
+    fn threat_49_a_panic_of_one_that_is_alone_ends_it_only() {
+        let pool = RsaPool::start(&Arc::default(), 8).unwrap();
+        sleeping().block_on(async {
+            for _ in 0..2 {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                let panics = pool.run(|| panic!("an operation"));
+                assert_eq!(panics.await, Err::<(), _>(NotRun::Panicked));
+            }
+        });
+        assert_eq!(pool.queue.statistics.rsa_running.get(), 0);
     }
 
     fn count(number: u32) -> usize {

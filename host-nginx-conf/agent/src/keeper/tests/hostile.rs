@@ -62,6 +62,10 @@ impl Enclave for Lister {
     fn newer_chains(&self) -> BTreeSet<KeyId> {
         BTreeSet::new()
     }
+
+    fn retired(&self) -> Vec<(KeyId, u32)> {
+        Vec::new()
+    }
 }
 
 fn any_key() -> impl Strategy<Value = KeyInfo> {

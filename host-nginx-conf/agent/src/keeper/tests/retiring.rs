@@ -29,6 +29,26 @@ fn an_older_generation_is_superseded_at_once_and_retired_after_its_grace_time_on
 }
 
 #[test]
+fn what_an_administrator_has_wiped_is_in_the_history_and_says_who_it_was() {
+    let mut world = with_two();
+    world.pass();
+    let id = world.key("c0000", 1).unwrap().id;
+    world.enclave.retire(id, 1001);
+    world.enclave.retire(KeyId([7; 32]), 1001);
+    world.pass();
+    let history = world.keeper.history.of("c0000").unwrap();
+    let retired: Vec<_> = history.iter().filter(|one| one.what == "retired").collect();
+    let [retired] = retired[..] else { panic!("{history:?}") };
+    let id = id.to_string();
+    assert_eq!(
+        (retired.generation, retired.key.as_deref(), retired.by),
+        (Some(1), Some(id.as_str()), Some(1001))
+    );
+    world.run(DAY * 2);
+    assert_eq!(world.keeper.history.of("c0000").unwrap(), history);
+}
+
+#[test]
 fn an_agent_that_is_killed_between_deploying_and_superseding_goes_on() {
     let mut world = with_two();
     world.enclave.state().cut_off = Some("Supersede");

@@ -37,6 +37,7 @@ pub(super) struct EnclaveState {
     pub(super) time: Option<i64>,
     pub(super) not_open: BTreeMap<Name, String>,
     newer: BTreeSet<KeyId>,
+    retired: Vec<(KeyId, u32)>,
     /// Requests of this name are done, and their answer is lost.
     pub(super) cut_off: Option<&'static str>,
     /// The agent is killed when it has asked this.
@@ -101,6 +102,13 @@ impl FakeEnclave {
     }
 
     /// Each credential that is there is used by a server.
+    /// An administrator has a key wiped.
+    pub(super) fn retire(&self, id: KeyId, by: u32) {
+        let mut state = self.state();
+        state.keys.retain(|key| key.id != id);
+        state.retired.push((id, by));
+    }
+
     pub(super) fn connect_all(&self) {
         for credential in &mut self.state().credentials {
             credential.authenticated += 1;
@@ -273,6 +281,10 @@ impl Enclave for FakeEnclave {
 
     fn newer_chains(&self) -> BTreeSet<KeyId> {
         std::mem::take(&mut self.state().newer)
+    }
+
+    fn retired(&self) -> Vec<(KeyId, u32)> {
+        std::mem::take(&mut self.state().retired)
     }
 
     fn now(&self) -> Option<i64> {
