@@ -31,7 +31,27 @@ struct Queue {
     waiting: Mutex<Waiting>,
     changed: Condvar,
     limit: u32,
+    /// As many run at once.
+    cores: u32,
     statistics: Arc<Statistics>,
+}
+
+/// An operation that is done where it came in.
+struct Alone<'a> {
+    queue: &'a Queue,
+    running: Option<Entered>,
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        let waiting = self.queue.lock();
+        drop(self.running.take());
+        let others_wait = !waiting.jobs.is_empty();
+        drop(waiting);
+        if others_wait {
+            self.queue.changed.notify_one();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -45,14 +65,19 @@ type Job = Box<dyn FnOnce() + Send>;
 impl RsaPool {
     /// Starts a thread for each core.
     pub(super) fn start(statistics: &Arc<Statistics>, limit: u32) -> std::io::Result<Self> {
+        Self::on(available_parallelism()?.get(), statistics, limit)
+    }
+
+    fn on(cores: usize, statistics: &Arc<Statistics>, limit: u32) -> std::io::Result<Self> {
         let queue = Arc::new(Queue {
             waiting: Mutex::default(),
             changed: Condvar::new(),
             limit,
+            cores: u32::try_from(cores).unwrap_or(u32::MAX),
             statistics: Arc::clone(statistics),
         });
         let pool = Self { queue };
-        for number in 0..available_parallelism()?.get() {
+        for number in 0..cores {
             let queue = Arc::clone(&pool.queue);
             let thread = std::thread::Builder::new().name(format!("rsa-{number}"));
             thread.spawn(move || queue.work())?;
@@ -65,10 +90,10 @@ impl RsaPool {
         &self,
         operation: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NotRun> {
-        if let Some(running) = self.queue.alone() {
+        if let Some(alone) = self.queue.alone() {
             // As `work` has it.
             let outcome = catch_unwind(AssertUnwindSafe(operation));
-            drop(running);
+            drop(alone);
             self.queue.statistics.rsa_done.count();
             return outcome.map_err(|_| NotRun::Panicked);
         }
@@ -100,9 +125,13 @@ thread_local! {
 
 impl Queue {
     /// A place for an operation that is done on this thread.
-    fn alone(&self) -> Option<Entered> {
+    fn alone(&self) -> Option<Alone<'_>> {
         let is_first = HAS_SLEPT.replace(false) && self.statistics.rsa_waiting.get() == 0;
-        is_first.then(|| self.statistics.rsa_running.enter(1)).flatten()
+        let running = is_first.then(|| self.statistics.rsa_running.enter(1)).flatten()?;
+        Some(Alone {
+            queue: self,
+            running: Some(running),
+        })
     }
 
     fn push(&self, job: Job) -> Result<(), NotRun> {
@@ -119,8 +148,7 @@ impl Queue {
 
     /// Runs jobs until the pool is closed.
     fn work(&self) {
-        while let Some(job) = self.next() {
-            let _running = self.statistics.rsa_running.enter(u32::MAX);
+        while let Some((_running, job)) = self.next() {
             // What a job touches is its own, or made for many threads; its panic drops its sender, and the one connection with it.
             let _ = catch_unwind(AssertUnwindSafe(job));
             self.statistics.rsa_done.count();
@@ -129,14 +157,18 @@ impl Queue {
         }
     }
 
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<(Entered, Job)> {
         let mut waiting = self.lock();
         loop {
             if waiting.closed {
                 return None;
             }
-            if let Some((_place, job)) = waiting.jobs.pop_front() {
-                return Some(job);
+            // One that is done elsewhere has a core, too.
+            if !waiting.jobs.is_empty()
+                && let Some(running) = self.statistics.rsa_running.enter(self.cores)
+                && let Some((_place, job)) = waiting.jobs.pop_front()
+            {
+                return Some((running, job));
             }
             waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
@@ -174,6 +206,14 @@ mod tests {
             .unwrap()
     }
 
+    /// Sleeps until nothing runs.
+    async fn rest(pool: &RsaPool) {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        while pool.queue.statistics.rsa_running.get() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+
     /// The name of the thread that does it.
     async fn place(pool: &RsaPool) -> String {
         let name = || std::thread::current().name().unwrap_or_default().to_owned();
@@ -182,11 +222,11 @@ mod tests {
 
     #[test]
     fn threat_50_what_is_alone_is_done_at_once_and_what_comes_with_it_by_another_thread() {
-        let pool = RsaPool::start(&Arc::default(), 8).unwrap();
+        let pool = RsaPool::on(2, &Arc::default(), 8).unwrap();
         let here = std::thread::current().name().unwrap().to_owned();
         sleeping().block_on(async {
             for _ in 0..3 {
-                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                rest(&pool).await;
                 let both = tokio::join!(place(&pool), place(&pool));
                 assert!(both.0 == here && both.1.starts_with("rsa-"), "{both:?}");
             }
@@ -200,12 +240,12 @@ mod tests {
 
     #[test]
     fn threat_50_while_one_runs_or_waits_none_is_done_at_once() {
-        let pool = RsaPool::start(&Arc::default(), 8).unwrap();
+        let pool = RsaPool::on(2, &Arc::default(), 8).unwrap();
         let statistics = Arc::clone(&pool.queue.statistics);
         sleeping().block_on(async {
             for gauge in [&statistics.rsa_running, &statistics.rsa_waiting] {
+                rest(&pool).await;
                 let other = gauge.enter(u32::MAX);
-                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
                 assert!(place(&pool).await.starts_with("rsa-"));
                 drop(other);
             }
@@ -213,11 +253,38 @@ mod tests {
     }
 
     #[test]
+    fn threat_50_with_one_that_is_done_at_once_no_more_run_than_there_are_cores() {
+        let pool = Arc::new(RsaPool::on(2, &Arc::default(), 64).unwrap());
+        let (statistics, cores) = (Arc::clone(&pool.queue.statistics), pool.queue.cores);
+        let moment = std::time::Duration::from_millis(1);
+        let within = Arc::clone(&pool);
+        sleeping().block_on(async {
+            rest(&pool).await;
+            let alone = pool.run(move || {
+                for _ in 0..cores {
+                    within
+                        .queue
+                        .push(Box::new(move || std::thread::sleep(moment * 20)))
+                        .unwrap();
+                }
+                // Those that may run have begun; one too many would have, too.
+                std::thread::sleep(moment * 100);
+                within.queue.statistics.rsa_waiting.get()
+            });
+            assert!(alone.await.unwrap() < cores, "the others wait for it");
+        });
+        while statistics.rsa_done.get() <= u64::from(cores) {
+            std::thread::sleep(moment);
+        }
+        assert_eq!(statistics.rsa_running.most(), cores);
+    }
+
+    #[test]
     fn threat_49_a_panic_of_one_that_is_alone_ends_it_only() {
-        let pool = RsaPool::start(&Arc::default(), 8).unwrap();
+        let pool = RsaPool::on(2, &Arc::default(), 8).unwrap();
         sleeping().block_on(async {
             for _ in 0..2 {
-                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                rest(&pool).await;
                 let panics = pool.run(|| panic!("an operation"));
                 assert_eq!(panics.await, Err::<(), _>(NotRun::Panicked));
             }
