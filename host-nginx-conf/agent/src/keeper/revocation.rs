@@ -166,7 +166,15 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                 key.name, key.generation, key.id
             ))
         });
-        said.collect()
+        let closed = rotations.closed_in_an_emergency();
+        let closed = closed.filter(|(name, _)| !config.certificates.contains_key(name));
+        let waits = closed.map(|(name, reason)| {
+            format!(
+                "certificate {name}, which is not in the configuration any more: its keys were declared not to be trusted ({reason}), and \
+                 what is stored of it is not open, so none of them could be looked at yet"
+            )
+        });
+        said.chain(waits).collect()
     }
 
     /// What was asked of CAs and is not done.

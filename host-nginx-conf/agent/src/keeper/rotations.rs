@@ -238,6 +238,12 @@ impl Rotations {
         self.closed.get(name.as_str())
     }
 
+    /// What is not to be trusted of all that is not open, and why.
+    pub(super) fn closed_in_an_emergency(&self) -> impl Iterator<Item = (Name, String)> {
+        let closed = self.closed.iter();
+        closed.filter_map(|(name, wanted)| Some((Name::try_from(name.as_str()).ok()?, wanted.distrust.clone()?)))
+    }
+
     /// It is open, so that it can begin.
     pub(super) fn opened(&mut self, name: &Name) -> Option<Wanted> {
         self.closed.remove(name.as_str())
@@ -365,7 +371,9 @@ impl Rotations {
         self.looked.retain(|name, _| is_there(name));
         self.settling.retain(|name, _| is_there(name));
         self.asked.retain(|name, _| is_there(name));
-        self.closed.retain(|name, _| is_there(name));
+        // What is not to be trusted is so whether or not it is still wanted.
+        self.closed
+            .retain(|name, wanted| is_there(name) || wanted.distrust.is_some());
         self.versions.retain(|name, _| is_there(name));
         self.reminded.retain(|name, _| is_there(name));
         let issued = &self.issued;

@@ -72,6 +72,21 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
                 self.want(certificate, keys, Wanted { turn, ..wanted });
             }
         }
+        self.distrust_others_that_are_open(config, keys);
+    }
+
+    /// What left the configuration in an emergency, before it was open.
+    fn distrust_others_that_are_open(&mut self, config: &Config, keys: &Keys) {
+        let closed = self.memory.rotations().closed_in_an_emergency();
+        let others: Vec<_> = closed
+            .filter(|(name, _)| !config.certificates.contains_key(name))
+            .collect();
+        for (name, reason) in others {
+            self.distrust_all(keys.of(&name), &reason);
+            if !self.not_open.contains_key(&name) {
+                self.memory.rotations_mut().opened(&name);
+            }
+        }
     }
 
     /// Keys that are not to be trusted and have no certificate get none that servers would have: their orders may be under way.

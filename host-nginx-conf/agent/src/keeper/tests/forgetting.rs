@@ -256,6 +256,33 @@ fn what_is_open_and_gone_is_forgotten() {
 }
 
 #[test]
+fn threat_53_what_left_the_configuration_before_it_was_open_is_distrusted_once_it_is() {
+    let mut world = serving(2);
+    let id = world.key("c0000", 1).unwrap().id;
+    let stored = close(&world);
+    world.run(MINUTE);
+    let told = rotate(&mut world, in_an_emergency);
+    assert_eq!(outcomes(&told), [("c0000", "due")]);
+    world.config.certificates.retain(|name, _| name.as_str() != "c0000");
+    world.run(MINUTE);
+    world.restart_agent();
+    world.run(MINUTE);
+    let problems = || world.keeper.found.lock().problems.clone();
+    assert!(
+        problems().len() == 1 && problems()[0].contains("c0000") && problems()[0].contains("is not open"),
+        "{:?}",
+        problems()
+    );
+    open(&world, stored);
+    world.run(MINUTE);
+    let problems = world.keeper.found.lock().problems.clone();
+    assert!(
+        problems.len() == 1 && problems[0].contains(&format!("enclave-tlsctl retire {id}")),
+        "{problems:?}"
+    );
+}
+
+#[test]
 fn an_order_that_waits_for_its_account_for_long_says_so() {
     let mut world = super::ordering::sealed(2);
     let closed = (name("ca"), "KMS is away".to_owned());
