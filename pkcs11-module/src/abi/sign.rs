@@ -6,7 +6,7 @@ use super::memory::{OutArray, slice};
 use super::process;
 use super::session::SIGNING;
 use crate::boundary::call;
-use crate::token::{Error, Room, Signed};
+use crate::token::{Error, Room, Signed, Token};
 
 /// Without a mechanism it cancels what is active (PKCS#11 3.0, 5.13.1).
 pub(super) unsafe extern "C" fn C_SignInit(
@@ -41,9 +41,11 @@ pub(super) unsafe extern "C" fn C_Sign(
     call(|| {
         let token = process::token()?;
         // SAFETY: null, or room for as many bytes as `signature_len` says.
-        let out = unsafe { OutArray::new(signature, signature_len) }?;
+        let out = unsafe { OutArray::new(signature, signature_len) };
+        let out = or_end(&token, session, out)?;
         // SAFETY: null, or `data_len` bytes; the slice is last used before the signature is written.
-        let data = unsafe { slice(data.cast_const(), data_len) }?;
+        let data = unsafe { slice(data.cast_const(), data_len) };
+        let data = or_end(&token, session, data)?;
         let signed = token.sign(session, data, room(&out))?;
         give(&out, &signed)
     })
@@ -57,7 +59,8 @@ pub(super) unsafe extern "C" fn C_SignUpdate(
     call(|| {
         let token = process::token()?;
         // SAFETY: null, or `part_len` bytes, which nothing changes during the call.
-        let part = unsafe { slice(part.cast_const(), part_len) }?;
+        let part = unsafe { slice(part.cast_const(), part_len) };
+        let part = or_end(&token, session, part)?;
         token.sign_update(session, part)
     })
 }
@@ -70,10 +73,20 @@ pub(super) unsafe extern "C" fn C_SignFinal(
     call(|| {
         let token = process::token()?;
         // SAFETY: null, or room for as many bytes as `signature_len` says.
-        let out = unsafe { OutArray::new(signature, signature_len) }?;
+        let out = unsafe { OutArray::new(signature, signature_len) };
+        let out = or_end(&token, session, out)?;
         let signed = token.sign_final(session, room(&out))?;
         give(&out, &signed)
     })
+}
+
+/// An argument of a call that ends the operation where it fails, for whatever reason but a lack of room (PKCS#11 2.40, 5.11).
+fn or_end<T>(token: &Token, session: CK_SESSION_HANDLE, argument: Result<T, Error>) -> Result<T, Error> {
+    if argument.is_err() {
+        // A session that there is not has nothing to end.
+        let _ended = token.cancel(session, SIGNING);
+    }
+    argument
 }
 
 fn room(out: &OutArray<CK_BYTE>) -> Room {

@@ -235,3 +235,62 @@ fn attributes_that_fit_are_filled_though_others_do_not() {
         assert_eq!(&label, b"www");
     }
 }
+
+#[test]
+fn a_signature_that_fails_is_over_but_for_a_lack_of_room() {
+    let _turn = TURN.lock();
+    process::set_token(Some(Token::new(
+        Some(Box::new(Memory::new(vec![p256("www", 1)]))),
+        Inventory::default(),
+    )));
+    let mut session = 0;
+    // SAFETY: the handle is a local; no call back is given.
+    unsafe { LIST_2_40.C_OpenSession.unwrap()(1, ck::CKF_SERIAL_SESSION, null_mut(), None, &raw mut session) };
+    let class = ck::CKO_PRIVATE_KEY;
+    let mut template = ck::CK_ATTRIBUTE {
+        type_: ck::CKA_CLASS,
+        pValue: (&raw const class).cast::<c_void>().cast_mut(),
+        ulValueLen: 8,
+    };
+    let (mut key, mut count) = (0, 0);
+    // SAFETY: a template of one local attribute.
+    unsafe { LIST_2_40.C_FindObjectsInit.unwrap()(session, &raw mut template, 1) };
+    // SAFETY: room for one handle and one count.
+    unsafe { LIST_2_40.C_FindObjects.unwrap()(session, &raw mut key, 1, &raw mut count) };
+    let mut mechanism = ck::CK_MECHANISM {
+        mechanism: ck::CKM_ECDSA_SHA256,
+        pParameter: null_mut(),
+        ulParameterLen: 0,
+    };
+    // SAFETY: a local mechanism without a parameter.
+    let mut init = || unsafe { LIST_2_40.C_SignInit.unwrap()(session, &raw mut mechanism, key) };
+    let (mut data, mut signature, mut length) = ([0u8; 3], [0u8; 64], 64);
+    let (data, signature, length) = (data.as_mut_ptr(), signature.as_mut_ptr(), &raw mut length);
+    let sign = LIST_2_40.C_Sign.unwrap();
+    let update = LIST_2_40.C_SignUpdate.unwrap();
+    let last = LIST_2_40.C_SignFinal.unwrap();
+    let bad: [&dyn Fn() -> CK_RV; 4] = [
+        // SAFETY: null is refused.
+        &|| unsafe { sign(session, data, 3, signature, null_mut()) },
+        // SAFETY: the same.
+        &|| unsafe { sign(session, null_mut(), 3, signature, length) },
+        // SAFETY: the same.
+        &|| unsafe { update(session, null_mut(), 3) },
+        // SAFETY: the same.
+        &|| unsafe { last(session, signature, null_mut()) },
+    ];
+    for (index, bad) in bad.iter().enumerate() {
+        assert_eq!(init(), ck::CKR_OK, "{index}");
+        assert_eq!(bad(), ck::CKR_ARGUMENTS_BAD, "{index}");
+        // SAFETY: three bytes to sign, room for 64.
+        let rv = unsafe { sign(session, data, 3, signature, length) };
+        assert_eq!(rv, ck::CKR_OPERATION_NOT_INITIALIZED, "{index}");
+    }
+    assert_eq!(init(), ck::CKR_OK, "nothing is active");
+    let mut short = 1;
+    // SAFETY: three bytes to sign, room for one at the least.
+    let rv = unsafe { sign(session, data, 3, signature, &raw mut short) };
+    assert_eq!((rv, short), (ck::CKR_BUFFER_TOO_SMALL, 64));
+    // SAFETY: three bytes to sign, room for 64.
+    assert_eq!(unsafe { sign(session, data, 3, signature, length) }, ck::CKR_OK);
+}
