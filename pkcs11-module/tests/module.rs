@@ -67,6 +67,7 @@ fn a_child_needs_no_configuration_file() {
 fn descriptors_of_the_host_are_left_alone() {
     run(&Fake::honest().home, "closed-descriptors");
     run(&Fake::honest().home, "no-streams");
+    run(&Fake::honest().home, "reused-descriptor");
 }
 
 #[test]

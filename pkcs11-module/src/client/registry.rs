@@ -23,7 +23,18 @@ struct Row {
 #[derive(Debug)]
 pub(super) struct Registered {
     _row: Claim,
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
+    inode: u64,
+}
+
+impl Drop for Registered {
+    /// A host may have closed the number, and opened a file of its own under it: that one is not closed.
+    fn drop(&mut self) {
+        if !fstat(&self.socket).is_ok_and(|stat| stat.st_ino == self.inode) {
+            // One owner too many, so that the last one never goes.
+            std::mem::forget(self.socket.clone());
+        }
+    }
 }
 
 impl AsFd for Registered {
@@ -63,7 +74,11 @@ impl Registry {
             registry: self.clone(),
             row,
         };
-        Some(Registered { _row: claim, socket })
+        Some(Registered {
+            _row: claim,
+            socket: Arc::new(socket),
+            inode,
+        })
     }
 
     pub(super) fn sockets(&self) -> Vec<SocketId> {
@@ -88,9 +103,23 @@ const CLAIMED: i32 = -2;
 
 #[cfg(test)]
 mod tests {
+    use std::io::{ErrorKind, Read};
     use std::os::unix::net::UnixStream;
 
     use super::*;
+
+    #[test]
+    fn a_number_that_means_the_hosts_file_by_now_is_not_closed() {
+        let (mut near, far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let registry = Registry::new();
+        let mut registered = registry.enter(UnixStream::pair().unwrap().0.into()).unwrap();
+        rustix::io::dup2(&far, Arc::get_mut(&mut registered.socket).unwrap()).unwrap();
+        drop(far);
+        drop(registered);
+        assert_eq!(near.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock, "open");
+        assert_eq!(registry.sockets(), [], "and no child closes it");
+    }
 
     #[test]
     fn a_row_lasts_as_long_as_its_socket() {

@@ -268,6 +268,26 @@ static void scenario_closed_descriptors(void)
 	join(child);
 }
 
+/* The host closes the module's descriptor and opens its own under the number: that one stays. */
+static void scenario_reused_descriptor(void)
+{
+	struct stat status;
+	int number = 3;
+	EXPECT(initialize(), OK);
+	ulong_ session = open_session(), key = find_key(session);
+	EXPECT(sign(session, key), OK);
+	while (fstat(number, &status) != 0 || !S_ISSOCK(status.st_mode))
+		number++;
+	int mine = open("/dev/null", O_RDWR);
+	EXPECT(dup2(mine, number), number);
+	EXPECT(sign(session, key), OK);
+	EXPECT(fstat(number, &status), 0);
+	EXPECT_TRUE(S_ISCHR(status.st_mode));
+	EXPECT(module->f[FINALIZE](NULL), OK);
+	EXPECT(sockets(), 0);
+	EXPECT(fstat(number, &status), 0);
+}
+
 /* The standard streams are closed: their numbers are not taken. */
 static void scenario_no_streams(void)
 {
@@ -617,6 +637,7 @@ int main(int count, char **arguments)
 	} scenarios[] = {
 		{ "fork", scenario_fork }, { "fork-busy", scenario_fork_busy }, { "no-files", scenario_no_files },
 		{ "closed-descriptors", scenario_closed_descriptors }, { "no-streams", scenario_no_streams },
+		{ "reused-descriptor", scenario_reused_descriptor },
 		{ "arguments", scenario_arguments }, { "null", scenario_null }, { "unconfigured", scenario_unconfigured },
 		{ "null-unconfigured", scenario_null_unconfigured },
 		{ "malformed", scenario_malformed }, { "at-exit", scenario_at_exit }, { "exit-at-once", scenario_exit_at_once },
