@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::token::deadline::Deadline;
 
-/// Closed, calls pass. Open, they fail at once, but for one probe at a time.
+/// Closed, calls pass. Open, they fail at once, but for one probe at a time: a call that goes on once a ping was answered. A call that takes
+/// long by itself, as RSA at a busy service does, says nothing of a stall; a ping waits behind none.
 #[derive(Debug)]
 pub(super) struct Breaker {
     epoch: Instant,
@@ -59,13 +60,9 @@ impl Breaker {
 }
 
 impl Pass<'_> {
-    /// The time that this call has: a probe has little, since the service is thought to be stalled.
-    pub(super) fn limit(&self, deadline: Deadline) -> Deadline {
-        if self.is_probe {
-            deadline.at_most(PROBE)
-        } else {
-            deadline
-        }
+    /// The time that a probe's ping has: little, since the service is thought to be stalled. None where no ping is needed.
+    pub(super) fn ping(&self, deadline: Deadline) -> Option<Deadline> {
+        self.is_probe.then(|| deadline.at_most(PROBE))
     }
 
     /// The call missed its deadline: calls fail at once from now on.
@@ -92,7 +89,7 @@ impl Drop for Pass<'_> {
 
 /// How long calls fail at once after a missed deadline.
 pub(super) const REST: Duration = Duration::from_millis(250);
-/// What a probe may take: three round trips to authenticate and sign, and an RSA-8192 signature.
+/// What a probe's ping may take: three round trips, with those that authenticate.
 const PROBE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
@@ -113,12 +110,12 @@ mod tests {
         breaker.enter().unwrap().missed();
         let probe = breaker.enter().unwrap();
         assert!(breaker.enter().is_none(), "one probe at a time");
-        let limited = probe.limit(Deadline::within(Duration::from_secs(9)));
+        let limited = probe.ping(Deadline::within(Duration::from_secs(9))).unwrap();
         assert!(limited.remaining().unwrap_or_default() <= PROBE);
         probe.met();
         assert!(!breaker.is_open());
         let pass = breaker.enter().unwrap();
-        assert!(!pass.is_probe);
+        assert_eq!(pass.ping(Deadline::within(Duration::from_secs(9))), None);
         assert!(breaker.enter().is_some());
     }
 

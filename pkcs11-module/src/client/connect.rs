@@ -29,16 +29,22 @@ pub(super) fn connect(
     deadline: Deadline,
 ) -> Result<Connection, Unavailable> {
     let mut worst = Unavailable::Unreachable;
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        let is_last = index.saturating_add(1) == endpoints.len();
-        // What stalls must leave time for the other.
-        let limit = if is_last { deadline } else { deadline.at_most(CONNECT) };
-        match connect_to(endpoint, credential, registry, limit) {
+    for (endpoint, behind) in endpoints.iter().zip((0..endpoints.len()).rev()) {
+        match connect_to(endpoint, credential, registry, share(deadline, behind)) {
             Ok(connection) => return Ok(connection),
             Err(cause) => worst = worst.max(cause),
         }
     }
     Err(worst)
+}
+
+/// The time of an endpoint with so many behind it: what stalls must leave them as much, however little there is.
+fn share(deadline: Deadline, behind: usize) -> Deadline {
+    let all = u32::try_from(behind).unwrap_or(u32::MAX).saturating_add(1);
+    match deadline.remaining() {
+        Some(left) if behind > 0 => deadline.at_most(CONNECT.min(left.checked_div(all).unwrap_or(left))),
+        Some(_) | None => deadline,
+    }
 }
 
 fn connect_to(
@@ -187,5 +193,20 @@ fn errno(error: io::Error) -> Errno {
     Errno::from_io_error(&error).unwrap_or(Errno::INVAL)
 }
 
-/// What connecting may take of a call's time, and all that an endpoint may take where there is another.
+/// What connecting may take of a call's time, and the most that an endpoint may take where there is another.
 const CONNECT: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threat_57_an_endpoint_leaves_the_next_its_share() {
+        let left = |deadline: Deadline| deadline.remaining().unwrap_or_default();
+        let probe = Deadline::within(Duration::from_millis(50));
+        assert!(left(share(probe, 1)) <= Duration::from_millis(25));
+        assert_eq!(share(probe, 0), probe, "the last has the rest");
+        let whole = Deadline::within(Duration::from_secs(9));
+        assert!(left(share(whole, 1)) <= CONNECT);
+    }
+}

@@ -1,5 +1,7 @@
 //! One authenticated connection: whole frames out, whole frames in, each reply bound to its request.
 
+use std::time::Instant;
+
 use enclave_wire::frame::{HEADER_LEN, Header, limit};
 use enclave_wire::signing::{Reply, Request, SignError};
 use enclave_wire::{BootId, Writer};
@@ -16,6 +18,7 @@ pub(super) struct Connection {
     socket: Registered,
     next_request: u64,
     boot: BootId,
+    answered: Option<Instant>,
     received: Vec<u8>,
 }
 
@@ -41,6 +44,7 @@ impl Connection {
             socket,
             next_request,
             boot: BootId([0; 16]),
+            answered: None,
             received: vec![0; USUAL_REPLY],
         })
     }
@@ -53,6 +57,16 @@ impl Connection {
     /// Notes what the peer said when authentication ended.
     pub(super) fn set_boot(&mut self, boot: BootId) {
         self.boot = boot;
+    }
+
+    /// Begins a call, in which nothing was answered yet.
+    pub(super) fn begin(&mut self) {
+        self.answered = None;
+    }
+
+    /// When the last exchange of this call was answered, if one was.
+    pub(super) fn answered(&self) -> Option<Instant> {
+        self.answered
     }
 
     /// Sends a request and waits for its reply: `send`, `poll` and `recv`, each once, when nothing is amiss.
@@ -68,6 +82,7 @@ impl Connection {
         request.write(&mut frame, id);
         self.send_all(&frame.into_bytes(), deadline)?;
         let (header, reply) = self.receive(deadline)?;
+        self.answered = Some(Instant::now());
         let is_bound = header.request_id == id;
         if let Reply::Error(error) = reply
             && (is_bound || is_unbound_busy(&header, error))

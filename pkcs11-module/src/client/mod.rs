@@ -11,7 +11,7 @@ mod registry;
 mod requests;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use enclave_wire::signing::SignError;
 
@@ -36,6 +36,8 @@ pub struct Client {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CallError {
     Unavailable(Unavailable),
+    /// The call's time ended before the service had its own to answer: it says nothing of the service.
+    OutOfTime,
     /// The service said no.
     Answer(SignError),
 }
@@ -59,17 +61,31 @@ impl Client {
         deadline: Deadline,
         exchanges: impl FnMut(&mut Connection, Deadline) -> Result<T, ExchangeError>,
     ) -> Result<T, CallError> {
+        // A search makes many calls by one deadline.
+        deadline.remaining().ok_or(CallError::OutOfTime)?;
         let stalled = CallError::Unavailable(Unavailable::Stalled);
         let pass = self.breaker.enter().ok_or(stalled)?;
-        let result = self.attempts(pass.limit(deadline), exchanges);
+        let probed = pass.ping(deadline).map_or(Ok(()), |limit| self.ping(limit));
+        let result = probed.and_then(|()| self.attempts(deadline, exchanges));
         match result {
             Err(CallError::Unavailable(Unavailable::Stalled | Unavailable::Busy)) => {
                 pass.missed();
+                // Those of the same peer: a probe shall not meet them one by one.
+                self.pool.close_idle();
                 self.pool.wake_all();
             }
             Ok(_) | Err(CallError::Unavailable(_) | CallError::Answer(_)) => pass.met(),
+            Err(CallError::OutOfTime) => drop(pass),
         }
         result
+    }
+
+    /// Whether the service is there at all. A ping is behind no signature of another's.
+    fn ping(&self, deadline: Deadline) -> Result<(), CallError> {
+        match self.attempts(deadline, requests::ping) {
+            Err(CallError::OutOfTime) => Err(CallError::Unavailable(Unavailable::Stalled)),
+            answer => answer,
+        }
     }
 
     /// Tries until there is an answer, a failure that a retry does not mend, or no time.
@@ -78,16 +94,22 @@ impl Client {
         deadline: Deadline,
         mut exchanges: impl FnMut(&mut Connection, Deadline) -> Result<T, ExchangeError>,
     ) -> Result<T, CallError> {
+        let first = Instant::now();
         let mut may_resend = true;
         let mut busy = 0;
+        let mut exchanges = |connection: &mut Connection| {
+            connection.begin();
+            exchanges(connection, deadline)
+        };
         loop {
-            let stalled = CallError::Unavailable(Unavailable::Stalled);
-            let mut place = self.pool.take(deadline, &self.breaker).ok_or(stalled)?;
+            let mut place = self.pool.take(deadline, &self.breaker).ok_or(CallError::OutOfTime)?;
+            let begun = Instant::now();
             let (outcome, was_idle) = match place.connection() {
-                Some(connection) => (exchanges(connection, deadline), true),
+                Some(connection) => (exchanges(connection), true),
                 None => match self.connect(deadline) {
-                    Ok(connection) => (exchanges(place.fill(connection), deadline), false),
+                    Ok(connection) => (exchanges(place.fill(connection)), false),
                     Err(Unavailable::Busy) => (Err(ExchangeError::Answer(SignError::Busy)), false),
+                    Err(Unavailable::Stalled) => return Err(unanswered(begun, Unavailable::Stalled)),
                     Err(cause) => return Err(CallError::Unavailable(cause)),
                 },
             };
@@ -98,7 +120,7 @@ impl Client {
                 }
                 Err(ExchangeError::Answer(SignError::Busy)) => {
                     drop(place);
-                    rest(busy, deadline)?;
+                    rest(busy, deadline).ok_or_else(|| unanswered(first, Unavailable::Busy))?;
                     busy = busy.saturating_add(1);
                 }
                 Err(ExchangeError::Closed { untouched: true }) if was_idle && may_resend => {
@@ -109,7 +131,11 @@ impl Client {
                 }
                 Err(ExchangeError::Answer(error)) => return Err(answered(place, error)),
                 Err(ExchangeError::Closed { .. }) => return Err(CallError::Unavailable(Unavailable::Unreachable)),
-                Err(ExchangeError::Timeout) => return Err(CallError::Unavailable(Unavailable::Stalled)),
+                Err(ExchangeError::Timeout) => {
+                    // Not given back: the answer may come yet, and would be the next signer's.
+                    let answered = place.connection().and_then(|connection| connection.answered());
+                    return Err(unanswered(answered.unwrap_or(begun), Unavailable::Stalled));
+                }
                 Err(ExchangeError::Protocol) => return Err(CallError::Unavailable(Unavailable::Protocol)),
             }
         }
@@ -156,16 +182,28 @@ fn answered(place: Place<'_>, error: SignError) -> CallError {
     }
 }
 
-/// Waits a random time before the next try at a busy service, longer each time, so that many clients do not come back as one.
-fn rest(tries: u32, deadline: Deadline) -> Result<(), CallError> {
-    let busy = CallError::Unavailable(Unavailable::Busy);
+/// What it means that there was no answer since then. Only a service that had its time stalls, or is too busy.
+fn unanswered(since: Instant, cause: Unavailable) -> CallError {
+    if since.elapsed() >= PATIENCE {
+        CallError::Unavailable(cause)
+    } else {
+        CallError::OutOfTime
+    }
+}
+
+/// Waits a random time before the next try at a busy service, longer each time, so that many clients do not come back as one. None where
+/// there is no time for one.
+fn rest(tries: u32, deadline: Deadline) -> Option<()> {
     let longest = MAX_REST.min(MIN_REST.saturating_mul(1 << tries.min(8)));
     let share = getrandom::u32().unwrap_or(u32::MAX);
     let pause = MIN_REST.saturating_add(longest.mul_f64(f64::from(share) / f64::from(u32::MAX)));
-    let left = deadline.remaining().ok_or(busy)?;
+    let left = deadline.remaining()?;
     std::thread::sleep(pause.min(left));
-    deadline.remaining().map(|_| ()).ok_or(busy)
+    deadline.remaining().map(|_| ())
 }
+
+/// How long a service must have had for an answer before calls fail at once for the lack of it: the better half of a call's time.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A signature or two later there may be room.
 const MIN_REST: Duration = Duration::from_millis(1);

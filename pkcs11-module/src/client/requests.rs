@@ -62,7 +62,7 @@ impl Backend for Client {
                 CallError::Answer(SignError::UsageRefused) => SignFailure::UsageRefused,
                 CallError::Answer(SignError::InputLength) => SignFailure::InputLength,
                 CallError::Answer(SignError::Failed) => SignFailure::Failed,
-                error @ (CallError::Unavailable(_) | CallError::Answer(_)) => {
+                error @ (CallError::Unavailable(_) | CallError::OutOfTime | CallError::Answer(_)) => {
                     SignFailure::Unavailable(unavailable(error))
                 }
             })
@@ -76,6 +76,18 @@ impl Backend for Client {
 
     fn open_sockets(&self) -> Vec<SocketId> {
         self.registry.sockets()
+    }
+}
+
+/// Asks whether the service is there, in the run that authenticated.
+pub(super) fn ping(connection: &mut Connection, deadline: Deadline) -> Result<(), ExchangeError> {
+    let Reply::Pong(boot) = connection.exchange(&Request::Ping, deadline)? else {
+        return Err(ExchangeError::Protocol);
+    };
+    if boot == connection.boot() {
+        Ok(())
+    } else {
+        Err(ExchangeError::Protocol)
     }
 }
 
@@ -173,6 +185,7 @@ fn pages(
 fn unavailable(error: CallError) -> Unavailable {
     match error {
         CallError::Unavailable(cause) => cause,
+        CallError::OutOfTime => Unavailable::Stalled,
         CallError::Answer(_) => Unavailable::Protocol,
     }
 }

@@ -81,7 +81,7 @@ pub enum Unavailable {
     Protocol,
     /// Too busy until the deadline. A retry may help.
     Busy,
-    /// No answer by the deadline, or a deadline was missed just before and nothing was tried.
+    /// No answer by the deadline, or a deadline was missed just before and nothing was tried, or the time of the call was over.
     Stalled,
     /// The peer does not know this credential, or does not prove that it does.
     Refused,
