@@ -101,6 +101,11 @@ impl Client {
             connection.begin();
             exchanges(connection, deadline)
         };
+        // One that was busy until now is that, though the last try was cut short.
+        let in_vain = |since, busy| match busy {
+            0 => unanswered(since, Unavailable::Stalled),
+            _ => unanswered(first, Unavailable::Busy),
+        };
         loop {
             let mut place = self.pool.take(deadline, &self.breaker).ok_or(CallError::OutOfTime)?;
             let begun = Instant::now();
@@ -109,7 +114,7 @@ impl Client {
                 None => match self.connect(deadline) {
                     Ok(connection) => (exchanges(place.fill(connection)), false),
                     Err(Unavailable::Busy) => (Err(ExchangeError::Answer(SignError::Busy)), false),
-                    Err(Unavailable::Stalled) => return Err(unanswered(begun, Unavailable::Stalled)),
+                    Err(Unavailable::Stalled) => return Err(in_vain(begun, busy)),
                     Err(cause) => return Err(CallError::Unavailable(cause)),
                 },
             };
@@ -120,8 +125,9 @@ impl Client {
                 }
                 Err(ExchangeError::Answer(SignError::Busy)) => {
                     drop(place);
-                    rest(busy, deadline).ok_or_else(|| unanswered(first, Unavailable::Busy))?;
+                    let rested = rest(busy, deadline);
                     busy = busy.saturating_add(1);
+                    rested.ok_or_else(|| in_vain(first, busy))?;
                 }
                 Err(ExchangeError::Closed { untouched: true }) if was_idle && may_resend => {
                     // The service let it go while it was idle, or was restarted. The others are no younger.
@@ -134,7 +140,7 @@ impl Client {
                 Err(ExchangeError::Timeout) => {
                     // Not given back: the answer may come yet, and would be the next signer's.
                     let answered = place.connection().and_then(|connection| connection.answered());
-                    return Err(unanswered(answered.unwrap_or(begun), Unavailable::Stalled));
+                    return Err(in_vain(answered.unwrap_or(begun), busy));
                 }
                 Err(ExchangeError::Protocol) => return Err(CallError::Unavailable(Unavailable::Protocol)),
             }
