@@ -14,6 +14,7 @@ mod fake;
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -157,6 +158,33 @@ fn threat_03_a_storm_of_signals_fails_no_signature() {
     });
     run(&fake.home, "signals");
     assert_eq!((fake.count(operation::SIGN), fake.accepted()), (200, 1));
+}
+
+/// The backlog is full for a while, so that connecting blocks.
+#[test]
+fn threat_03_a_storm_of_signals_does_not_keep_it_from_connecting() {
+    let fake = Fake::honest();
+    let front = fake.home.path().join("front");
+    let listener = UnixListener::bind(&front).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let _first = UnixStream::connect(&front).unwrap();
+    fake.home.write_config(&[&format!("unix:{}", front.display())]);
+    let behind = fake.home.socket();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        for client in listener.incoming().skip(1) {
+            pass(&client.unwrap(), &UnixStream::connect(&behind).unwrap());
+        }
+    });
+    run(&fake.home, "signals-connecting");
+}
+
+/// Passes on what either says, by threads of its own.
+fn pass(one: &UnixStream, other: &UnixStream) {
+    for (from, to) in [(one, other), (other, one)] {
+        let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+    }
 }
 
 #[test]

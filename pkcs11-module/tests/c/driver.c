@@ -464,18 +464,33 @@ static void on_alarm(int signal)
 	signals++;
 }
 
-static void scenario_signals(void)
+static void begin_storm(void)
 {
 	struct sigaction action = { .sa_handler = on_alarm };
 	struct itimerval every = { { 0, 500 }, { 0, 500 } };
-	EXPECT(initialize(), OK);
-	ulong_ session = open_session(), key = find_key(session);
 	sigaction(SIGALRM, &action, NULL);
 	setitimer(ITIMER_REAL, &every, NULL);
+}
+
+static void scenario_signals(void)
+{
+	EXPECT(initialize(), OK);
+	ulong_ session = open_session(), key = find_key(session);
+	begin_storm();
 	/* The service takes 2 ms for each, so every call is interrupted. */
 	for (int i = 0; i < 200; i++)
 		EXPECT(sign(session, key), OK);
 	EXPECT_TRUE(signals > 200);
+}
+
+/* The service is slow to take the connection. */
+static void scenario_signals_connecting(void)
+{
+	EXPECT(initialize(), OK);
+	ulong_ session = open_session();
+	begin_storm();
+	EXPECT(sign(session, find_key(session)), OK);
+	EXPECT_TRUE(signals > 50);
 }
 
 static int entries(const char *path)
@@ -641,7 +656,8 @@ int main(int count, char **arguments)
 		{ "arguments", scenario_arguments }, { "null", scenario_null }, { "unconfigured", scenario_unconfigured },
 		{ "null-unconfigured", scenario_null_unconfigured },
 		{ "malformed", scenario_malformed }, { "at-exit", scenario_at_exit }, { "exit-at-once", scenario_exit_at_once },
-		{ "threads", scenario_threads }, { "signals", scenario_signals }, { "leave-alone", scenario_leave_alone },
+		{ "threads", scenario_threads }, { "signals", scenario_signals },
+		{ "signals-connecting", scenario_signals_connecting }, { "leave-alone", scenario_leave_alone },
 		{ "steady", scenario_steady }, { "obey", scenario_obey },
 	};
 	for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++)
