@@ -1,5 +1,7 @@
 //! Finding objects: which of those that a search brings match what the caller looks for.
 
+use std::collections::BTreeSet;
+
 use cryptoki_sys::CK_OBJECT_HANDLE;
 
 use super::backend::{Backend, Unavailable};
@@ -46,11 +48,11 @@ pub(super) fn learn(backend: &dyn Backend, inventory: &Lock<Inventory>, deadline
 /// The handles of those that match, each once: two chains may share an issuer.
 fn matching(template: &Template<'_>, objects: Vec<Object>, inventory: &Lock<Inventory>) -> Vec<CK_OBJECT_HANDLE> {
     let inventory = inventory.lock();
-    let mut handles = Vec::new();
+    let (mut handles, mut seen) = (Vec::new(), BTreeSet::new());
     for object in objects.iter().filter(|object| template.matches(object)) {
         let handle = object.handle();
         let known = inventory.object(handle).is_some_and(|known| known.same(object));
-        if known && !handles.contains(&handle) {
+        if known && seen.insert(handle) {
             handles.push(handle);
         }
     }
@@ -118,6 +120,43 @@ mod tests {
         assert_eq!(fixture.find(&[PRIVATE, WWW]), Ok(1));
         assert_eq!(fixture.find(&[PRIVATE]), Ok(3));
         assert_eq!(fixture.service.calls().last().map(String::as_str), Some("list all"));
+    }
+
+    #[test]
+    fn a_chain_of_the_same_state_is_fetched_once() {
+        let fixture = Fixture::new();
+        let chains = || {
+            let calls = fixture.service.calls();
+            calls.iter().filter(|call| call.starts_with("chain")).count()
+        };
+        assert_eq!(fixture.find(&[]), Ok(8));
+        assert_eq!(chains(), 3, "one a key");
+        assert_eq!(fixture.find(&[]), Ok(8));
+        assert_eq!(chains(), 5, "two keys have none");
+        let leaf = certificate(&p256("api", 3).spki, "other", "intermediate");
+        fixture.service.install(p256("api", 3).id, &[&leaf]);
+        assert_eq!(fixture.find(&[]), Ok(9));
+        assert_eq!(chains(), 8, "another state");
+        let renewed = certificate(&p256("www", 1).spki, "renewed", "intermediate");
+        fixture.service.install(p256("www", 1).id, &[&renewed]);
+        let found = fixture.find(&[CERTIFICATE, (ck::CKA_ID, &p256("www", 1).id.0)]);
+        assert_eq!(found, Ok(1), "without a listing nothing is known to be current");
+        assert_eq!(fixture.find(&[CERTIFICATE]), Ok(2));
+    }
+
+    #[test]
+    fn a_search_that_ran_out_of_time_goes_on_where_it_ended() {
+        let fixture = Fixture::new();
+        for entry in [rsa_2048("www", 2), p256("api", 3)] {
+            let leaf = certificate(&entry.spki, "other", "intermediate");
+            fixture.service.install(entry.id, &[&leaf]);
+        }
+        let stalled = Err(Unavailable::Stalled);
+        for expected in [stalled, stalled, Ok(4)] {
+            fixture.service.leave_after(2, Unavailable::Stalled);
+            assert_eq!(fixture.find(&[CERTIFICATE]), expected);
+            fixture.service.come_back();
+        }
     }
 
     #[test]

@@ -20,11 +20,19 @@ pub struct Inventory {
     /// What is listed now, and which state of the listing that is.
     listing: Option<(Snapshot, Vec<KeyId>)>,
     keys: BTreeMap<KeyId, Arc<Key>>,
-    chains: BTreeMap<KeyId, Vec<Arc<Certificate>>>,
+    chains: BTreeMap<KeyId, Heard>,
     /// What the agent wrote down. Kept apart from what the service said: where the service refuses, it does not count.
     published: Arc<Published>,
     /// Every object ever seen, so that a handle given out keeps its meaning when its key is listed no more.
     objects: BTreeMap<CK_OBJECT_HANDLE, Object>,
+}
+
+/// A chain as the service gave it.
+#[derive(Debug, Clone)]
+struct Heard {
+    certificates: Vec<Arc<Certificate>>,
+    /// The state that the service was in, or a later one. Where it is in that state still, the chain is what it was.
+    since: Option<Snapshot>,
 }
 
 impl Inventory {
@@ -56,8 +64,14 @@ impl Inventory {
         Ok(ids)
     }
 
-    /// Takes in the chain of a key that the service spoke of, and gives its certificates, leaf first.
-    pub(super) fn learn_chain(&mut self, id: KeyId, chain: &Chain) -> Result<Vec<Object>, Unavailable> {
+    /// Takes in the chain of a key that the service spoke of, and gives its certificates, leaf first. `since` is the state that the service
+    /// was in before it was asked, where that is known.
+    pub(super) fn learn_chain(
+        &mut self,
+        id: KeyId,
+        chain: &Chain,
+        since: Option<Snapshot>,
+    ) -> Result<Vec<Object>, Unavailable> {
         let Some(key) = self.keys.get(&id) else {
             return Ok(Vec::new());
         };
@@ -66,7 +80,7 @@ impl Inventory {
             self.remember(Object::Certificate(certificate.clone()));
         }
         let objects = certificates.iter().cloned().map(Object::Certificate).collect();
-        self.chains.insert(id, certificates);
+        self.chains.insert(id, Heard { certificates, since });
         Ok(objects)
     }
 
@@ -79,8 +93,8 @@ impl Inventory {
                 self.remember(Object::PublicKey(key.clone()));
             }
             for certificate in chain {
-                let heard = self.chains.get(id).map(Vec::as_slice).unwrap_or_default();
-                if heard.iter().all(|known| known.der != certificate.der) {
+                let heard = self.chains.get(id).into_iter().flat_map(|heard| &heard.certificates);
+                if heard.into_iter().all(|known| known.der != certificate.der) {
                     self.remember(Object::Certificate(certificate.clone()));
                 }
             }
@@ -152,8 +166,15 @@ impl Inventory {
 
     /// The certificates of a key, leaf first, where the service ever gave its chain.
     pub(super) fn certificates(&self, id: &KeyId) -> Option<Vec<Object>> {
-        let chain = self.chains.get(id)?;
-        Some(chain.iter().cloned().map(Object::Certificate).collect())
+        let heard = self.chains.get(id)?;
+        Some(heard.certificates.iter().cloned().map(Object::Certificate).collect())
+    }
+
+    /// The same, where the service gave a chain that is current in this state. One that it did not have is asked for again.
+    pub(super) fn current_certificates(&self, id: &KeyId, state: Snapshot) -> Option<Vec<Object>> {
+        let heard = self.chains.get(id)?;
+        let is_current = heard.since == Some(state) && !heard.certificates.is_empty();
+        is_current.then(|| self.certificates(id))?
     }
 
     /// The object that a handle means.
@@ -233,10 +254,10 @@ mod tests {
         let der = certificate(&entry.spki, "leaf", "issuer");
         let chain = |der: Vec<u8>| Chain::try_from(vec![CertificateBytes::try_from(der).unwrap()]).unwrap();
         assert_eq!(
-            inventory.learn_chain(entry.id, &chain(der[1..].to_vec())).err(),
+            inventory.learn_chain(entry.id, &chain(der[1..].to_vec()), None).err(),
             Some(Unavailable::Protocol)
         );
-        assert_eq!(inventory.learn_chain(entry.id, &chain(der)).unwrap().len(), 1);
+        assert_eq!(inventory.learn_chain(entry.id, &chain(der), None).unwrap().len(), 1);
         assert_eq!(inventory.certificates(&entry.id).unwrap().len(), 1);
     }
 }

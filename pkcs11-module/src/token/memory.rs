@@ -43,11 +43,16 @@ impl Memory {
             .iter()
             .map(|der| CertificateBytes::try_from(der.to_vec()).unwrap());
         let chain = Chain::try_from(certificates.collect::<Vec<_>>()).unwrap();
-        self.0.lock().unwrap().chains.push((id, chain));
+        let mut memory = self.0.lock().unwrap();
+        memory.version = memory.version.saturating_add(1);
+        memory.chains.retain(|(key, _)| *key != id);
+        memory.chains.push((id, chain));
     }
 
     pub(crate) fn forget_chains(&self) {
-        self.0.lock().unwrap().chains.clear();
+        let mut memory = self.0.lock().unwrap();
+        memory.version = memory.version.saturating_add(1);
+        memory.chains.clear();
     }
 
     pub(crate) fn add(&self, entry: Entry) {

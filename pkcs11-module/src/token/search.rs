@@ -4,14 +4,14 @@
 //! enclave that has just begun has not opened every key yet, or lost one, and a server loads all its keys or none. Only a signature fails
 //! then, and only with that key.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use enclave_wire::KeyId;
 use enclave_wire::signing::Label;
 
-use super::backend::{Backend, Unavailable};
+use super::backend::{Backend, Listed, Snapshot, Unavailable};
 use super::deadline::Deadline;
 use super::inventory::Inventory;
 use super::lock::Lock;
@@ -24,6 +24,8 @@ pub(super) struct Search<'a> {
     backend: &'a dyn Backend,
     inventory: &'a Lock<Inventory>,
     deadline: Deadline,
+    /// The state that the service said it is in, where this search asked for the listing.
+    state: Cell<Option<Snapshot>>,
     looked: OnceCell<Arc<Published>>,
 }
 
@@ -33,6 +35,7 @@ impl<'a> Search<'a> {
             backend,
             inventory,
             deadline,
+            state: Cell::new(None),
             looked: OnceCell::new(),
         }
     }
@@ -89,8 +92,14 @@ impl<'a> Search<'a> {
 
     fn learn_listing(&self) -> Result<(), Unavailable> {
         let known = self.inventory.lock().snapshot();
-        let answer = self.backend.list(known, self.deadline);
-        answer.and_then(|listed| self.inventory.lock().learn_listing(listed))
+        let listed = self.backend.list(known, self.deadline)?;
+        let state = match &listed {
+            Listed::Unchanged => known,
+            Listed::All(snapshot, _) => Some(*snapshot),
+        };
+        self.inventory.lock().learn_listing(listed)?;
+        self.state.set(state);
+        Ok(())
     }
 
     fn by_id(&self, id: KeyId) -> Result<Vec<KeyId>, Unavailable> {
@@ -159,10 +168,18 @@ impl<'a> Search<'a> {
         if known.is_empty() { Err(away) } else { Ok(known) }
     }
 
+    /// A listing that did not change has the same chains: of ten thousand keys each costs a round trip once, and a search that ran out of
+    /// time is the shorter when it comes again.
+    ///
     /// A key that has no chain in the service has the one that the agent wrote down, but never under a label that the key itself lost.
     fn chain(&self, id: KeyId) -> Result<Vec<Object>, Unavailable> {
+        let state = self.state.get();
+        let current = state.and_then(|state| self.inventory.lock().current_certificates(&id, state));
+        if let Some(certificates) = current {
+            return Ok(certificates);
+        }
         let answer = self.backend.chain(id, self.deadline).and_then(|chain| {
-            let learned = chain.map(|chain| self.inventory.lock().learn_chain(id, &chain));
+            let learned = chain.map(|chain| self.inventory.lock().learn_chain(id, &chain, state));
             learned.unwrap_or_else(|| Ok(Vec::new()))
         });
         let answer = match answer {
