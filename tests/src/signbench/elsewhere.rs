@@ -24,6 +24,11 @@ impl Elsewhere {
             elsewhere.answer()?;
             return Ok(elsewhere);
         }
+        if plan.threads > 1 {
+            // Its threads would end with each slice, and `/proc` would forget what they ran.
+            let refusal = "a process of its own signs in one thread, but for a module's";
+            return Err(SubjectError::Elsewhere(refusal.to_owned()));
+        }
         let alone = SubjectPlan {
             processes: 1,
             environment: BTreeMap::new(),
@@ -122,4 +127,19 @@ pub fn work() -> io::Result<()> {
 
 fn failed(error: io::Error) -> SubjectError {
     SubjectError::Io("another process".to_owned(), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_whose_processor_time_would_be_lost_are_refused() {
+        let plan = serde_json::from_str(
+            r#"{"name": "a", "threads": 2, "processes": 2, "work": {"kind": "raw", "key": "/k", "mechanism": "ecdsa"}}"#,
+        )
+        .unwrap();
+        let refused = Elsewhere::open(&plan).err().unwrap().to_string();
+        assert!(refused.contains("one thread"), "{refused}");
+    }
 }
