@@ -139,6 +139,7 @@ fn module(plan: &SignPlan) -> Plan {
         core: None,
         slice_ms: plan.slice_ms,
         rounds: 1,
+        most_rounds: None,
         references: Vec::new(),
         count_client: true,
         subjects: vec![SubjectPlan {

@@ -16,6 +16,9 @@ pub struct Plan {
     pub slice_ms: u64,
     /// How many rounds there are; each gives every subject two slices.
     pub rounds: usize,
+    /// How many rounds there may be, until so many count as the plan wants; without it no more than those.
+    #[serde(default)]
+    pub most_rounds: Option<usize>,
     /// Names of the subjects that the others are compared with.
     pub references: Vec<String>,
     /// Whether this process is a part of the cost (of a signature), or only makes work (of handshakes).
@@ -27,6 +30,11 @@ pub struct Plan {
 impl Plan {
     pub(super) fn slice(&self) -> Duration {
         Duration::from_millis(self.slice_ms)
+    }
+
+    /// Whether there must be another round, after so many of which so many count.
+    pub(super) fn wants_another(&self, run: usize, steady: usize) -> bool {
+        run < self.rounds || steady < self.rounds && run < self.most_rounds.unwrap_or(self.rounds)
     }
 }
 
@@ -159,4 +167,37 @@ pub enum TlsVersion {
 
 const fn one() -> usize {
     1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(rounds: usize, most_rounds: Option<usize>) -> Plan {
+        Plan {
+            core: None,
+            slice_ms: 1,
+            rounds,
+            most_rounds,
+            references: Vec::new(),
+            count_client: true,
+            subjects: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn disturbed_rounds_are_run_again_up_to_a_limit() {
+        let plan = plan(15, Some(45));
+        assert!(plan.wants_another(0, 0) && plan.wants_another(14, 14));
+        assert!(!plan.wants_another(15, 15));
+        assert!(plan.wants_another(15, 14) && plan.wants_another(44, 14));
+        assert!(!plan.wants_another(20, 15) && !plan.wants_another(45, 3));
+    }
+
+    #[test]
+    fn without_a_limit_there_are_as_many_as_the_plan_says() {
+        let plan = plan(4, None);
+        assert!(plan.wants_another(3, 0));
+        assert!(!plan.wants_another(4, 0));
+    }
 }

@@ -1,4 +1,4 @@
-//! A B C … C B A, as often as the plan says.
+//! A B C … C B A, until as many rounds count as the plan says.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,13 @@ pub(super) struct Round {
 
 /// Runs all rounds. A subject that fails in one takes no part in those after it.
 pub(super) fn run(plan: &Plan, subjects: &mut Vec<Subject>, failed: &mut Failed) -> Result<Vec<Round>, CpuError> {
-    (0..plan.rounds).map(|_| round(plan, subjects, failed)).collect()
+    let (mut rounds, mut steady) = (Vec::new(), 0);
+    while plan.wants_another(rounds.len(), steady) {
+        let round = round(plan, subjects, failed)?;
+        steady += usize::from(!round.disturbed);
+        rounds.push(round);
+    }
+    Ok(rounds)
 }
 
 fn round(plan: &Plan, subjects: &mut Vec<Subject>, failed: &mut Failed) -> Result<Round, CpuError> {

@@ -45,6 +45,9 @@ pub struct KeysPlan {
     pub slice_ms: u64,
     /// How many rounds there are.
     pub rounds: usize,
+    /// How many there may be: see [`Plan`].
+    #[serde(default)]
+    pub most_rounds: Option<usize>,
     /// Programs that start, sign once and end.
     pub fresh: Vec<FreshPlan>,
     /// How often each is run.
@@ -136,6 +139,7 @@ fn measure(plan: &KeysPlan, services: [&Service; 2], work: &dyn Fn(&Known) -> Wo
         core: Some(plan.core),
         slice_ms: plan.slice_ms,
         rounds: plan.rounds,
+        most_rounds: plan.most_rounds,
         references: vec![FEW.to_owned()],
         count_client: true,
         subjects: services.into_iter().map(subject).collect::<Result<_>>()?,
