@@ -33,14 +33,16 @@ enum Command {
         /// Bytes of an answer
         reply: usize,
     },
-    /// Listen at a unix socket for clients of another, and hold each of its answers back
+    /// Listen at a unix socket for clients of another, and hold each of its answers back; says first how long a ping takes, in µs
     Delay {
         /// `unix:@NAME`
         listen: String,
         /// `unix:@NAME` of the service
         service: String,
-        /// From a request to its answer
+        /// What an answer that needs no time takes
         microseconds: u32,
+        /// The core that it keeps to
+        core: usize,
     },
     /// Do what a subject's plan on standard input says, when told: one of several processes
     Work,
@@ -69,7 +71,8 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             listen,
             service,
             microseconds,
-        } => signbench::delay(&listen, &service, microseconds)?,
+            core,
+        } => signbench::delay(&listen, &service, microseconds, core)?,
     }
     Ok(())
 }
