@@ -181,7 +181,7 @@ fn web_server(starter: &mut Starter<'_>, snippets: &Path, port: u16, http01: u16
         "server {{\nlisten 127.0.0.1:{port};\ninclude {};\nlocation / {{ return 404; }}\n}}\n",
         copy.display()
     );
-    let files = nginx::write(starter.place, snippets, "http", &block)?;
+    let files = nginx::write(starter.place, snippets, "http", &block, nginx::Level::Talkative)?;
     let server = Server {
         name: "http",
         words: nginx::words(&files),

@@ -102,7 +102,10 @@ fn bring_up(paths: &Paths, place: &Place, via: Via, certificates: usize) -> Resu
     let mut server = |instance: &str, directory: &Path, file: &str| -> Result<(Files, SocketAddr)> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.take()?));
         let blocks = blocks(&names, address, directory, file)?;
-        Ok((nginx::write(place, &snippets, instance, &blocks)?, address))
+        Ok((
+            nginx::write(place, &snippets, instance, &blocks, nginx::Level::Default)?,
+            address,
+        ))
     };
     let include = if via == Via::Engine {
         "nginx-engine.conf"

@@ -64,7 +64,13 @@ impl Configuration<'_, '_> {
         if via == Via::Provider {
             blocks.push_str(&self.ordered(via, upstream_port)?);
         }
-        let files = write(self.site.place, self.site.snippets, via.name(), &blocks)?;
+        let files = write(
+            self.site.place,
+            self.site.snippets,
+            via.name(),
+            &blocks,
+            Level::Talkative,
+        )?;
         Ok(Server {
             name: via.name(),
             words: words(&files),
@@ -163,7 +169,7 @@ impl Configuration<'_, '_> {
             place.private(UPSTREAM).display(),
             place.ca_certificate().display(),
         );
-        let files = write(place, self.site.snippets, "upstream", &block)?;
+        let files = write(place, self.site.snippets, "upstream", &block, Level::Talkative)?;
         let server = Server {
             name: "upstream",
             words: words(&files),
@@ -177,7 +183,7 @@ impl Configuration<'_, '_> {
 }
 
 /// Writes the whole configuration of a server with these blocks.
-pub(super) fn write(place: &Place, snippets: &Path, instance: &str, blocks: &str) -> Result<Files> {
+pub(super) fn write(place: &Place, snippets: &Path, instance: &str, blocks: &str, level: Level) -> Result<Files> {
     let dir = place.nginx(instance);
     fs::create_dir(&dir)?;
     let files = Files {
@@ -192,12 +198,31 @@ pub(super) fn write(place: &Place, snippets: &Path, instance: &str, blocks: &str
     template.fill("WORKERS", WORKERS);
     template.fill("PID", files.pid_file.display());
     template.fill("ERROR_LOG", files.error_log.display());
+    template.fill("LEVEL", level.word());
     template.fill("ENV", snippet("env.conf"));
     template.fill("TLS", snippet("tls.conf"));
     template.fill("DIRECTORY", dir.display());
     template.fill("BLOCKS", blocks);
     fs::write(&files.conf, template.finish()?)?;
     Ok(files)
+}
+
+/// What a server writes to its error log.
+#[derive(Clone, Copy)]
+pub(super) enum Level {
+    /// Why a client's handshake failed, for whoever looks into a lab; but also lines of every handshake.
+    Talkative,
+    /// NGINX's default, for what is measured.
+    Default,
+}
+
+impl Level {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Talkative => "info",
+            Self::Default => "error",
+        }
+    }
 }
 
 pub(super) const UPSTREAM: &str = "upstream.lab.test";
@@ -209,7 +234,7 @@ const FRAME: &str = "\
 user @WORKERS@;
 worker_processes 2;
 pid @PID@;
-error_log @ERROR_LOG@ info;
+error_log @ERROR_LOG@ @LEVEL@;
 include @ENV@;
 events { worker_connections 2048; }
 http {

@@ -128,7 +128,7 @@ impl Peer {
         }
         drop(ports);
         let snippets = paths.snippets();
-        let files = nginx::write(place, &snippets, &plan.name, &blocks)?;
+        let files = nginx::write(place, &snippets, &plan.name, &blocks, nginx::Level::Default)?;
         let environment = plan.token.environment();
         let lines: String = environment.iter().map(|(name, _)| format!("env {name};\n")).collect();
         let text = fs::read_to_string(&files.conf)?;
