@@ -111,6 +111,44 @@ impl Token {
 impl Peer {
     /// Starts it.
     pub(crate) fn start(paths: &Paths, lab: &Lab, plan: Plan<'_>) -> Result<Self> {
+        let prepared = Prepared::write(paths, lab, plan)?;
+        let name = &prepared.name;
+        process::run(&mut prepared.command()).with_context(|| format!("{name} does not start"))?;
+        let mut pid = None;
+        process::wait_until(Duration::from_secs(5), || {
+            let text = fs::read_to_string(&prepared.pid_file).ok();
+            pid = text.and_then(|text| text.trim().parse().ok());
+            pid.is_some()
+        });
+        let pid = pid.with_context(|| format!("{name} has written no pid"))?;
+        Ok(Self {
+            pid,
+            sites: prepared.sites,
+        })
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // It may have ended.
+        if let Some(master) = Identity::of(self.pid) {
+            drop(master.end(Duration::from_secs(5)));
+        }
+    }
+}
+
+/// One that has all its files and does not run.
+pub(crate) struct Prepared {
+    name: String,
+    words: Vec<String>,
+    environment: Vec<(String, String)>,
+    pid_file: PathBuf,
+    sites: Vec<Site>,
+}
+
+impl Prepared {
+    /// Writes its files.
+    pub(crate) fn write(paths: &Paths, lab: &Lab, plan: Plan<'_>) -> Result<Self> {
         let place = &lab.place;
         let mut ports = Ports::find(plan.keys.len())?;
         let (mut blocks, mut sites) = (String::new(), Vec::new());
@@ -129,7 +167,7 @@ impl Peer {
         drop(ports);
         let snippets = paths.snippets();
         let files = nginx::write(place, &snippets, &plan.name, &blocks, nginx::Level::Default)?;
-        let environment = plan.token.environment();
+        let mut environment = plan.token.environment();
         let lines: String = environment.iter().map(|(name, _)| format!("env {name};\n")).collect();
         let text = fs::read_to_string(&files.conf)?;
         let ours = "worker_processes 2;";
@@ -138,42 +176,48 @@ impl Peer {
             &files.conf,
             lines + &text.replace(ours, &format!("worker_processes {};", plan.workers)),
         )?;
-        let words = nginx::words(&files);
-        let (program, arguments) = words.split_first().context("no command")?;
-        let mut command = Command::new(program);
-        command.args(arguments);
-        command.env_remove("OPENSSL_CONF").envs(environment);
         if let Some(name) = plan.client.openssl() {
-            let mut template = Template::read(&snippets.join(name))?;
-            template.fill("MODULE", plan.token.module.display());
-            template.fill("LIBDIR", LIBDIR);
             let file = files.conf.with_file_name("openssl.cnf");
-            let mut text = template.finish()?;
-            if let (Client::Provider, Some(softhsm)) = (plan.client, &plan.token.softhsm) {
-                // Its workers would ask for it on a terminal; the section of the module is the last.
-                text.push_str(&format!("pkcs11-module-token-pin = {}\n", softhsm.pin));
-            }
-            fs::write(&file, text)?;
-            command.env("OPENSSL_CONF", file);
+            fs::write(&file, plan.openssl(&snippets.join(name))?)?;
+            environment.push((OPENSSL_CONF.to_owned(), file.display().to_string()));
         }
-        process::run(&mut command).with_context(|| format!("{} does not start", plan.name))?;
-        let mut pid = None;
-        process::wait_until(Duration::from_secs(5), || {
-            let text = fs::read_to_string(&files.pid_file).ok();
-            pid = text.and_then(|text| text.trim().parse().ok());
-            pid.is_some()
-        });
-        let pid = pid.with_context(|| format!("{} has written no pid", plan.name))?;
-        Ok(Self { pid, sites })
+        Ok(Self {
+            words: nginx::words(&files),
+            name: plan.name,
+            environment,
+            pid_file: files.pid_file,
+            sites,
+        })
+    }
+
+    /// Starts it.
+    fn command(&self) -> Command {
+        let mut command = Command::new(nginx::PROGRAM);
+        command.args(self.words.iter().skip(1));
+        command.env_remove(OPENSSL_CONF).envs(self.environment.clone());
+        command
+    }
+
+    /// Its command as an administrator tries it: it reads its configuration, takes its keys and ends.
+    pub(crate) fn test(&self) -> Command {
+        let mut command = self.command();
+        command.args(["-t", "-q"]);
+        command
     }
 }
 
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // It may have ended.
-        if let Some(master) = Identity::of(self.pid) {
-            drop(master.end(Duration::from_secs(5)));
+impl Plan<'_> {
+    /// The configuration of its OpenSSL, from the one that users copy.
+    fn openssl(&self, snippet: &Path) -> Result<String> {
+        let mut template = Template::read(snippet)?;
+        template.fill("MODULE", self.token.module.display());
+        template.fill("LIBDIR", LIBDIR);
+        let mut text = template.finish()?;
+        if let (Client::Provider, Some(softhsm)) = (self.client, &self.token.softhsm) {
+            // Its workers would ask for it on a terminal; the section of the module is the last.
+            text.push_str(&format!("pkcs11-module-token-pin = {}\n", softhsm.pin));
         }
+        Ok(text)
     }
 }
 
@@ -224,4 +268,5 @@ fn uri_pem(uri: &str, file: &Path) -> Result<()> {
     Ok(fs::write(file, format!("{begin}\n{}\n{end}\n", text.trim()))?)
 }
 
+const OPENSSL_CONF: &str = "OPENSSL_CONF";
 const LIBDIR: &str = "/usr/lib/x86_64-linux-gnu";
