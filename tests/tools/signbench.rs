@@ -52,6 +52,22 @@ fn subjects_are_measured_in_turns_and_one_that_cannot_run_says_why() {
 }
 
 #[test]
+fn the_processor_time_of_all_threads_of_a_module_is_counted() {
+    let directory = Directory::new();
+    let work = json!({
+        "kind": "pkcs11", "signer": directory.signer(), "module": directory.burner(), "token": "t", "label": "l", "mechanism": "ecdsa",
+    });
+    let report = directory.run(&json!({
+        "core": null, "slice_ms": 60, "rounds": 3, "references": [], "count_client": true,
+        "subjects": [{ "name": "four threads", "threads": 4, "work": work }],
+    }));
+    let subject = &report["subjects"][0];
+    assert!(subject["error"].is_null(), "{report}");
+    // A signature burns 200 µs.
+    assert!(median(&subject["figures"]["cpu.client"]) > 150.0, "{report}");
+}
+
+#[test]
 fn a_plan_with_an_unknown_word_is_refused() {
     let directory = Directory::new();
     let plan = json!({ "core": 0, "slice_ms": 20, "rounds": 1, "references": [], "count_client": true, "subjects": [], "x": 1 });
@@ -96,6 +112,16 @@ impl Directory {
         signer
     }
 
+    /// A module whose signatures are 200 µs of processor time, built.
+    fn burner(&self) -> PathBuf {
+        let (source, module) = (self.file("burner.c"), self.file("burner.so"));
+        fs::write(&source, BURNER).unwrap();
+        let mut compile = Command::new("gcc");
+        compile.args(["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-Ifunctional/c"]);
+        assert!(compile.arg(&source).arg("-o").arg(&module).status().unwrap().success());
+        module
+    }
+
     fn signbench(&self, plan: &Value) -> Command {
         let file = self.file("plan.json");
         fs::write(&file, plan.to_string()).unwrap();
@@ -116,3 +142,60 @@ impl Drop for Directory {
         fs::remove_dir_all(&self.0).unwrap();
     }
 }
+
+const BURNER: &str = r#"
+#include <string.h>
+#include <time.h>
+#include "cryptoki.h"
+
+static CK_RV initialize(void *arguments) { (void)arguments; return 0; }
+static CK_RV slots(unsigned char present, CK_ULONG *slots, CK_ULONG *count) {
+    (void)present;
+    *slots = 0;
+    *count = 1;
+    return 0;
+}
+static CK_RV token(CK_ULONG slot, struct token_info *info) {
+    (void)slot;
+    memset(info, ' ', sizeof info->label);
+    info->label[0] = 't';
+    return 0;
+}
+static CK_RV open_session(CK_ULONG slot, CK_ULONG flags, void *application, void *notify, CK_ULONG *session) {
+    (void)flags, (void)application, (void)notify;
+    *session = slot;
+    return 0;
+}
+static CK_RV find_init(CK_ULONG session, struct attribute *wanted, CK_ULONG count) {
+    (void)session, (void)wanted, (void)count;
+    return 0;
+}
+static CK_RV find(CK_ULONG session, CK_ULONG *objects, CK_ULONG most, CK_ULONG *count) {
+    (void)most;
+    *objects = session;
+    *count = 1;
+    return 0;
+}
+static CK_RV end(CK_ULONG session) { (void)session; return 0; }
+static CK_RV end_all(void *reserved) { (void)reserved; return 0; }
+static CK_RV sign_init(CK_ULONG session, struct mechanism *mechanism, CK_ULONG key) {
+    (void)session, (void)mechanism, (void)key;
+    return 0;
+}
+static long now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return time.tv_sec * 1000000000 + time.tv_nsec;
+}
+static CK_RV sign(CK_ULONG session, unsigned char *data, CK_ULONG length, unsigned char *signature, CK_ULONG *size) {
+    (void)session, (void)data, (void)length, (void)signature, (void)size;
+    for (long begin = now(); now() - begin < 200000;) {}
+    return 0;
+}
+static struct function_list list = {
+    .C_Initialize = initialize, .C_GetSlotList = slots, .C_GetTokenInfo = token, .C_OpenSession = open_session,
+    .C_FindObjectsInit = find_init, .C_FindObjects = find, .C_FindObjectsFinal = end, .C_SignInit = sign_init, .C_Sign = sign,
+    .C_Finalize = end_all,
+};
+CK_RV C_GetFunctionList(struct function_list **out) { *out = &list; return 0; }
+"#;
