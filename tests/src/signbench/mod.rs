@@ -3,7 +3,8 @@
 //!
 //! A *slice* runs one subject for about 300 ms. A *round* is A B C … C B A: each subject has two slices whose middle is
 //! the middle of the round, so a machine that drifts moves no ratio. Ratios are made within a round; what is reported is
-//! their median and quartiles. A control loop runs between slices, and a round in which it moved is dropped.
+//! their median and quartiles. A control loop runs between slices, and a round in which it moved is dropped; where the plan
+//! allows it, another is run for it.
 //!
 //! | file | |
 //! |---|---|
