@@ -1,5 +1,6 @@
 //! Stands between clients and a service, and holds each answer back for the same time, as if the service were further away: the distance
-//! comes to whatever the service takes. One thread that waits: what it costs beside is little, and is in the report.
+//! comes to whatever the service takes. One thread that waits: what it costs beside, on the core of client and service, no enclave would, and
+//! is in the report.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
