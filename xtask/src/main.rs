@@ -162,8 +162,10 @@ fn run(command: Command) -> Result<ExitCode> {
             machine::set_up(&paths)?;
         }
         Command::Bench(options) => {
-            elevate::to_root(&paths, elevate::Prepare::Build(options.lab()))?;
-            setup::run(&paths)?;
+            if !options.only_reads() {
+                elevate::to_root(&paths, elevate::Prepare::Build(options.lab()))?;
+                setup::run(&paths)?;
+            }
             bench::run(&paths, &options)?;
         }
     }

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::build::{Binaries, cargo};
@@ -19,7 +19,7 @@ use crate::progress;
 pub(super) const TITLE: &str = "Attestation: processor time";
 
 /// All figures.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub(super) struct Attestation {
     /// Of the example `cost` of crate enclave-attestation: microseconds.
     document: Value,
@@ -28,7 +28,7 @@ pub(super) struct Attestation {
 }
 
 /// A restart of the service.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Sealed {
     names: u64,
     kms_calls: u64,
@@ -37,7 +37,7 @@ struct Sealed {
 }
 
 /// One attested call of KMS.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Decryption {
     calls: u32,
     /// Of the service, but for the thread that makes recipient keys: milliseconds a call.

@@ -1,19 +1,19 @@
 //! A service that is as far away as a real enclave: `signbench delay` passes on what clients ask at once, and each reply later.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::handshakes::DELAY_US;
-use super::runner::Runner;
+use super::runner::{Runner, other_core};
 use crate::lab::Description;
-use crate::process;
 
 /// Ended when this is dropped.
 pub(super) struct Delay {
     child: Child,
     address: String,
+    ping_us: f64,
 }
 
 impl Delay {
@@ -21,16 +21,33 @@ impl Delay {
         // Beside the lab's other sockets of abstract names, which any user reaches, as its workers do the service.
         let address = format!("{}-far", lab.signing);
         let mut command = Command::new(runner.program());
-        command.args(["delay", &address, &lab.signing, &DELAY_US.to_string()]);
-        let mut child = command
-            .stdin(Stdio::null())
-            .spawn()
-            .context("signbench does not start")?;
-        let name = address.strip_prefix("unix:").context("not a unix socket")?.to_owned();
-        let is_there = || std::fs::read_to_string(PROC).is_ok_and(|sockets| sockets.contains(&name));
-        let is_there = process::wait_until(Duration::from_secs(10), is_there);
-        ensure!(is_there && child.try_wait()?.is_none(), "nothing listens at {address}");
-        Ok(Self { child, address })
+        command.args([
+            "delay",
+            &address,
+            &lab.signing,
+            &DELAY_US.to_string(),
+            &other_core().to_string(),
+        ]);
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut delay = Self {
+            child: command.spawn().context("signbench does not start")?,
+            address,
+            ping_us: f64::NAN,
+        };
+        // Which it says once it listens.
+        let mut ping = String::new();
+        let said = delay.child.stdout.take().context("no output")?;
+        BufReader::new(said).read_line(&mut ping)?;
+        delay.ping_us = ping
+            .trim()
+            .parse()
+            .with_context(|| format!("nothing listens at {}", delay.address))?;
+        Ok(delay)
+    }
+
+    /// What an empty exchange through it takes.
+    pub(super) fn ping_us(&self) -> f64 {
+        self.ping_us
     }
 
     pub(super) fn address(&self) -> &str {
@@ -49,5 +66,3 @@ impl Drop for Delay {
         drop(self.child.wait());
     }
 }
-
-const PROC: &str = "/proc/net/unix";

@@ -8,6 +8,7 @@ use super::delay::Delay;
 use super::plot::Plot;
 use super::runner::{Group, Measured, Runner, SERVER_CORE, Subject, other_core};
 use super::show::{Columns, number, ratio};
+use super::signatures;
 use super::softhsm::{self, SoftHsm, signing_key};
 use crate::lab::peers::{Client, OfSoftHsm, Peer, Plan, Site, Token};
 use crate::lab::{Description, Key, Lab};
@@ -19,12 +20,15 @@ pub(super) const TITLE: &str =
     "Full handshakes: NGINX on one core, client and service on another; no tickets, no cache; CPU in µs a handshake";
 
 /// Both tables.
-#[derive(serde::Serialize)]
+#[derive(serde::Deserialize, serde::Serialize)]
 pub(super) struct Handshakes {
     /// One group for each version of TLS and type of key.
     near: Vec<Measured>,
     /// One group for each type of key, with the service's replies delayed.
     far: Vec<Measured>,
+    /// What an empty exchange took over that distance.
+    #[serde(default)]
+    far_ping_us: Option<f64>,
 }
 
 pub(super) fn measure(paths: &Paths, lab: &Lab, runner: &Runner) -> Result<Handshakes> {
@@ -32,16 +36,18 @@ pub(super) fn measure(paths: &Paths, lab: &Lab, runner: &Runner) -> Result<Hands
     let mut handshakes = Handshakes {
         near: Vec::new(),
         far: Vec::new(),
+        far_ping_us: None,
     };
     {
-        let peers = bench.on_softhsm(runner)?;
-        for tls in ["1.2", "1.3"] {
+        let peers = bench.near_peers(runner)?;
+        for tls in VERSIONS {
             for kind in KINDS {
                 handshakes.near.push(runner.measure(bench.near(tls, kind, &peers)?)?);
             }
         }
     }
     let delay = Delay::start(runner, lab.description())?;
+    handshakes.far_ping_us = Some(delay.ping_us());
     let peers = bench.far_peers(&delay)?;
     for kind in KINDS {
         handshakes.far.push(runner.measure(bench.far(kind, &peers, &delay)?)?);
@@ -60,13 +66,23 @@ impl Handshakes {
         };
         let far = Plot {
             title: &format!(
-                "Full handshakes a second on one core, the service {DELAY_US} µs away: by count of workers"
+                "Full handshakes a second on one core, an empty exchange with the service {DELAY_US} µs: by count of workers"
             ),
             figure: "rate",
             at_most: None,
             groups: &self.far,
         };
         [("handshakes", near.svg()), ("handshakes-far", far.svg())]
+    }
+
+    /// With the service near.
+    pub(super) fn near(&self, tls: &str, kind: &str, subject: &str) -> Option<&Subject> {
+        of(&self.near, &[tls, kind], subject)
+    }
+
+    /// With it far away.
+    pub(super) fn far(&self, kind: &str, subject: &str) -> Option<&Subject> {
+        of(&self.far, &[kind, "far"], subject)
     }
 
     pub(super) fn lacks_something(&self) -> bool {
@@ -84,6 +100,7 @@ impl Handshakes {
             "service",
             "worker / file",
             "worker + service / file",
+            "worker / SoftHSM2",
             "a second",
             "idle, worker's core",
             "the other",
@@ -98,6 +115,7 @@ impl Handshakes {
                     number(subject.figure("cpu.service")),
                     ratio(subject.ratio(Client::File.name(), "cpu.worker")),
                     ratio(subject.ratio(Client::File.name(), "cpu")),
+                    ratio(subject.ratio(&on_softhsm(&subject.name), "cpu.worker")),
                     rate(subject),
                     percent(subject.figure("idle.0")),
                     percent(subject.figure("idle.1")),
@@ -106,13 +124,21 @@ impl Handshakes {
             }
         }
         columns.print();
+        let ping = self
+            .far_ping_us
+            .map_or_else(String::new, |ping| format!(" ({ping:.0} measured)"));
         title(&format!(
-            "Handshakes a second by TLS 1.3, with each reply of the service {DELAY_US} µs after its request, as over a real enclave's vsock"
+            "Handshakes a second by TLS 1.3, each reply of the service held for so long that an empty exchange takes {DELAY_US} µs{ping}, \
+             as over a real enclave's vsock; CPU in µs a handshake"
         ));
         let mut columns = Columns::new([
             "key",
             "by",
             "workers",
+            "worker",
+            "service",
+            "client",
+            "delay",
             "a second",
             "/ file, 1 worker",
             "/ file, as many",
@@ -127,6 +153,10 @@ impl Handshakes {
                 row.extend([
                     by.to_owned(),
                     workers.to_owned(),
+                    number(subject.figure("cpu.worker")),
+                    number(subject.figure("cpu.service")),
+                    number(subject.figure("cpu.client")),
+                    number(subject.figure("cpu.delay")),
                     rate(subject),
                     ratio(subject.ratio(&far_name(Client::File, 1), "rate")),
                     ratio(subject.ratio(&format!("{}, {workers}", Client::File.name()), "rate")),
@@ -146,18 +176,20 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// By each client library, NGINX with the keys in SoftHSM2.
-    fn on_softhsm(&self, runner: &Runner) -> Result<Vec<(Client, Peer)>> {
+    /// From files and by each client library with our keys; by each with those in SoftHSM2. The lab's own servers would write lines of each
+    /// handshake, and have other keys besides.
+    fn near_peers(&self, runner: &Runner) -> Result<Vec<(String, Client, Peer)>> {
         // One of its own: the engine lists all keys, and fails at the first kind that it does not know.
         let softhsm = SoftHsm::create(&runner.directory().join("softhsm-workers"))?;
+        let lab = self.lab.description();
         let mut keys = Vec::new();
         for kind in KINDS {
-            let key = signing_key(self.lab.description(), kind)?;
+            let key = signing_key(lab, kind)?;
             softhsm.import(key)?;
             keys.push(key.clone());
         }
         softhsm.open_to_workers()?;
-        let token = Token {
+        let theirs = Token {
             module: softhsm::MODULE.into(),
             config: None,
             softhsm: Some(OfSoftHsm {
@@ -166,16 +198,24 @@ impl Bench<'_> {
                 pin: softhsm::PIN,
             }),
         };
+        let ours = Token::of_lab(self.lab);
         let mut peers = Vec::new();
-        for client in [Client::Engine, Client::Provider] {
+        let mut start = |name: String, client, token, keys| -> Result<()> {
             let plan = Plan {
-                name: format!("softhsm-{}", client.name()),
+                name: format!("near-{}", name.replace(", ", "-")),
                 workers: 2,
                 client,
-                token: &token,
-                keys: keys.clone(),
+                token,
+                keys,
             };
-            peers.push((client, Peer::start(self.paths, self.lab, plan)?));
+            peers.push((name, client, Peer::start(self.paths, self.lab, plan)?));
+            Ok(())
+        };
+        for client in [Client::File, Client::Engine, Client::Provider] {
+            start(client.name().to_owned(), client, &ours, keys_for(lab, client)?)?;
+        }
+        for client in LIBRARIES {
+            start(on_softhsm(client.name()), client, &theirs, keys.clone())?;
         }
         Ok(peers)
     }
@@ -185,17 +225,13 @@ impl Bench<'_> {
         let token = Token::through(self.lab, "far", delay.address())?;
         let mut peers = Vec::new();
         for client in [Client::File, Client::Engine, Client::Provider] {
-            let usage = if client == Client::Engine { "digest" } else { "tls" };
             for workers in WORKERS {
                 let plan = Plan {
                     name: format!("far-{}-{workers}", client.name()),
                     workers,
                     client,
                     token: &token,
-                    keys: KINDS
-                        .map(|kind| imported(self.lab.description(), kind, usage).cloned())
-                        .into_iter()
-                        .collect::<Result<_>>()?,
+                    keys: keys_for(self.lab.description(), client)?,
                 };
                 peers.push((client, workers, Peer::start(self.paths, self.lab, plan)?));
             }
@@ -203,34 +239,19 @@ impl Bench<'_> {
         Ok(peers)
     }
 
-    fn near(&self, tls: &str, kind: &str, peers: &[(Client, Peer)]) -> Result<Group> {
-        let lab = self.lab.description();
+    fn near(&self, tls: &str, kind: &str, peers: &[(String, Client, Peer)]) -> Result<Group> {
+        let service = self.lab.description().pids.get("service").copied();
         let mut subjects = Vec::new();
-        for client in [Client::File, Client::Engine, Client::Provider] {
-            let via = client.name();
-            let usage = if client == Client::Engine { "digest" } else { "tls" };
-            let key = imported(lab, kind, usage)?;
-            let mut endpoints = lab.endpoints.iter();
-            let endpoint = endpoints.find(|endpoint| endpoint.via == via && endpoint.key == key.label);
-            let port = endpoint
-                .with_context(|| format!("the lab serves no {} by {via}", key.label))?
-                .port;
-            let site = Site { key: key.clone(), port };
-            let master = lab.pids.get(&format!("nginx-{via}"));
-            let master = *master.with_context(|| format!("the lab has no NGINX by {via}"))?;
-            let service = (client != Client::File)
-                .then(|| lab.pids.get("service").copied())
-                .flatten();
-            subjects.push(subject(via, tls, &site, master, service)?);
+        for (name, client, peer) in peers {
+            let is_ours = *client != Client::File && name == client.name();
+            let service = service.filter(|_| is_ours);
+            subjects.push(subject(name, tls, site(peer, kind)?, peer.pid, service)?);
         }
-        for (client, peer) in peers {
-            let name = format!("{}, SoftHSM2", client.name());
-            subjects.push(subject(&name, tls, site(peer, kind)?, peer.pid, None)?);
-        }
+        let theirs = LIBRARIES.map(|client| on_softhsm(client.name()));
         Ok(Group {
             title: vec![tls.to_owned(), kind.to_owned()],
             core: Some(other_core()),
-            references: vec![Client::File.name().to_owned()],
+            references: [&[Client::File.name().to_owned()][..], &theirs].concat(),
             count_client: false,
             subjects,
         })
@@ -288,12 +309,24 @@ fn site<'a>(peer: &'a Peer, kind: &str) -> Result<&'a Site> {
         .with_context(|| format!("no {kind} is served"))
 }
 
+/// One of each kind, for what the client library asks for.
+fn keys_for(lab: &Description, client: Client) -> Result<Vec<Key>> {
+    let usage = if client == Client::Engine { "digest" } else { "tls" };
+    let keys = KINDS.map(|kind| imported(lab, kind, usage).cloned());
+    keys.into_iter().collect()
+}
+
 /// A key that the lab imported: those are the same for file and service.
-fn imported<'a>(lab: &'a Description, kind: &str, usage: &str) -> Result<&'a Key> {
+pub(super) fn imported<'a>(lab: &'a Description, kind: &str, usage: &str) -> Result<&'a Key> {
     let fits = |key: &&Key| key.kind == kind && key.usage == usage && key.origin == "imported";
     let mut keys = lab.keys.iter();
     keys.find(fits)
         .with_context(|| format!("the lab has no imported {kind} key for {usage}"))
+}
+
+fn of<'a>(groups: &'a [Measured], title: &[&str], subject: &str) -> Option<&'a Subject> {
+    let group = groups.iter().find(|group| group.title == title)?;
+    group.report.subject(subject)
 }
 
 fn rate(subject: &Subject) -> String {
@@ -306,13 +339,21 @@ fn percent(value: Option<f64>) -> String {
     value.map_or_else(String::new, |value| format!("{value:.0} %"))
 }
 
-fn far_name(client: Client, workers: usize) -> String {
+/// The subject that takes its keys from SoftHSM2 by the same client library.
+pub(super) fn on_softhsm(client: &str) -> String {
+    format!("{client}, {}", signatures::SOFTHSM)
+}
+
+pub(super) fn far_name(client: Client, workers: usize) -> String {
     format!("{}, {workers}", client.name())
 }
 
-const KINDS: [&str; 2] = ["RSA-2048", "P-256"];
+/// What takes keys from a module.
+pub(super) const LIBRARIES: [Client; 2] = [Client::Engine, Client::Provider];
+pub(super) const VERSIONS: [&str; 2] = ["1.2", "1.3"];
+pub(super) const KINDS: [&str; 2] = ["RSA-2048", "P-256"];
 /// A core.
-const WORKERS: [usize; 3] = [1, 2, 4];
+pub(super) const WORKERS: [usize; 3] = [1, 2, 4];
 const LEAST_CONNECTIONS: usize = 4;
 /// What a round trip over vsock takes on a Nitro instance.
 pub(super) const DELAY_US: u32 = 124;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::runner::{self, Runner, SERVER_CORE, Spread};
 use super::show::{Columns, number, ratio};
 use super::softhsm::signing_key;
+use super::start::{self, Start};
 use crate::build::Binaries;
 use crate::lab::Lab;
 use crate::paths::Paths;
@@ -31,6 +32,8 @@ pub(super) struct Keys {
     fresh: Vec<Fresh>,
     #[serde(default)]
     module_bytes: u64,
+    #[serde(default)]
+    start: Option<Start>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -69,6 +72,7 @@ pub(super) fn measure(paths: &Paths, lab: &Lab, runner: &Runner, quick: bool) ->
     let dir = runner.directory().join("keys");
     fs::create_dir(&dir)?;
     let module = &lab.description().module;
+    let rounds = if quick { QUICK_ROUNDS } else { ROUNDS };
     let plan = json!({
         "service": service(paths, lab, &dir)?,
         "dir": dir,
@@ -80,7 +84,8 @@ pub(super) fn measure(paths: &Paths, lab: &Lab, runner: &Runner, quick: bool) ->
         "token": lab.description().token,
         "core": SERVER_CORE,
         "slice_ms": SLICE_MS,
-        "rounds": if quick { QUICK_ROUNDS } else { ROUNDS },
+        "rounds": rounds,
+        "most_rounds": runner::most_rounds(rounds),
         "fresh": programs(paths, lab, &dir)?,
         "runs": if quick { QUICK_RUNS } else { RUNS },
     });
@@ -91,6 +96,8 @@ pub(super) fn measure(paths: &Paths, lab: &Lab, runner: &Runner, quick: bool) ->
     })?;
     let mut keys: Keys = serde_json::from_str(&answer).context("signbench's report is not as expected")?;
     keys.module_bytes = fs::metadata(module)?.len();
+    let start = progress::step("NGINX's start", || start::measure(paths, lab, quick))?;
+    keys.start = Some(start);
     Ok(keys)
 }
 
@@ -210,9 +217,8 @@ impl Keys {
                 "MiB",
             );
         }
-        if let Some(start) = self.fresh.first() {
-            let more = start.many.wall_ms.median - start.base.wall_ms.median;
-            table.below("the module's load and C_Initialize", more, 5.0, "ms");
+        if let Some(start) = &self.start {
+            start.judge(&mut table);
         }
         let bytes = u32::try_from(self.module_bytes).map_or(f64::MAX, f64::from);
         table.below("the module", bytes / 1e6, 1.0, "MB");
@@ -288,6 +294,10 @@ pub(super) fn print(keys: &Keys) {
     }
     columns.print();
     println!();
+    if let Some(start) = &keys.start {
+        start.print();
+        println!();
+    }
     keys.judge().print();
 }
 

@@ -5,13 +5,13 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::paths::Paths;
 use crate::process;
 
 /// What a reader must know to compare figures.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub(super) struct Machine {
     /// UTC.
     pub(super) date: String,

@@ -18,13 +18,15 @@ mod runner;
 mod show;
 mod signatures;
 mod softhsm;
+mod start;
+mod targets;
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::agent::Agent;
 use self::attestation::Attestation;
@@ -53,6 +55,9 @@ pub(crate) struct Options {
     /// The JSON file; by default below the user's state directory
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Measure nothing: show the tables of such a file, and draw its plots again
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "part", "out"])]
+    read: Option<PathBuf>,
 }
 
 /// What can be measured by itself.
@@ -80,6 +85,11 @@ impl Options {
         }
     }
 
+    /// Whether nothing is to be measured.
+    pub(crate) fn only_reads(&self) -> bool {
+        self.read.is_some()
+    }
+
     fn wants(&self, part: Part) -> bool {
         self.part.is_empty() || self.part.contains(&part)
     }
@@ -99,7 +109,7 @@ impl Options {
 }
 
 /// All that was measured, as it is written to the file.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Results {
     command: String,
     machine: Machine,
@@ -112,7 +122,7 @@ struct Results {
 }
 
 /// What is measured on a lab whose service is a process.
-#[derive(Default, Serialize)]
+#[derive(Default, Deserialize, Serialize)]
 struct OnLab {
     signatures: Option<Signatures>,
     handshakes: Option<Handshakes>,
@@ -137,6 +147,9 @@ impl OnLab {
 
 /// Measures, prints the tables and writes the file.
 pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
+    if let Some(file) = &options.read {
+        return read(file);
+    }
     build::lab(paths)?;
     let mut random = [0_u8; 4];
     getrandom::fill(&mut random)?;
@@ -165,7 +178,6 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
         agent,
         enclave,
     };
-    results.print();
     let file = match &options.out {
         Some(file) => file.clone(),
         None => paths
@@ -174,7 +186,23 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     };
     let text = serde_json::to_string_pretty(&results)? + "\n";
     std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    println!("\n  All of it, with quartiles: {}", file.display());
+    show(&results, &file)?;
+    println!("  All of it, with quartiles: {}", file.display());
+    Ok(())
+}
+
+/// Shows what was measured before.
+fn read(file: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let results =
+        serde_json::from_str(&text).with_context(|| format!("{} is not what `bench` wrote", file.display()))?;
+    show(&results, file)
+}
+
+/// Prints the tables, and writes plots beside the file that the results are in.
+fn show(results: &Results, file: &Path) -> Result<()> {
+    results.print();
+    println!();
     for (name, plot) in results.on_lab.plots() {
         let path = file.with_extension(format!("{name}.svg"));
         std::fs::write(&path, plot).with_context(|| format!("cannot write {}", path.display()))?;
@@ -257,6 +285,11 @@ impl Results {
         if let Some(handshakes) = &self.on_lab.handshakes {
             title(handshakes::TITLE);
             handshakes.print();
+        }
+        let (signatures, handshakes) = (self.on_lab.signatures.as_ref(), self.on_lab.handshakes.as_ref());
+        if signatures.is_some() || handshakes.is_some() {
+            title(targets::TITLE);
+            targets::judge(signatures, handshakes).print();
         }
         if let Some(keys) = &self.on_lab.keys {
             title(keys::TITLE);

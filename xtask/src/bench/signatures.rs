@@ -18,7 +18,7 @@ use crate::progress::title;
 pub(super) const TITLE: &str = "C_SignInit and C_Sign: client and service on one core, µs";
 
 /// Both tables.
-#[derive(serde::Serialize)]
+#[derive(serde::Deserialize, serde::Serialize)]
 pub(super) struct Signatures {
     /// One group for each mechanism: client and service on one core.
     single: Vec<Measured>,
@@ -61,6 +61,17 @@ impl Signatures {
             groups: &self.many,
         };
         [("signatures", single.svg()), ("signatures-of-four", many.svg())]
+    }
+
+    /// Of one client on one core.
+    pub(super) fn single(&self, mechanism: &str, subject: &str) -> Option<&Subject> {
+        of(&self.single, mechanism)?.report.subject(subject)
+    }
+
+    /// Our signatures a second.
+    pub(super) fn threads_by_processes(&self, mechanism: &str) -> Option<f64> {
+        let threads = of(&self.many, mechanism)?.report.subject(&format!("{OURS}{THREADS}"))?;
+        Some(threads.ratio(&format!("{OURS}{PROCESSES}"), "rate")?.median)
     }
 
     pub(super) fn lacks_something(&self) -> bool {
@@ -126,6 +137,12 @@ impl Signatures {
         }
         columns.print();
     }
+}
+
+fn of<'a>(groups: &'a [Measured], mechanism: &str) -> Option<&'a Measured> {
+    groups
+        .iter()
+        .find(|group| group.title.first().is_some_and(|title| title == mechanism))
 }
 
 fn cells(subject: &Subject, raw: Option<f64>) -> [String; 9] {
@@ -209,7 +226,7 @@ impl Bench<'_> {
         for subject in [OURS, SOFTHSM, BEHIND, RAW] {
             subjects.push(self.subject(subject, mechanism, Some(SERVER_CORE))?);
         }
-        subjects.push(json!({ "name": "bare socket", "work": {
+        subjects.push(json!({ "name": SOCKET, "work": {
             "kind": "socket", "request": FRAME + mechanism.input, "reply": FRAME + mechanism.signature,
         } }));
         Ok(Group {
@@ -327,9 +344,10 @@ const MECHANISMS: [Mechanism; 6] = [
 /// The rest of a sign request, and (two bytes less) of its reply: header, key id, mechanism, length.
 const FRAME: usize = 14 + 32 + 1 + 2;
 
-const OURS: &str = "ours";
-const RAW: &str = "raw library";
-const SOFTHSM: &str = "SoftHSM2";
-const BEHIND: &str = "SoftHSM2 behind p11-kit";
+pub(super) const OURS: &str = "ours";
+pub(super) const RAW: &str = "raw library";
+pub(super) const SOCKET: &str = "bare socket";
+pub(super) const SOFTHSM: &str = "SoftHSM2";
+pub(super) const BEHIND: &str = "SoftHSM2 behind p11-kit";
 const THREADS: &str = ", 4 threads";
 const PROCESSES: &str = ", 4 processes";

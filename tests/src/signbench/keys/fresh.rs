@@ -106,18 +106,24 @@ fn filled(plan: &KeysPlan, text: &str, key: &Known) -> String {
     text.replace("{id}", &key.id).replace("{uri}", &uri)
 }
 
-/// Looked at all the time while it runs, since nothing is known of it afterwards: a run of its own, which is not timed.
+/// Looked at all the time while it runs, since nothing is known of it afterwards: runs of their own, which are not timed. A run that is
+/// over in a millisecond may be looked at too early, or never.
 fn peak(command: &mut Command, input: &Path) -> Result<u64> {
-    let command = command
-        .stdin(File::open(input)?)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let mut child = command.spawn()?;
     let mut peak = 0;
-    while child.try_wait()?.is_none() {
-        if let Ok(memory) = Memory::of(child.id()) {
-            peak = memory.peak_kib.max(peak);
+    for _ in 0..LOOKS {
+        let mut child = command
+            .stdin(File::open(input)?)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        while child.try_wait()?.is_none() {
+            if let Ok(memory) = Memory::of(child.id()) {
+                peak = memory.peak_kib.max(peak);
+            }
         }
     }
+    ensure!(peak > 0, "it was never seen to have memory");
     Ok(peak)
 }
+
+const LOOKS: usize = 5;

@@ -13,7 +13,7 @@ use crate::progress;
 use crate::table::Table;
 
 /// All figures.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub(super) struct Certificates {
     count: usize,
     filled: Filled,

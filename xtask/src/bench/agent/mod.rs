@@ -9,7 +9,7 @@ mod workshop;
 use std::path::Path;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::certificates::Certificates;
 use self::rest::Rest;
@@ -23,7 +23,7 @@ use crate::table::Table;
 pub(super) const TITLE: &str = "The agent";
 
 /// All figures.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub(super) struct Agent {
     /// With the certificates of a lab.
     few: Rest,

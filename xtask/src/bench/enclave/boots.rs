@@ -9,7 +9,7 @@ use crate::progress;
 use crate::table::Table;
 
 /// All boots, in the order in which they were made.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub(super) struct Boots {
     mebibytes: u32,
     boots: Vec<Boot>,

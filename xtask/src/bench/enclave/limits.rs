@@ -4,7 +4,7 @@
 //! for every number of certificates.
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::guest::{Crowd, Fill, Outcome, smallest};
@@ -15,7 +15,7 @@ use crate::progress;
 use crate::table::{Table, Verdict};
 
 /// All guests that were filled.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub(super) struct Limits {
     p256: Vec<Fill>,
     rsa: Vec<Fill>,

@@ -13,7 +13,7 @@ mod workshop;
 use std::path::Path;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::boots::Boots;
 use self::limits::Limits;
@@ -26,7 +26,7 @@ use crate::table::Table;
 pub(super) const TITLE: &str = "The image, on an emulated machine";
 
 /// All figures.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub(super) struct Enclave {
     image: Size,
     boots: Boots,
@@ -40,7 +40,7 @@ pub(super) struct Enclave {
 }
 
 /// The image, as it is stored and as it is unpacked.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Size {
     bytes: u64,
     /// The files of both ramdisks.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bench::runner::Spread;
 use crate::bench::show::Columns;
@@ -14,7 +14,7 @@ use crate::progress;
 use crate::table::Table;
 
 /// All figures.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub(super) struct Issuance {
     /// To make a key on command, and nothing else: milliseconds.
     p256_key_ms: f64,
@@ -23,7 +23,7 @@ pub(super) struct Issuance {
 }
 
 /// Certificates that were ordered one after the other.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Orders {
     /// Of a hundred.
     nonces_refused: u32,

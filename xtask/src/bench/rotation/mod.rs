@@ -5,7 +5,7 @@ mod signing;
 mod spreading;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::issuance::Issuance;
 use self::signing::Signing;
@@ -20,7 +20,7 @@ use crate::table::Table;
 pub(super) const TITLE: &str = "Renewal and rotation";
 
 /// All figures.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub(super) struct Rotation {
     issuance: Issuance,
     signing: Signing,

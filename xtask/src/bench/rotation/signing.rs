@@ -5,7 +5,7 @@ use std::thread::{self, sleep};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::bench::runner::{Group, Runner, SERVER_CORE, Spread};
@@ -16,7 +16,7 @@ use crate::progress;
 use crate::table::Table;
 
 /// All pairs.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub(super) struct Signing {
     /// Microseconds.
     at_rest: Figures,
@@ -28,7 +28,7 @@ pub(super) struct Signing {
     rotations: u32,
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Figures {
     p50: Spread,
     p99: Spread,

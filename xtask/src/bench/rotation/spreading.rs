@@ -13,7 +13,7 @@ use crate::process;
 use crate::progress;
 
 /// One kind of certificates.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub(super) struct Spreading {
     days: u32,
     #[serde(flatten)]
