@@ -1,4 +1,4 @@
-//! What the documents say is there: tests that `SECURITY.md` names, paths that the others name.
+//! What the documents say is there: tests that `SECURITY.md` names, paths that the others name, lines of tables that `bench` wrote.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,7 +27,27 @@ pub(super) fn run(paths: &Paths) -> Result<Counts> {
             counts = counts + verdict(root.join(path).exists(), &format!("{document} names {path}"));
         }
     }
+    let measured = fs::read_to_string(root.join(MEASURED))?;
+    let readme = fs::read_to_string(root.join("README.md"))?;
+    let shown: Vec<_> = tables(&readme).collect();
+    ensure!(!shown.is_empty(), "README.md shows no table of {MEASURED}");
+    for line in shown {
+        let is_there = measured.lines().any(|one| one.trim() == line);
+        counts = counts + verdict(is_there, &format!("README.md shows \"{line}\" as of {MEASURED}"));
+    }
     Ok(counts)
+}
+
+/// The lines of blocks that say that they are `text`: those are tables that `bench` wrote.
+fn tables(text: &str) -> impl Iterator<Item = &str> {
+    let mut is_table = false;
+    text.lines().map(str::trim).filter(move |line| {
+        if line.starts_with("```") {
+            is_table = *line == "```text";
+            return false;
+        }
+        is_table && !line.is_empty()
+    })
 }
 
 fn verdict(holds: bool, what: &str) -> Counts {
@@ -73,6 +93,8 @@ fn is_path(word: &str) -> bool {
     is_plain && FOLDERS.iter().any(|folder| word.starts_with(folder))
 }
 
+/// What `cargo xtask bench` printed.
+const MEASURED: &str = "tests/measured/bench.txt";
 const DOCUMENTS: [&str; 4] = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"];
 const FOLDERS: [&str; 6] = [
     "enclave-tls/",
@@ -86,6 +108,12 @@ const FOLDERS: [&str; 6] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tables_are_told_from_other_blocks() {
+        let text = "see\n\n```text\n  by  p50\n\n  ours  1\n```\n\n```\ncargo\n```\n\n    text\n";
+        assert_eq!(tables(text).collect::<Vec<_>>(), ["by  p50", "ours  1"]);
+    }
 
     #[test]
     fn names_and_paths_are_told_from_other_words() {
