@@ -51,7 +51,10 @@ fn signatures_are_timed_by_mechanism() {
         (counters.queue.done, counters.queue.waiting, counters.queue.shed),
         (1, 0, 0)
     );
-    assert_eq!(counters.queue.waiting_most, 1);
+    assert!(
+        counters.queue.waiting_most <= 1,
+        "one that is alone waits for nobody, or for a thread"
+    );
 }
 
 #[test]
