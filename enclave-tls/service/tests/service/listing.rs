@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use enclave_wire::control::ControlError;
-use enclave_wire::control::Request as ControlRequest;
+use enclave_wire::control::{ControlError, InstallChain, Reply, Request as ControlRequest};
 use enclave_wire::signing::{Entry, Listing, SignError};
 use enclave_wire::{KeyId, State, Usage};
 
 use super::client::{Client, Identity};
-use super::lab::Lab;
+use super::lab::{Lab, chain};
 
 /// Reads a whole listing, or says at which page it changed.
 fn read(client: &mut Client) -> Result<(u64, Vec<Entry>, usize), SignError> {
@@ -100,6 +99,19 @@ fn a_listing_that_changes_midway_begins_again() {
     lab.agent.create("lab-c", "P-256", Usage::Digest, &["stranger"]);
     assert_eq!(read(&mut client).unwrap().0, first.version + 4);
     assert_eq!(read(&mut lab.open(&stranger)).unwrap().1.len(), 1);
+}
+
+/// A client keeps the chains of a listing that did not change.
+#[test]
+fn a_chain_that_is_installed_changes_the_listing() {
+    let mut lab = Lab::new();
+    let (key, _) = lab.key_with_chain();
+    let mut client = lab.client();
+    let version = read(&mut client).unwrap().0;
+    assert_eq!(client.list(version, 0), Ok(Listing::Unchanged));
+    let again = ControlRequest::InstallChain(InstallChain { key, chain: chain() });
+    assert!(matches!(lab.agent.call(&again), Reply::ChainInstalled(_)));
+    assert_eq!(read(&mut client).unwrap().0, version + 1);
 }
 
 #[test]
