@@ -68,12 +68,6 @@ impl History {
         Ok(all.filter(|one| one.certificate == certificate).collect())
     }
 
-    /// What happened last to a key.
-    fn last_of(&self, key: &str) -> io::Result<Option<Happening>> {
-        let all = self.all()?.into_iter();
-        Ok(all.rev().find(|one| one.key.as_deref() == Some(key)))
-    }
-
     fn add(&self, happening: &Happening) -> io::Result<()> {
         let mut line = serde_json::to_vec(happening)?;
         line.push(b'\n');
@@ -162,17 +156,24 @@ impl<E: Enclave, H: Helper> Keeper<E, H> {
 
     /// Notes which generations administrators have had wiped. What it never heard of has no history.
     pub(super) fn note_retired(&mut self) {
-        for (id, by) in self.enclave.retired() {
-            match self.history.last_of(&id.to_string()) {
-                Ok(Some(last)) => self.note(&Happening {
+        let retired = self.enclave.retired();
+        if retired.is_empty() {
+            return;
+        }
+        let known = match self.history.all() {
+            Ok(known) => known,
+            Err(error) => return self.troubles.failed(troubles::What::History, &error.to_string()),
+        };
+        for (id, by) in retired {
+            let id = id.to_string();
+            if let Some(last) = known.iter().rfind(|one| one.key.as_ref() == Some(&id)) {
+                self.note(&Happening {
                     at: self.clock.now(),
                     what: What::Retired.as_str().to_owned(),
                     by: Some(by),
                     says: None,
-                    ..last
-                }),
-                Ok(None) => {}
-                Err(error) => self.troubles.failed(troubles::What::History, &error.to_string()),
+                    ..last.clone()
+                });
             }
         }
     }
