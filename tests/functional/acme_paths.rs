@@ -68,13 +68,10 @@ fn orders_through(lab: &Lab, port80: &Port80<'_>) -> Result<()> {
     ensure!(unknown.contains(" 404"), "{unknown}");
     // What an earlier test ordered must not be taken for this order.
     agent::wait_for(lab, "the last order to be with servers", |report| {
-        let mut its = report.certificates.iter().filter(|one| one.name == CERTIFICATE);
-        its.any(|one| {
-            one.generations
-                .iter()
-                .max_by_key(|one| one.generation)
-                .is_some_and(|one| one.is_live)
-        }) && agent::is_served(report, CERTIFICATE)
+        let mut certificates = report.certificates.iter();
+        let its = certificates.find(|one| one.name == CERTIFICATE && one.state == "served");
+        let newest = its.and_then(|one| one.generations.iter().max_by_key(|one| one.generation));
+        newest.is_some_and(|newest| newest.is_live)
     })?;
     let before = acme::leaf(lab, CERTIFICATE, HOST)?;
     let said = Said::from_now(lab, "acme")?;
