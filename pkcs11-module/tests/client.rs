@@ -26,13 +26,17 @@ fn client(home: &Home) -> Client {
 }
 
 fn sign(client: &Client, input: &[u8]) -> Result<Vec<u8>, SignFailure> {
+    sign_within(client, input, CALL)
+}
+
+fn sign_within(client: &Client, input: &[u8], time: Duration) -> Result<Vec<u8>, SignFailure> {
     let request = SignRequest {
         key: p256("www", 1).id,
         key_type: KeyType::P256,
         mechanism: Mechanism::EcdsaSha256,
         input,
     };
-    client.sign(request, Deadline::within(CALL))
+    client.sign(request, Deadline::within(time))
 }
 
 fn unavailable(cause: Unavailable) -> Result<Vec<u8>, SignFailure> {
@@ -299,13 +303,7 @@ fn threat_57_a_call_that_began_late_says_nothing_of_the_service() {
     let late = client.find_by_id(p256("www", 1).id, Deadline::within(Duration::ZERO));
     assert!(late.is_err());
     assert_eq!(fake.accepted(), 0);
-    let request = SignRequest {
-        key: p256("www", 1).id,
-        key_type: KeyType::P256,
-        mechanism: Mechanism::EcdsaSha256,
-        input: b"m",
-    };
-    let late = client.sign(request, Deadline::within(Duration::from_millis(50)));
+    let late = sign_within(&client, b"m", Duration::from_millis(50));
     assert_eq!(late, unavailable(Unavailable::Stalled));
     assert_eq!(sign(&client, b"m"), good(b"m"));
 }
@@ -316,18 +314,8 @@ fn threat_57_all_who_wait_for_a_connection_are_woken_by_a_stall() {
     let fake = Fake::new(|_| Act::Stall);
     let client = client(&fake.home);
     let signs = |time: u64| {
-        let request = SignRequest {
-            key: p256("www", 1).id,
-            key_type: KeyType::P256,
-            mechanism: Mechanism::EcdsaSha256,
-            input: b"m",
-        };
         let begun = Instant::now();
-        assert!(
-            client
-                .sign(request, Deadline::within(Duration::from_millis(time)))
-                .is_err()
-        );
+        assert!(sign_within(&client, b"m", Duration::from_millis(time)).is_err());
         begun.elapsed()
     };
     let early = AtomicUsize::new(0);
@@ -360,14 +348,8 @@ fn threat_07_a_reply_that_comes_too_late_is_no_one_elses() {
         Act::Honest
     });
     let client = client(&fake.home);
-    let request = SignRequest {
-        key: p256("www", 1).id,
-        key_type: KeyType::P256,
-        mechanism: Mechanism::EcdsaSha256,
-        input: b"late",
-    };
-    let deadline = Deadline::within(Duration::from_millis(100));
-    assert_eq!(client.sign(request, deadline), unavailable(Unavailable::Stalled));
+    let late = sign_within(&client, b"late", Duration::from_millis(100));
+    assert_eq!(late, unavailable(Unavailable::Stalled));
     assert_eq!(client.open_sockets(), [], "its connection is closed");
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(sign(&client, b"m"), good(b"m"));

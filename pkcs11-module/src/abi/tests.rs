@@ -156,10 +156,22 @@ fn nothing_crashes_on_zeros_and_most_wants_c_initialize() {
     });
 }
 
-#[test]
-fn threat_49_a_panicking_service_is_an_error_and_the_session_lives() {
-    let _turn = TURN.lock();
-    let session = initialise();
+/// A session with a service that has one key.
+fn with_a_key() -> ck::CK_SESSION_HANDLE {
+    process::set_token(Some(Token::new(
+        Some(Box::new(Memory::new(vec![p256("www", 1)]))),
+        Inventory::default(),
+    )));
+    let mut session = 0;
+    let open = LIST_2_40.C_OpenSession.unwrap();
+    // SAFETY: the handle is a local; no call back is given.
+    let rv = unsafe { open(1, ck::CKF_SERIAL_SESSION, null_mut(), None, &raw mut session) };
+    assert_eq!(rv, ck::CKR_OK);
+    session
+}
+
+/// The first private key that a search finds.
+fn private_key(session: ck::CK_SESSION_HANDLE) -> ck::CK_OBJECT_HANDLE {
     let class = ck::CKO_PRIVATE_KEY;
     let mut template = ck::CK_ATTRIBUTE {
         type_: ck::CKA_CLASS,
@@ -167,15 +179,23 @@ fn threat_49_a_panicking_service_is_an_error_and_the_session_lives() {
         ulValueLen: 8,
     };
     let (mut key, mut count) = (0, 0);
-    let find_init = LIST_2_40.C_FindObjectsInit.unwrap();
-    // SAFETY: no template.
-    let rv = unsafe { find_init(session, null_mut(), 0) };
-    assert_eq!(rv, ck::CKR_GENERAL_ERROR, "chain");
+    let (init, find) = (LIST_2_40.C_FindObjectsInit.unwrap(), LIST_2_40.C_FindObjects.unwrap());
     // SAFETY: a template of one local attribute.
-    assert_eq!(unsafe { find_init(session, &raw mut template, 1) }, ck::CKR_OK);
-    let find = LIST_2_40.C_FindObjects.unwrap();
+    assert_eq!(unsafe { init(session, &raw mut template, 1) }, ck::CKR_OK);
     // SAFETY: room for one handle and one count.
     assert_eq!(unsafe { find(session, &raw mut key, 1, &raw mut count) }, ck::CKR_OK);
+    assert_eq!(count, 1);
+    key
+}
+
+#[test]
+fn threat_49_a_panicking_service_is_an_error_and_the_session_lives() {
+    let _turn = TURN.lock();
+    let session = initialise();
+    // SAFETY: no template.
+    let rv = unsafe { LIST_2_40.C_FindObjectsInit.unwrap()(session, null_mut(), 0) };
+    assert_eq!(rv, ck::CKR_GENERAL_ERROR, "chain");
+    let key = private_key(session);
     let mut mechanism = ck::CK_MECHANISM {
         mechanism: ck::CKM_ECDSA_SHA256,
         pParameter: null_mut(),
@@ -196,13 +216,7 @@ fn threat_49_a_panicking_service_is_an_error_and_the_session_lives() {
 #[test]
 fn attributes_that_fit_are_filled_though_others_do_not() {
     let _turn = TURN.lock();
-    process::set_token(Some(Token::new(
-        Some(Box::new(Memory::new(vec![p256("www", 1)]))),
-        Inventory::default(),
-    )));
-    let mut session = 0;
-    // SAFETY: the handle is a local; no call back is given.
-    unsafe { LIST_2_40.C_OpenSession.unwrap()(1, ck::CKF_SERIAL_SESSION, null_mut(), None, &raw mut session) };
+    let session = with_a_key();
     let (mut keys, mut count) = ([0; 4], 0);
     // SAFETY: no template.
     unsafe { LIST_2_40.C_FindObjectsInit.unwrap()(session, null_mut(), 0) };
@@ -239,24 +253,8 @@ fn attributes_that_fit_are_filled_though_others_do_not() {
 #[test]
 fn a_signature_that_fails_is_over_but_for_a_lack_of_room() {
     let _turn = TURN.lock();
-    process::set_token(Some(Token::new(
-        Some(Box::new(Memory::new(vec![p256("www", 1)]))),
-        Inventory::default(),
-    )));
-    let mut session = 0;
-    // SAFETY: the handle is a local; no call back is given.
-    unsafe { LIST_2_40.C_OpenSession.unwrap()(1, ck::CKF_SERIAL_SESSION, null_mut(), None, &raw mut session) };
-    let class = ck::CKO_PRIVATE_KEY;
-    let mut template = ck::CK_ATTRIBUTE {
-        type_: ck::CKA_CLASS,
-        pValue: (&raw const class).cast::<c_void>().cast_mut(),
-        ulValueLen: 8,
-    };
-    let (mut key, mut count) = (0, 0);
-    // SAFETY: a template of one local attribute.
-    unsafe { LIST_2_40.C_FindObjectsInit.unwrap()(session, &raw mut template, 1) };
-    // SAFETY: room for one handle and one count.
-    unsafe { LIST_2_40.C_FindObjects.unwrap()(session, &raw mut key, 1, &raw mut count) };
+    let session = with_a_key();
+    let key = private_key(session);
     let mut mechanism = ck::CK_MECHANISM {
         mechanism: ck::CKM_ECDSA_SHA256,
         pParameter: null_mut(),
