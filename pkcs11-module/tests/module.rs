@@ -24,11 +24,14 @@ use enclave_wire::signing::operation;
 use fake::{Act, Fake, Home};
 
 fn run(home: &Home, scenario: &str) {
-    let output = Command::new(driver())
-        .args([module(), home.config(), scenario.into()])
-        .output()
-        .unwrap();
+    let output = scenario_of(home, scenario).output().unwrap();
     is_silent_success(&output, scenario);
+}
+
+fn scenario_of(home: &Home, scenario: &str) -> Command {
+    let mut driver = Command::new(driver());
+    driver.args([module(), home.config(), scenario.into()]);
+    driver
 }
 
 fn is_silent_success(output: &Output, scenario: &str) {
@@ -160,7 +163,7 @@ fn threat_03_a_storm_of_signals_fails_no_signature() {
     assert_eq!((fake.count(operation::SIGN), fake.accepted()), (200, 1));
 }
 
-/// The backlog is full for a while, so that connecting blocks.
+/// The backlog is full until fifty signals have come, so that connecting blocks.
 #[test]
 fn threat_03_a_storm_of_signals_does_not_keep_it_from_connecting() {
     let fake = Fake::honest();
@@ -169,14 +172,18 @@ fn threat_03_a_storm_of_signals_does_not_keep_it_from_connecting() {
     rustix::net::listen(&listener, 0).unwrap();
     let _first = UnixStream::connect(&front).unwrap();
     fake.home.write_config(&[&format!("unix:{}", front.display())]);
-    let behind = fake.home.socket();
+    let (behind, after_fifty) = (fake.home.socket(), fake.home.path().join("after-fifty"));
+    let mut driver = scenario_of(&fake.home, "signals-connecting");
+    driver.env("AFTER_FIFTY", &after_fifty);
     std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(100));
+        while !after_fifty.exists() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         for client in listener.incoming().skip(1) {
             pass(&client.unwrap(), &UnixStream::connect(&behind).unwrap());
         }
     });
-    run(&fake.home, "signals-connecting");
+    is_silent_success(&driver.output().unwrap(), "signals-connecting");
 }
 
 /// Passes on what either says, by threads of its own.
