@@ -96,15 +96,15 @@ async fn answer(plane: &Plane, client: &Client, request: Request<'_>) -> Result<
             None => Reply::Error(SignError::NoSuchKey),
         },
         Request::Sign(sign) => match client.find(&sign.key) {
-            Some(key) => signature(plane, key, &sign).await?,
+            Some(key) => signature(plane, client, key, &sign).await?,
             None => Reply::Error(SignError::NoSuchKey),
         },
         Request::Ping => Reply::Pong(plane.state.boot),
     })
 }
 
-async fn signature(plane: &Plane, key: Arc<Key>, sign: &Sign<'_>) -> Result<Reply, End> {
-    let made = make_signature(plane, &key, sign).await;
+async fn signature(plane: &Plane, client: &Client, key: Arc<Key>, sign: &Sign<'_>) -> Result<Reply, End> {
+    let made = make_signature(plane, client, &key, sign).await;
     let result = match made {
         Ok(result) => result,
         Err(NotRun::Busy) => {
@@ -128,7 +128,12 @@ async fn signature(plane: &Plane, key: Arc<Key>, sign: &Sign<'_>) -> Result<Repl
 
 /// An elliptic curve signs where it stands: handing it over would cost as much as the signature. RSA takes 20 to 500 times as long,
 /// and waits for a core of its own where it is not alone.
-async fn make_signature(plane: &Plane, key: &Arc<Key>, sign: &Sign<'_>) -> Result<Result<Vec<u8>, SignError>, NotRun> {
+async fn make_signature(
+    plane: &Plane,
+    client: &Client,
+    key: &Arc<Key>,
+    sign: &Sign<'_>,
+) -> Result<Result<Vec<u8>, SignError>, NotRun> {
     if key.has_expired(|| plane.state.platform.clock.now_unix()) {
         return Ok(Err(SignError::Failed));
     }
@@ -141,7 +146,7 @@ async fn make_signature(plane: &Plane, key: &Arc<Key>, sign: &Sign<'_>) -> Resul
             let statistics = Arc::clone(&plane.state.statistics);
             plane
                 .rsa
-                .run(move || measured(&statistics, &key, mechanism, &input))
+                .run(client.name(), move || measured(&statistics, &key, mechanism, &input))
                 .await
         }
     }

@@ -4,6 +4,7 @@ mod authentication;
 mod connection;
 mod reactors;
 mod rsa;
+mod turns;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,16 +1,18 @@
-//! RSA has threads of its own, one a core: other signatures wait behind at most one RSA operation a core (threat 50).
+//! RSA has threads of its own, one a core: other signatures wait behind at most one RSA operation a core, and clients take turns
+//! (threat 50).
 //!
 //! The way to such a thread and back costs some 15 µs a signature. So an operation that comes alone is done where it came in: none other
 //! runs or waits, and nothing has been done there since the thread last slept, so that what comes meanwhile waits behind that one only.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 
+use enclave_wire::Name;
 use tokio::sync::oneshot;
 
+use super::turns::Turns;
 use crate::statistics::{Entered, Statistics};
 
 /// Threads that make RSA signatures. They end when this is dropped.
@@ -21,7 +23,7 @@ pub(super) struct RsaPool {
 /// Why an operation was not run to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotRun {
-    /// As many wait as may.
+    /// As many of this client's wait as may.
     Busy,
     /// It panicked. The thread lives on.
     Panicked,
@@ -30,7 +32,8 @@ pub(super) enum NotRun {
 struct Queue {
     waiting: Mutex<Waiting>,
     changed: Condvar,
-    limit: u32,
+    /// As many wait of one client. All clients together have no more than they have connections.
+    limit: usize,
     /// As many run at once.
     cores: u32,
     statistics: Arc<Statistics>,
@@ -56,7 +59,7 @@ impl Drop for Alone<'_> {
 
 #[derive(Default)]
 struct Waiting {
-    jobs: VecDeque<(Entered, Job)>,
+    jobs: Turns<Name, (Entered, Job)>,
     closed: bool,
 }
 
@@ -72,7 +75,7 @@ impl RsaPool {
         let queue = Arc::new(Queue {
             waiting: Mutex::default(),
             changed: Condvar::new(),
-            limit,
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
             cores: u32::try_from(cores).unwrap_or(u32::MAX),
             statistics: Arc::clone(statistics),
         });
@@ -85,9 +88,10 @@ impl RsaPool {
         Ok(pool)
     }
 
-    /// Runs `operation`: here if it is alone, else when a core is free for it.
+    /// Runs a client's `operation`: here if it is alone, else when a core is free and it is this client's turn.
     pub(super) async fn run<T: Send + 'static>(
         &self,
+        client: &Name,
         operation: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NotRun> {
         if let Some(alone) = self.queue.alone() {
@@ -98,10 +102,11 @@ impl RsaPool {
             return outcome.map_err(|_| NotRun::Panicked);
         }
         let (done, result) = oneshot::channel();
-        self.queue.push(Box::new(move || {
+        let job = Box::new(move || {
             // Nobody waits for it any more if the connection ended.
             let _ = done.send(operation());
-        }))?;
+        });
+        self.queue.push(client, job)?;
         result.await.map_err(|_| NotRun::Panicked)
     }
 }
@@ -134,13 +139,14 @@ impl Queue {
         })
     }
 
-    fn push(&self, job: Job) -> Result<(), NotRun> {
+    fn push(&self, client: &Name, job: Job) -> Result<(), NotRun> {
         let mut waiting = self.lock();
-        let Some(place) = self.statistics.rsa_waiting.enter(self.limit) else {
+        let has_place = waiting.jobs.of(client) < self.limit;
+        let Some(place) = has_place.then(|| self.statistics.rsa_waiting.enter(u32::MAX)).flatten() else {
             self.statistics.rsa_shed.count();
             return Err(NotRun::Busy);
         };
-        waiting.jobs.push_back((place, job));
+        waiting.jobs.push(client, (place, job));
         drop(waiting);
         self.changed.notify_one();
         Ok(())
@@ -166,7 +172,7 @@ impl Queue {
             // One that is done elsewhere has a core, too.
             if !waiting.jobs.is_empty()
                 && let Some(running) = self.statistics.rsa_running.enter(self.cores)
-                && let Some((_place, job)) = waiting.jobs.pop_front()
+                && let Some((_place, job)) = waiting.jobs.pop()
             {
                 return Some((running, job));
             }
@@ -190,11 +196,15 @@ mod tests {
         let cores = available_parallelism().unwrap().get();
         for _ in 0..2 * cores {
             assert_eq!(
-                pool.run(|| panic!("an operation")).await,
+                pool.run(&client(), || panic!("an operation")).await,
                 Err::<(), _>(NotRun::Panicked)
             );
         }
-        assert_eq!(pool.run(|| 7).await, Ok(7));
+        assert_eq!(pool.run(&client(), || 7).await, Ok(7));
+    }
+
+    fn client() -> Name {
+        "www-data".parse().unwrap()
     }
 
     /// Like a thread of the signing plane.
@@ -217,7 +227,7 @@ mod tests {
     /// The name of the thread that does it.
     async fn place(pool: &RsaPool) -> String {
         let name = || std::thread::current().name().unwrap_or_default().to_owned();
-        pool.run(name).await.unwrap()
+        pool.run(&client(), name).await.unwrap()
     }
 
     #[test]
@@ -260,12 +270,11 @@ mod tests {
         let within = Arc::clone(&pool);
         sleeping().block_on(async {
             rest(&pool).await;
-            let alone = pool.run(move || {
+            let owner = client();
+            let alone = pool.run(&owner, move || {
                 for _ in 0..cores {
-                    within
-                        .queue
-                        .push(Box::new(move || std::thread::sleep(moment * 20)))
-                        .unwrap();
+                    let job = Box::new(move || std::thread::sleep(moment * 20));
+                    within.queue.push(&client(), job).unwrap();
                 }
                 // Those that may run have begun; one too many would have, too.
                 std::thread::sleep(moment * 100);
@@ -285,7 +294,8 @@ mod tests {
         sleeping().block_on(async {
             for _ in 0..2 {
                 rest(&pool).await;
-                let panics = pool.run(|| panic!("an operation"));
+                let owner = client();
+                let panics = pool.run(&owner, || panic!("an operation"));
                 assert_eq!(panics.await, Err::<(), _>(NotRun::Panicked));
             }
         });
@@ -306,14 +316,15 @@ mod tests {
         let mut operations = tokio::task::JoinSet::new();
         for started in 0..cores + 8 {
             let (held, gate) = (Arc::clone(&pool), Arc::clone(&gate));
-            operations.spawn(async move { held.run(move || gate.lock().unwrap().recv().is_ok()).await });
+            let owner = client();
+            operations.spawn(async move { held.run(&owner, move || gate.lock().unwrap().recv().is_ok()).await });
             // The first are each taken by a thread before the next comes, however slow the threads are to start; the others wait.
             let (running, waiting) = (started.min(cores - 1) + 1, (started + 1).saturating_sub(cores));
-            while pool.queue.lock().jobs.len() != waiting || count(statistics.rsa_running.get()) != running {
+            while pool.queue.lock().jobs.of(&client()) != waiting || count(statistics.rsa_running.get()) != running {
                 tokio::task::yield_now().await;
             }
         }
-        assert_eq!(pool.run(|| false).await, Err(NotRun::Busy));
+        assert_eq!(pool.run(&client(), || false).await, Err(NotRun::Busy));
         for _ in 0..cores + 8 {
             open.send(()).unwrap();
         }
@@ -321,5 +332,31 @@ mod tests {
             assert_eq!(done.unwrap(), Ok(true));
         }
         assert_eq!(count(statistics.rsa_running.most()), cores);
+    }
+
+    #[test]
+    fn threat_50_a_client_waits_neither_for_all_of_another_nor_for_its_places() {
+        let pool = RsaPool::on(1, &Arc::default(), 3).unwrap();
+        let (flooding, other): (Name, Name) = (client(), "haproxy".parse().unwrap());
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        let (said, heard) = std::sync::mpsc::channel();
+        pool.queue
+            .push(&flooding, Box::new(move || gate.recv().unwrap()))
+            .unwrap();
+        while pool.queue.statistics.rsa_waiting.get() > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let push = |client: &Name, what: &'static str| {
+            let said = said.clone();
+            pool.queue.push(client, Box::new(move || said.send(what).unwrap()))
+        };
+        for what in ["first", "second", "third"] {
+            push(&flooding, what).unwrap();
+        }
+        assert_eq!(push(&flooding, "a fourth"), Err(NotRun::Busy));
+        push(&other, "the other's").unwrap();
+        open.send(()).unwrap();
+        let order: Vec<_> = heard.iter().take(4).collect();
+        assert_eq!(order, ["first", "the other's", "second", "third"]);
     }
 }
