@@ -29,7 +29,7 @@ use crate::signbench::report::Spread;
 pub struct Sign {
     /// Rounds that were run.
     pub rounds: usize,
-    /// Rounds that count: in the others the machine moved.
+    /// Rounds that count: in the others the machine moved, and they were made again.
     pub kept: usize,
     /// Whether it moved in nearly all, so that all count.
     pub disturbed: bool,
@@ -50,7 +50,7 @@ pub fn sign(plan: &SignPlan) -> Result<Sign> {
     let mut raw = Raw::open(plan)?;
     let module = module(plan);
     let mut rounds = Vec::new();
-    for _ in 0..plan.rounds {
+    while is_wanting(plan.rounds, &rounds) {
         rounds.push(round(plan, &mut raw, &module)?);
     }
     report(&rounds)
@@ -63,6 +63,12 @@ struct Round {
     raw: f64,
     ping: f64,
     disturbed: bool,
+}
+
+/// Whether there is to be one more: until so many count, or thrice as many were made.
+fn is_wanting(wanted: usize, rounds: &[Round]) -> bool {
+    let steady = rounds.iter().filter(|round| !round.disturbed).count();
+    steady < wanted && rounds.len() < wanted * 3
 }
 
 fn round(plan: &SignPlan, raw: &mut Raw, module: &Plan) -> Result<Round> {
@@ -228,6 +234,14 @@ mod tests {
         let report = report(&rounds).unwrap();
         assert_eq!((report.kept, report.disturbed), (3, true));
         assert_eq!(report.module_us.median, 2.0);
+    }
+
+    #[test]
+    fn a_disturbed_round_is_made_again_up_to_a_limit() {
+        let (steady, moved) = (round(1.0, 1.0, false), round(1.0, 1.0, true));
+        assert!(is_wanting(2, &[]) && is_wanting(2, &[steady, moved]));
+        assert!(!is_wanting(2, &[steady, moved, steady]));
+        assert!(!is_wanting(2, &[moved; 6]) && is_wanting(2, &[moved; 5]));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::delay::Delay;
 use super::plot::Plot;
-use super::runner::{Group, Measured, Runner, SERVER_CORE, Subject, other_core};
+use super::runner::{Group, Measured, Runner, SERVER_CORE, Subject, is_ours, other_core};
 use super::show::{Columns, number, ratio};
 use super::signatures;
 use super::softhsm::{self, SoftHsm, signing_key};
@@ -24,7 +24,7 @@ pub(super) const TITLE: &str =
 pub(super) struct Handshakes {
     /// One group for each version of TLS and type of key.
     near: Vec<Measured>,
-    /// One group for each type of key, with the service's replies delayed.
+    /// The same, with the service's replies delayed.
     far: Vec<Measured>,
     /// What an empty exchange took over that distance.
     #[serde(default)]
@@ -38,8 +38,18 @@ pub(super) fn measure(paths: &Paths, lab: &Lab, runner: &Runner) -> Result<Hands
         far: Vec::new(),
         far_ping_us: None,
     };
+    let softhsm = bench.softhsm(runner)?;
+    let theirs = Token {
+        module: softhsm::MODULE.into(),
+        config: None,
+        softhsm: Some(OfSoftHsm {
+            variables: softhsm.environment(),
+            token: softhsm::TOKEN,
+            pin: softhsm::PIN,
+        }),
+    };
     {
-        let peers = bench.near_peers(runner)?;
+        let peers = bench.near_peers(&theirs)?;
         for tls in VERSIONS {
             for kind in KINDS {
                 handshakes.near.push(runner.measure(bench.near(tls, kind, &peers)?)?);
@@ -48,9 +58,13 @@ pub(super) fn measure(paths: &Paths, lab: &Lab, runner: &Runner) -> Result<Hands
     }
     let delay = Delay::start(runner, lab.description())?;
     handshakes.far_ping_us = Some(delay.ping_us());
-    let peers = bench.far_peers(&delay)?;
-    for kind in KINDS {
-        handshakes.far.push(runner.measure(bench.far(kind, &peers, &delay)?)?);
+    let peers = bench.far_peers(&delay, &theirs)?;
+    for tls in VERSIONS {
+        for kind in KINDS {
+            handshakes
+                .far
+                .push(runner.measure(bench.far(tls, kind, &peers, &delay)?)?);
+        }
     }
     Ok(handshakes)
 }
@@ -81,8 +95,8 @@ impl Handshakes {
     }
 
     /// With it far away.
-    pub(super) fn far(&self, kind: &str, subject: &str) -> Option<&Subject> {
-        of(&self.far, &[kind, "far"], subject)
+    pub(super) fn far(&self, tls: &str, kind: &str, subject: &str) -> Option<&Subject> {
+        of(&self.far, &[tls, kind, "far"], subject)
     }
 
     pub(super) fn lacks_something(&self) -> bool {
@@ -128,10 +142,11 @@ impl Handshakes {
             .far_ping_us
             .map_or_else(String::new, |ping| format!(" ({ping:.0} measured)"));
         title(&format!(
-            "Handshakes a second by TLS 1.3, each reply of the service held for so long that an empty exchange takes {DELAY_US} µs{ping}, \
+            "Handshakes a second, each reply of the service held for so long that an empty exchange takes {DELAY_US} µs{ping}, \
              as over a real enclave's vsock; CPU in µs a handshake"
         ));
         let mut columns = Columns::new([
+            "TLS",
             "key",
             "by",
             "workers",
@@ -148,8 +163,8 @@ impl Handshakes {
         ]);
         for group in &self.far {
             for subject in &group.report.subjects {
-                let (by, workers) = subject.name.split_once(", ").unwrap_or((&subject.name, ""));
-                let mut row = group.title.iter().take(1).cloned().collect::<Vec<_>>();
+                let (by, workers) = subject.name.rsplit_once(", ").unwrap_or((&subject.name, ""));
+                let mut row = group.title.iter().take(2).cloned().collect::<Vec<_>>();
                 row.extend([
                     by.to_owned(),
                     workers.to_owned(),
@@ -158,7 +173,7 @@ impl Handshakes {
                     number(subject.figure("cpu.client")),
                     number(subject.figure("cpu.delay")),
                     rate(subject),
-                    ratio(subject.ratio(&far_name(Client::File, 1), "rate")),
+                    ratio(subject.ratio(&far_name(Client::File.name(), 1), "rate")),
                     ratio(subject.ratio(&format!("{}, {workers}", Client::File.name()), "rate")),
                     percent(subject.figure("idle.0")),
                     percent(subject.figure("idle.1")),
@@ -176,75 +191,85 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// From files and by each client library with our keys; by each with those in SoftHSM2. The lab's own servers would write lines of each
-    /// handshake, and have other keys besides.
-    fn near_peers(&self, runner: &Runner) -> Result<Vec<(String, Client, Peer)>> {
-        // One of its own: the engine lists all keys, and fails at the first kind that it does not know.
+    /// One of its own: the engine lists all keys, and fails at the first kind that it does not know.
+    fn softhsm(&self, runner: &Runner) -> Result<SoftHsm> {
         let softhsm = SoftHsm::create(&runner.directory().join("softhsm-workers"))?;
-        let lab = self.lab.description();
-        let mut keys = Vec::new();
-        for kind in KINDS {
-            let key = signing_key(lab, kind)?;
-            softhsm.import(key)?;
-            keys.push(key.clone());
+        for key in self.their_keys()? {
+            softhsm.import(&key)?;
         }
         softhsm.open_to_workers()?;
-        let theirs = Token {
-            module: softhsm::MODULE.into(),
-            config: None,
-            softhsm: Some(OfSoftHsm {
-                variables: softhsm.environment(),
-                token: softhsm::TOKEN,
-                pin: softhsm::PIN,
-            }),
-        };
-        let ours = Token::of_lab(self.lab);
-        let mut peers = Vec::new();
-        let mut start = |name: String, client, token, keys| -> Result<()> {
-            let plan = Plan {
-                name: format!("near-{}", name.replace(", ", "-")),
-                workers: 2,
-                client,
-                token,
-                keys,
-            };
-            peers.push((name, client, Peer::start(self.paths, self.lab, plan)?));
-            Ok(())
-        };
-        for client in [Client::File, Client::Engine, Client::Provider] {
-            start(client.name().to_owned(), client, &ours, keys_for(lab, client)?)?;
-        }
-        for client in LIBRARIES {
-            start(on_softhsm(client.name()), client, &theirs, keys.clone())?;
-        }
-        Ok(peers)
+        Ok(softhsm)
     }
 
-    /// With one, two and four workers, by each client library and from files.
-    fn far_peers(&self, delay: &Delay) -> Result<Vec<(Client, usize, Peer)>> {
-        let token = Token::through(self.lab, "far", delay.address())?;
+    fn their_keys(&self) -> Result<Vec<Key>> {
+        let lab = self.lab.description();
+        KINDS.iter().map(|kind| signing_key(lab, kind).cloned()).collect()
+    }
+
+    /// From files and by each client library with our keys; by each with those in SoftHSM2. The lab's own servers would write lines of each
+    /// handshake, and have other keys besides.
+    fn near_peers(&self, theirs: &Token) -> Result<Vec<(String, Peer)>> {
+        let ours = Token::of_lab(self.lab);
+        let sources = self.sources(&ours, theirs)?;
+        sources.into_iter().map(|source| self.peer(source, "near", 2)).collect()
+    }
+
+    /// The same with one, two and four workers, ours through the delay.
+    fn far_peers(&self, delay: &Delay, theirs: &Token) -> Result<Vec<(String, Peer)>> {
+        let ours = Token::through(self.lab, "far", delay.address())?;
         let mut peers = Vec::new();
-        for client in [Client::File, Client::Engine, Client::Provider] {
+        for source in self.sources(&ours, theirs)? {
             for workers in WORKERS {
-                let plan = Plan {
-                    name: format!("far-{}-{workers}", client.name()),
-                    workers,
-                    client,
-                    token: &token,
-                    keys: keys_for(self.lab.description(), client)?,
+                let far = Source {
+                    name: far_name(&source.name, workers),
+                    keys: source.keys.clone(),
+                    ..source
                 };
-                peers.push((client, workers, Peer::start(self.paths, self.lab, plan)?));
+                peers.push(self.peer(far, "far", workers)?);
             }
         }
         Ok(peers)
     }
 
-    fn near(&self, tls: &str, kind: &str, peers: &[(String, Client, Peer)]) -> Result<Group> {
+    fn peer(&self, source: Source<'_>, place: &str, workers: usize) -> Result<(String, Peer)> {
+        let plan = Plan {
+            name: format!("{place}-{}", source.name.replace(", ", "-")),
+            workers,
+            client: source.client,
+            token: source.token,
+            keys: source.keys,
+        };
+        Ok((source.name, Peer::start(self.paths, self.lab, plan)?))
+    }
+
+    /// All ways to take the keys.
+    fn sources<'t>(&self, ours: &'t Token, theirs: &'t Token) -> Result<Vec<Source<'t>>> {
+        let lab = self.lab.description();
+        let mut sources = Vec::new();
+        for client in [Client::File, Client::Engine, Client::Provider] {
+            sources.push(Source {
+                name: client.name().to_owned(),
+                client,
+                token: ours,
+                keys: keys_for(lab, client)?,
+            });
+        }
+        for client in LIBRARIES {
+            sources.push(Source {
+                name: on_softhsm(client.name()),
+                client,
+                token: theirs,
+                keys: self.their_keys()?,
+            });
+        }
+        Ok(sources)
+    }
+
+    fn near(&self, tls: &str, kind: &str, peers: &[(String, Peer)]) -> Result<Group> {
         let service = self.lab.description().pids.get("service").copied();
         let mut subjects = Vec::new();
-        for (name, client, peer) in peers {
-            let is_ours = *client != Client::File && name == client.name();
-            let service = service.filter(|_| is_ours);
+        for (name, peer) in peers {
+            let service = service.filter(|_| is_ours(name));
             subjects.push(subject(name, tls, site(peer, kind)?, peer.pid, service)?);
         }
         let theirs = LIBRARIES.map(|client| on_softhsm(client.name()));
@@ -257,26 +282,33 @@ impl Bench<'_> {
         })
     }
 
-    fn far(&self, kind: &str, peers: &[(Client, usize, Peer)], delay: &Delay) -> Result<Group> {
+    fn far(&self, tls: &str, kind: &str, peers: &[(String, Peer)], delay: &Delay) -> Result<Group> {
         let service = self.lab.description().pids.get("service").copied();
         let mut subjects = Vec::new();
-        for (client, workers, peer) in peers {
-            let name = far_name(*client, *workers);
-            let service = service.filter(|_| *client != Client::File);
-            let mut planned = subject(&name, "1.3", site(peer, kind)?, peer.pid, service)?;
+        for (name, peer) in peers {
+            let service = service.filter(|_| is_ours(name));
+            let mut planned = subject(name, tls, site(peer, kind)?, peer.pid, service)?;
             let watch = planned.get_mut("watch").and_then(Value::as_array_mut);
             let delayed = json!({ "part": "delay", "pid": delay.pid(), "core": other_core() });
             watch.context("nothing is watched")?.push(delayed);
             subjects.push(planned);
         }
         Ok(Group {
-            title: vec![kind.to_owned(), "far".to_owned()],
+            title: vec![tls.to_owned(), kind.to_owned(), "far".to_owned()],
             core: Some(other_core()),
-            references: WORKERS.map(|workers| far_name(Client::File, workers)).into(),
+            references: WORKERS.map(|workers| far_name(Client::File.name(), workers)).into(),
             count_client: false,
             subjects,
         })
     }
+}
+
+/// A way to take the keys, and what it is called.
+struct Source<'t> {
+    name: String,
+    client: Client,
+    token: &'t Token,
+    keys: Vec<Key>,
 }
 
 fn subject(name: &str, tls: &str, site: &Site, master: u32, service: Option<u32>) -> Result<Value> {
@@ -344,8 +376,8 @@ pub(super) fn on_softhsm(client: &str) -> String {
     format!("{client}, {}", signatures::SOFTHSM)
 }
 
-pub(super) fn far_name(client: Client, workers: usize) -> String {
-    format!("{}, {workers}", client.name())
+pub(super) fn far_name(name: &str, workers: usize) -> String {
+    format!("{name}, {workers}")
 }
 
 /// What takes keys from a module.

@@ -187,13 +187,18 @@ impl Subject {
 
     /// Whether its keys are with the lab's service.
     pub(super) fn is_ours(&self) -> bool {
-        let mut words = self.name.split(", ");
-        matches!(words.next(), Some("ours" | "engine" | "provider")) && words.all(|word| word != "SoftHSM2")
+        is_ours(&self.name)
     }
 
     pub(super) fn ratio(&self, reference: &str, figure: &str) -> Option<Spread> {
         self.ratios.get(reference)?.get(figure).copied()
     }
+}
+
+/// Whether a subject of this name has its keys with the lab's service.
+pub(super) fn is_ours(name: &str) -> bool {
+    let mut words = name.split(", ");
+    matches!(words.next(), Some("ours" | "engine" | "provider")) && words.all(|word| word != "SoftHSM2")
 }
 
 /// How many rounds there may be until so many count: where the machine moves in more than two of three, it says nothing.

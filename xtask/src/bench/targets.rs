@@ -109,28 +109,35 @@ impl Targets {
     /// The best count of workers, far from the service. Here the client has a core as small as the worker's: where that one is full, it sets
     /// the rate, and the target is the same part of what the fuller core allows.
     fn far(&mut self, measured: &Handshakes) {
-        for kind in KINDS {
-            let file = measured.far(kind, &far_name(Client::File, 1));
-            for client in LIBRARIES {
-                let rates = WORKERS.into_iter().filter_map(|workers| {
-                    let subject = measured.far(kind, &far_name(client, workers))?;
-                    let ratio = subject.ratio(&far_name(Client::File, 1), "rate")?.median;
-                    Some((workers, subject, ratio))
-                });
-                let best = rates.max_by(|(_, _, one), (_, _, other)| one.total_cmp(other));
-                let part = if kind == "P-256" { 0.8 } else { 0.9 };
-                let (workers, judge) = match best {
-                    Some((workers, subject, _)) => (workers, Judge::of(&Cores::of(subject), file_us(file))),
-                    None => (0, Judge::File),
-                };
-                let what = format!(
-                    "{kind}, {}, far: a second with {workers} workers by {}",
-                    client.name(),
-                    judge.words(part)
-                );
-                self.at_least(&what, best.map(|(_, _, ratio)| ratio), part * judge.allowed());
+        for tls in VERSIONS {
+            for kind in KINDS {
+                for client in LIBRARIES {
+                    self.best_far(measured, tls, kind, client);
+                }
             }
         }
+    }
+
+    fn best_far(&mut self, measured: &Handshakes, tls: &str, kind: &str, client: Client) {
+        let one_by_file = far_name(Client::File.name(), 1);
+        let rates = WORKERS.into_iter().filter_map(|workers| {
+            let subject = measured.far(tls, kind, &far_name(client.name(), workers))?;
+            let ratio = subject.ratio(&one_by_file, "rate")?.median;
+            Some((workers, subject, ratio))
+        });
+        let best = rates.max_by(|(_, _, one), (_, _, other)| one.total_cmp(other));
+        let part = if kind == "P-256" { 0.8 } else { 0.9 };
+        let file = file_us(measured.far(tls, kind, &one_by_file));
+        let (workers, judge) = match best {
+            Some((workers, subject, _)) => (workers, Judge::of(&Cores::of(subject), file)),
+            None => (0, Judge::File),
+        };
+        let what = format!(
+            "TLS {tls}, {kind}, {}, far: a second with {workers} workers by {}",
+            client.name(),
+            judge.words(part)
+        );
+        self.at_least(&what, best.map(|(_, _, ratio)| ratio), part * judge.allowed());
     }
 
     fn at_most(&mut self, what: &str, found: Option<f64>, limit: f64, unit: &str) {
