@@ -146,6 +146,11 @@ fn exit_and_unloading_are_survived() {
 }
 
 #[test]
+fn threat_49_a_thread_that_is_cancelled_in_a_call_ends_after_it() {
+    run(&Fake::honest().home, "cancel");
+}
+
+#[test]
 fn sixty_four_threads_sign() {
     let fake = Fake::honest();
     run(&fake.home, "threads");

@@ -8,10 +8,10 @@ use cryptoki_sys::{
     CK_SLOT_INFO, CK_TOKEN_INFO, CK_ULONG, CK_VERSION,
 };
 
+use super::call::call;
 use super::list::{VERSION_2_40, VERSION_3_0};
 use super::memory::{Out, OutArray, slice};
 use super::process;
-use crate::boundary::call;
 use crate::config::Source;
 use crate::token::{Error, info};
 

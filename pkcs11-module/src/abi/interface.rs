@@ -4,9 +4,9 @@ use std::ffi::{CStr, c_char, c_void};
 
 use cryptoki_sys::{CK_FLAGS, CK_FUNCTION_LIST, CK_INTERFACE, CK_RV, CK_ULONG, CK_UTF8CHAR, CK_VERSION};
 
+use super::call::call;
 use super::list::{LIST_2_40, LIST_3_0, VERSION_2_40, VERSION_3_0};
 use super::memory::{Out, OutArray, slice};
-use crate::boundary::call;
 use crate::token::Error;
 
 /// The table of Cryptoki 2.40. Callable before `C_Initialize`, like the other two.

@@ -10,6 +10,7 @@
 #![expect(non_snake_case, reason = "the names are Cryptoki's")]
 #![deny(clippy::ptr_as_ptr, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
+mod call;
 mod general;
 mod inherited;
 mod interface;

@@ -2,9 +2,9 @@
 
 use cryptoki_sys::{CK_ATTRIBUTE, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_ULONG};
 
+use super::call::call;
 use super::memory::{Out, slice, slice_mut};
 use super::process;
-use crate::boundary::call;
 use crate::token::{Attribute, Error, Object, Template};
 
 pub(super) unsafe extern "C" fn C_FindObjectsInit(

@@ -8,9 +8,9 @@ use cryptoki_sys::{
     CK_UTF8CHAR,
 };
 
+use super::call::call;
 use super::memory::{Out, slice_mut};
 use super::process;
-use crate::boundary::call;
 use crate::token::Error;
 
 /// No call back is ever made.

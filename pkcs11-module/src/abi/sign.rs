@@ -2,10 +2,10 @@
 
 use cryptoki_sys::{CK_BYTE, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_ULONG};
 
+use super::call::call;
 use super::memory::{OutArray, slice};
 use super::process;
 use super::session::SIGNING;
-use crate::boundary::call;
 use crate::token::{Error, Room, Signed, Token};
 
 /// Without a mechanism it cancels what is active (PKCS#11 3.0, 5.13.1).

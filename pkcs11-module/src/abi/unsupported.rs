@@ -2,8 +2,8 @@
 
 use cryptoki_sys::CK_RV;
 
+use super::call::call;
 use super::process;
-use crate::boundary;
 use crate::token::Error;
 
 /// A pointer to a function that says it is not supported, for every number of arguments that Cryptoki uses. The arguments are not looked
@@ -13,7 +13,7 @@ pub(super) trait Unsupported {
 }
 
 fn answer() -> CK_RV {
-    boundary::call(|| process::token().and(Err(Error::FunctionNotSupported)))
+    call(|| process::token().and(Err(Error::FunctionNotSupported)))
 }
 
 macro_rules! unsupported {

@@ -433,6 +433,40 @@ static void scenario_unload(const char *path)
 	pthread_join(thread, NULL);
 }
 
+static int calls_cancelled;
+
+/* Cancelled before it calls: every place where that can strike is one where it would. */
+static void *call_cancelled(void *unused)
+{
+	(void)unused;
+	pthread_cancel(pthread_self());
+	EXPECT(initialize(), OK);
+	ulong_ session = open_session();
+	EXPECT(sign(session, find_key(session)), OK);
+	EXPECT(module->f[FINALIZE](NULL), OK);
+	calls_cancelled++;
+	pthread_testcancel();
+	return NULL;
+}
+
+static void scenario_cancel(void)
+{
+	pthread_t thread;
+	void *result;
+	int state;
+	EXPECT(pthread_create(&thread, NULL, call_cancelled, NULL), 0);
+	EXPECT(pthread_join(thread, &result), 0);
+	EXPECT_TRUE(result == PTHREAD_CANCELED);
+	EXPECT(calls_cancelled, 1);
+	/* A thread that cannot be cancelled is not made one that can. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	EXPECT(initialize(), OK);
+	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
+	EXPECT(state, PTHREAD_CANCEL_DISABLE);
+	ulong_ session = open_session();
+	EXPECT(sign(session, find_key(session)), OK);
+}
+
 static void *sign_often(void *key)
 {
 	for (int round = 0; round < 10; round++) {
@@ -661,7 +695,7 @@ int main(int count, char **arguments)
 		{ "malformed", scenario_malformed }, { "at-exit", scenario_at_exit }, { "exit-at-once", scenario_exit_at_once },
 		{ "threads", scenario_threads }, { "signals", scenario_signals },
 		{ "signals-connecting", scenario_signals_connecting }, { "leave-alone", scenario_leave_alone },
-		{ "steady", scenario_steady }, { "obey", scenario_obey },
+		{ "steady", scenario_steady }, { "cancel", scenario_cancel }, { "obey", scenario_obey },
 	};
 	for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++)
 		if (strcmp(name, scenarios[i].name) == 0) {
