@@ -22,4 +22,5 @@ mod session;
 mod sign;
 #[cfg(test)]
 mod tests;
+mod unload;
 mod unsupported;

@@ -61,6 +61,20 @@ pub(super) fn finalize() -> Result<(), Error> {
     Ok(())
 }
 
+/// Closes all that is open, unless another thread has it. What is another process's is left as it was forked. The next `C_Initialize`,
+/// if there is one, begins anew.
+pub(super) fn let_go() {
+    let Some(process) = own() else {
+        return;
+    };
+    if let Ok(mut token) = process.token.try_write() {
+        *token = None;
+    }
+    if let Some(mut heritage) = process.heritage.try_lock() {
+        *heritage = Heritage::default();
+    }
+}
+
 /// What outlives `C_Finalize` and, as a copy, a fork.
 #[derive(Clone, Default)]
 struct Heritage {

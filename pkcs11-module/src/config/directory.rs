@@ -4,14 +4,25 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat};
 use rustix::io::fcntl_dupfd_cloexec;
 
 /// An open directory, and what it was when it was opened.
 pub(super) struct Directory {
-    descriptor: OwnedFd,
+    descriptor: Arc<OwnedFd>,
     identity: (u64, u64),
+}
+
+impl Drop for Directory {
+    /// A host may have closed the number, and opened a file of its own under it: that one is not closed.
+    fn drop(&mut self) {
+        if identity(&self.descriptor) != Some(self.identity) {
+            // One owner too many, so that the last one never goes.
+            std::mem::forget(self.descriptor.clone());
+        }
+    }
 }
 
 impl Directory {
@@ -26,7 +37,10 @@ impl Directory {
         // Numbers 0 to 2 are the host's: a daemon that had closed them would open /dev/null over this.
         let descriptor = fcntl_dupfd_cloexec(&opened, 3).ok()?;
         let identity = identity(&descriptor)?;
-        Some(Self { descriptor, identity })
+        Some(Self {
+            descriptor: Arc::new(descriptor),
+            identity,
+        })
     }
 
     /// The first `limit` bytes of a regular file, and one more where it is longer.
