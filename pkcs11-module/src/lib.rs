@@ -9,8 +9,8 @@
 //! - [`client`]: the service's answers over a pool of sockets, within a deadline.
 //! - [`config`]: where the service is, and the credential that it knows this process by.
 //!
-//! The host process is left alone: no thread, no signal handler, no thread-local with a destructor, nothing at exit, nothing written
-//! to its standard streams, and nothing of its libcrypto.
+//! The host process is left alone: no thread, no signal handler, no thread-local with a destructor, nothing at exit but that it closes what
+//! it opened, nothing written to its standard streams, and nothing of its libcrypto.
 
 #![deny(missing_docs)]
 #![deny(

@@ -142,7 +142,13 @@ fn a_malformed_configuration_is_refused_silently() {
 fn exit_and_unloading_are_survived() {
     run(&Fake::honest().home, "at-exit");
     run(&Fake::honest().home, "exit-at-once");
+    run(&Fake::honest().home, "exit-busy");
     run(&Fake::honest().home, "unload");
+}
+
+#[test]
+fn threat_09_what_is_unloaded_leaves_nothing_open() {
+    run(&Fake::honest().home, "load-again");
 }
 
 #[test]

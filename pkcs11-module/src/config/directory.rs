@@ -118,7 +118,21 @@ fn identity(descriptor: &OwnedFd) -> Option<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
+    use std::os::unix::net::UnixStream;
+
     use super::*;
+
+    #[test]
+    fn a_directorys_number_that_means_the_hosts_file_by_now_is_not_closed() {
+        let (mut near, far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let mut directory = Directory::of(Path::new("/etc/passwd")).unwrap();
+        rustix::io::dup2(&far, Arc::get_mut(&mut directory.descriptor).unwrap()).unwrap();
+        drop(far);
+        drop(directory);
+        assert_eq!(near.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock, "open");
+    }
 
     #[test]
     fn files_are_read_through_the_directory() {

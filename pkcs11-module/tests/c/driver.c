@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -433,6 +434,76 @@ static void scenario_unload(const char *path)
 	pthread_join(thread, NULL);
 }
 
+static int descriptors(void)
+{
+	int count = 0;
+	DIR *directory = opendir("/proc/self/fd");
+	while (readdir(directory))
+		count++;
+	closedir(directory);
+	return count;
+}
+
+/* Loaded, used and unloaded, after C_Finalize or without: each time all is closed, and all but the state's own box is freed. */
+static void scenario_load_again(const char *path)
+{
+	int open_before = descriptors();
+	size_t used_before = 0;
+	for (int round = 0; round < 220; round++) {
+		void *library = load(path);
+		EXPECT(initialize(), OK);
+		sign_once(NULL);
+		if (round % 2 == 0)
+			EXPECT(module->f[FINALIZE](NULL), OK);
+		EXPECT(dlclose(library), 0);
+		EXPECT(descriptors(), open_before);
+		if (round == 19)
+			used_before = mallinfo2().uordblks;
+	}
+	EXPECT_TRUE(mallinfo2().uordblks < used_before + 200 * 600);
+}
+
+/* Until the process has exited, during which the module may have ended. */
+static void *sign_until_the_end(void *unused)
+{
+	(void)unused;
+	struct mechanism mechanism = { ECDSA_SHA256, NULL, 0 };
+	unsigned char signature[64];
+	for (;;) {
+		ulong_ length = sizeof signature;
+		ulong_ rv = module->f[SIGN_INIT](last_session, &mechanism, last_key);
+		if (rv == OK)
+			rv = module->f[SIGN](last_session, "data", 4UL, signature, &length);
+		if (rv != OK)
+			EXPECT(rv, NOT_INITIALIZED);
+	}
+}
+
+/* Exits while a thread signs, and of a child that never called, which leaves alone what is its parent's. */
+static void scenario_exit_busy(void)
+{
+	pthread_t thread;
+	EXPECT(initialize(), OK);
+	ulong_ session = open_session(), key = find_key(session);
+	for (int round = 0; round < 40; round++) {
+		pid_t child = fork();
+		if (child == 0) {
+			alarm(20);
+			if (round % 2 == 0) {
+				EXPECT(initialize(), OK);
+				last_session = open_session();
+				last_key = key;
+				pthread_create(&thread, NULL, sign_until_the_end, NULL);
+				usleep(1000 * round);
+			}
+			exit(0);
+		}
+		join(child);
+		EXPECT(sign(session, key), OK);
+	}
+	EXPECT(sockets(), 1);
+}
+
 static int calls_cancelled;
 
 /* Cancelled before it calls: every place where that can strike is one where it would. */
@@ -682,6 +753,10 @@ int main(int count, char **arguments)
 		scenario_unload(arguments[1]);
 		return 0;
 	}
+	if (strcmp(name, "load-again") == 0) {
+		scenario_load_again(arguments[1]);
+		return 0;
+	}
 	load(arguments[1]);
 	static const struct {
 		const char *name;
@@ -695,7 +770,7 @@ int main(int count, char **arguments)
 		{ "malformed", scenario_malformed }, { "at-exit", scenario_at_exit }, { "exit-at-once", scenario_exit_at_once },
 		{ "threads", scenario_threads }, { "signals", scenario_signals },
 		{ "signals-connecting", scenario_signals_connecting }, { "leave-alone", scenario_leave_alone },
-		{ "steady", scenario_steady }, { "cancel", scenario_cancel }, { "obey", scenario_obey },
+		{ "steady", scenario_steady }, { "cancel", scenario_cancel }, { "exit-busy", scenario_exit_busy }, { "obey", scenario_obey },
 	};
 	for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++)
 		if (strcmp(name, scenarios[i].name) == 0) {
