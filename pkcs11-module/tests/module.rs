@@ -126,6 +126,16 @@ fn without_a_configuration_or_a_credential_there_is_no_token() {
 }
 
 #[test]
+fn threat_09_a_host_that_could_open_nothing_has_a_token_as_soon_as_it_can() {
+    run(&Fake::honest().home, "no-descriptors");
+}
+
+#[test]
+fn configuration_and_credential_may_come_after_initialize() {
+    run(&Fake::honest().home, "late");
+}
+
+#[test]
 fn a_malformed_configuration_is_refused_silently() {
     let home = Home::new();
     for text in [

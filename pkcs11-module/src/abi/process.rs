@@ -4,7 +4,7 @@
 //! its pid that the state is not its own, and makes another. What it takes over from the old one, it takes only if no thread was busy
 //! with it. The old state is never freed: a lock in it may be held for ever, and it is a few kilobytes a fork.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, TryLockError};
 
@@ -18,11 +18,16 @@ use crate::token::backend::Backend;
 use crate::token::lock::Lock;
 use crate::token::{Error, Inventory, Token};
 
-/// The token, in a process that has called `C_Initialize`.
+/// The token, in a process that has called `C_Initialize`. One that is not present is looked for again: a process that could open nothing
+/// just then has none, and would have none for good.
 pub(super) fn token() -> Result<Arc<Token>, Error> {
     let process = own().ok_or(Error::NotInitialized)?;
-    let token = process.token.read().unwrap_or_else(PoisonError::into_inner);
-    token.clone().ok_or(Error::NotInitialized)
+    let token = process.token.read().unwrap_or_else(PoisonError::into_inner).clone();
+    match token {
+        Some(token) if token.is_present() => Ok(token),
+        Some(_) => process.look_again(),
+        None => Err(Error::NotInitialized),
+    }
 }
 
 /// `C_Initialize`
@@ -35,9 +40,7 @@ pub(super) fn initialize(source: &Source) -> Result<(), Error> {
     }
     let mut heritage = process.heritage.lock();
     heritage.renew(source)?;
-    let client = heritage.settings.clone().and_then(Client::new);
-    let backend = client.map(|client| -> Box<dyn Backend> { Box::new(client) });
-    *token = Some(Arc::new(Token::new(backend, heritage.inventory.clone())));
+    *token = Some(Arc::new(heritage.token()));
     Ok(())
 }
 
@@ -78,6 +81,8 @@ pub(super) fn let_go() {
 /// What outlives `C_Finalize` and, as a copy, a fork.
 #[derive(Clone, Default)]
 struct Heritage {
+    /// The file that was named last. The environment, which may name it, is another thread's to change after `C_Initialize`.
+    file: PathBuf,
     settings: Option<Settings>,
     inventory: Inventory,
 }
@@ -98,9 +103,27 @@ impl Heritage {
             settings.read_objects_again();
             return Ok(());
         }
-        *self = Self::default();
-        self.settings = load(&source.path())?;
+        *self = Self {
+            file: source.path(),
+            ..Self::default()
+        };
+        self.settings = load(&self.file)?;
         Ok(())
+    }
+
+    /// Reads what could not be read before.
+    fn complete(&mut self) {
+        match &mut self.settings {
+            Some(settings) => settings.read_credential_again(),
+            // A mistake in it shows at the next `C_Initialize`.
+            None => self.settings = load(&self.file).unwrap_or_default(),
+        }
+    }
+
+    fn token(&self) -> Token {
+        let client = self.settings.clone().and_then(Client::new);
+        let backend = client.map(|client| -> Box<dyn Backend> { Box::new(client) });
+        Token::new(backend, self.inventory.clone())
     }
 }
 
@@ -123,6 +146,18 @@ impl Process {
             token: RwLock::new(None),
             heritage: Lock::new(parent.map(Self::bequeath).unwrap_or_default()),
         }
+    }
+
+    /// The token, present by now or not. Nothing hangs on one that was not: it could open no session.
+    fn look_again(&self) -> Result<Arc<Token>, Error> {
+        let mut place = self.token.write().unwrap_or_else(PoisonError::into_inner);
+        let token = place.as_mut().ok_or(Error::NotInitialized)?;
+        if !token.is_present() {
+            let mut heritage = self.heritage.lock();
+            heritage.complete();
+            *token = Arc::new(heritage.token());
+        }
+        Ok(token.clone())
     }
 
     fn bequeath(&self) -> Heritage {

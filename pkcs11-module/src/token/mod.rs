@@ -58,6 +58,12 @@ impl Token {
         }
     }
 
+    /// Whether there is anything to talk to.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        self.backend.is_some()
+    }
+
     /// What it knows of the service's keys, unless that is being changed just now.
     #[must_use]
     pub fn inventory(&self) -> Option<Inventory> {
@@ -75,7 +81,7 @@ impl Token {
     /// `C_GetSlotList`
     #[must_use]
     pub fn slots(&self, with_token_only: bool) -> &'static [CK_SLOT_ID] {
-        if with_token_only && self.backend.is_none() {
+        if with_token_only && !self.is_present() {
             &[]
         } else {
             &[SLOT]
@@ -85,7 +91,7 @@ impl Token {
     /// `C_GetSlotInfo`
     pub fn slot_info(&self, slot: CK_SLOT_ID) -> Result<CK_SLOT_INFO, Error> {
         the_slot(slot)?;
-        Ok(info::slot(self.backend.is_some()))
+        Ok(info::slot(self.is_present()))
     }
 
     /// `C_GetTokenInfo`

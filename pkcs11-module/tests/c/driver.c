@@ -302,6 +302,74 @@ static void scenario_no_streams(void)
 	EXPECT(sign(session, key), OK);
 }
 
+/* How many more descriptors this process may open; none is a limit of more. */
+static void may_open(int more)
+{
+	struct rlimit limit;
+	getrlimit(RLIMIT_NOFILE, &limit);
+	int lowest = dup(0);
+	close(lowest);
+	limit.rlim_cur = more < 0 ? limit.rlim_max : (rlim_t)(lowest + more);
+	EXPECT(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static ulong_ tokens(void)
+{
+	ulong_ count = 9;
+	EXPECT(module->f[GET_SLOT_LIST](1, NULL, &count), OK);
+	return count;
+}
+
+static void has_all(void)
+{
+	unsigned char info[512];
+	EXPECT(tokens(), 1);
+	EXPECT(module->f[GET_TOKEN_INFO](1UL, info), OK);
+	ulong_ session = open_session();
+	EXPECT(sign(session, find_key(session)), OK);
+}
+
+/* Initialised when it can open nothing, or too little: it has all as soon as it can. */
+static void scenario_no_descriptors(void)
+{
+	ulong_ session;
+	for (int more = 0; more < 5; more++) {
+		pid_t child = fork();
+		if (child == 0) {
+			may_open(more);
+			EXPECT(initialize(), OK);
+			if (more == 0)
+				EXPECT(module->f[OPEN_SESSION](1UL, SERIAL, NULL, NULL, &session), TOKEN_NOT_PRESENT);
+			may_open(-1);
+			has_all();
+			exit(0);
+		}
+		join(child);
+	}
+}
+
+/* Configuration and credential come after C_Initialize. */
+static void scenario_late(void)
+{
+	char away[600], credential[600];
+	const char *config = strchr(reserved, '=') + 1;
+	snprintf(credential, sizeof credential, "%.*scredential", (int)(strrchr(config, '/') - config + 1), config);
+	const char *files[] = { config, credential };
+	for (int i = 0; i < 2; i++) {
+		pid_t child = fork();
+		if (child == 0) {
+			snprintf(away, sizeof away, "%s.away", files[i]);
+			EXPECT(rename(files[i], away), 0);
+			EXPECT(initialize(), OK);
+			EXPECT(tokens(), 0);
+			EXPECT(rename(away, files[i]), 0);
+			has_all();
+			exit(0);
+		}
+		join(child);
+	}
+}
+
 static ulong_ mutex(void *unused)
 {
 	(void)unused;
@@ -770,7 +838,7 @@ int main(int count, char **arguments)
 		{ "malformed", scenario_malformed }, { "at-exit", scenario_at_exit }, { "exit-at-once", scenario_exit_at_once },
 		{ "threads", scenario_threads }, { "signals", scenario_signals },
 		{ "signals-connecting", scenario_signals_connecting }, { "leave-alone", scenario_leave_alone },
-		{ "steady", scenario_steady }, { "cancel", scenario_cancel }, { "exit-busy", scenario_exit_busy }, { "obey", scenario_obey },
+		{ "steady", scenario_steady }, { "no-descriptors", scenario_no_descriptors }, { "late", scenario_late }, { "cancel", scenario_cancel }, { "exit-busy", scenario_exit_busy }, { "obey", scenario_obey },
 	};
 	for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++)
 		if (strcmp(name, scenarios[i].name) == 0) {
