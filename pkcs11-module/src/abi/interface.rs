@@ -1,5 +1,6 @@
 //! The exported functions: three, through which a caller gets all others.
 
+use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_char, c_void};
 
 use cryptoki_sys::{CK_FLAGS, CK_FUNCTION_LIST, CK_INTERFACE, CK_RV, CK_ULONG, CK_UTF8CHAR, CK_VERSION};
@@ -25,7 +26,7 @@ pub(super) unsafe extern "C" fn C_GetInterfaceList(interfaces: *mut CK_INTERFACE
     call(|| {
         // SAFETY: null, or room for as many interfaces as `count` says.
         let out = unsafe { OutArray::new(interfaces, count) }?;
-        out.put(&INTERFACES.0)
+        out.put(&INTERFACES)
     })
 }
 
@@ -50,22 +51,19 @@ pub(super) unsafe extern "C" fn C_GetInterface(
         let count = CK_ULONG::from(!version.is_null());
         // SAFETY: null, or one version, which nothing changes during the call.
         let version = unsafe { slice(version.cast_const(), count) }?.first();
-        let found = INTERFACES
-            .0
-            .iter()
-            .zip([VERSION_3_0, VERSION_2_40])
-            .find(|(known, has)| {
-                let version_fits = version.is_none_or(|want| (want.major, want.minor) == (has.major, has.minor));
-                version_fits && known.flags & flags == flags
-            });
-        let (found, _) = found.ok_or(Error::FunctionFailed)?;
-        out.put(std::ptr::from_ref(found).cast_mut());
+        let mut known = INTERFACES.iter().zip([VERSION_3_0, VERSION_2_40]).zip(&HANDED_OUT);
+        let found = known.find(|((known, has), _)| {
+            let version_fits = version.is_none_or(|want| (want.major, want.minor) == (has.major, has.minor));
+            version_fits && known.flags & flags == flags
+        });
+        let (_, handed_out) = found.ok_or(Error::FunctionFailed)?;
+        out.put(handed_out.0.get());
         Ok(())
     })
 }
 
 /// Not `CKF_INTERFACE_FORK_SAFE`: a child has to call `C_Initialize`.
-static INTERFACES: Shared<[CK_INTERFACE; 2]> = Shared([
+const INTERFACES: [CK_INTERFACE; 2] = [
     CK_INTERFACE {
         pInterfaceName: NAME.as_ptr().cast::<CK_UTF8CHAR>().cast_mut(),
         pFunctionList: (&raw const LIST_3_0).cast::<c_void>().cast_mut(),
@@ -76,13 +74,19 @@ static INTERFACES: Shared<[CK_INTERFACE; 2]> = Shared([
         pFunctionList: (&raw const LIST_2_40).cast::<c_void>().cast_mut(),
         flags: 0,
     },
-]);
+];
 
-/// Pointers to what never changes.
-struct Shared<T>(T);
+/// What callers get pointers to. Not read here, and in memory that may be written: OpenSC's pkcs11-spy, up to 0.26.0, puts its own table
+/// there, and ends a process where it cannot.
+static HANDED_OUT: [HandedOut; 2] = {
+    let [newer, older] = INTERFACES;
+    [HandedOut(UnsafeCell::new(newer)), HandedOut(UnsafeCell::new(older))]
+};
 
-// SAFETY: the only one holds pointers to statics without interior mutability, which any thread may read.
-unsafe impl Sync for Shared<[CK_INTERFACE; 2]> {}
+struct HandedOut(UnsafeCell<CK_INTERFACE>);
+
+// SAFETY: nothing here reads or writes what is in it; its address alone is used.
+unsafe impl Sync for HandedOut {}
 
 const NAME: &CStr = c"PKCS 11";
 
@@ -120,5 +124,20 @@ mod tests {
         assert_eq!(minor(interface(Some(c"Vendor"), None, 0)), none);
         assert_eq!(minor(interface(None, Some(CK_VERSION { major: 3, minor: 2 }), 0)), none);
         assert_eq!(minor(interface(None, None, ck::CKF_INTERFACE_FORK_SAFE)), none);
+    }
+
+    #[test]
+    fn a_caller_may_write_into_what_it_got() {
+        let mut found = std::ptr::null_mut();
+        // SAFETY: null for any, and a local.
+        let rv = unsafe { C_GetInterface(std::ptr::null_mut(), std::ptr::null_mut(), &raw mut found, 0) };
+        assert_eq!(rv, ck::CKR_OK);
+        // SAFETY: CKR_OK, so it points at an interface; nothing else reads or writes its flags.
+        unsafe { (*found).flags = ck::CKF_INTERFACE_FORK_SAFE };
+        let (mut list, mut count) = (INTERFACES, 2);
+        // SAFETY: room for two, as the count says.
+        let rv = unsafe { C_GetInterfaceList(list.as_mut_ptr(), &raw mut count) };
+        let flags = list.map(|interface| interface.flags);
+        assert_eq!((rv, flags), (ck::CKR_OK, [0, 0]), "and only what it got changes");
     }
 }
