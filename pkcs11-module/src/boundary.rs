@@ -66,6 +66,7 @@ pub(crate) fn rv(error: Error) -> CK_RV {
         Error::FunctionFailed => ck::CKR_FUNCTION_FAILED,
         // Never CKR_DEVICE_REMOVED or CKR_TOKEN_NOT_PRESENT: libp11 waits for such a token to come back, for good (libp11#525).
         Error::Device(_) => ck::CKR_DEVICE_ERROR,
+        Error::HostMemory => ck::CKR_HOST_MEMORY,
         Error::General => ck::CKR_GENERAL_ERROR,
     }
 }

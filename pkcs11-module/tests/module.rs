@@ -12,7 +12,7 @@
 mod driver;
 mod fake;
 
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -20,8 +20,9 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use driver::{driver, module};
-use enclave_wire::signing::operation;
-use fake::{Act, Fake, Home};
+use enclave_wire::Objects;
+use enclave_wire::signing::{Listing, Reply, operation};
+use fake::{Act, Fake, Home, p256};
 
 fn run(home: &Home, scenario: &str) {
     let output = scenario_of(home, scenario).output().unwrap();
@@ -128,6 +129,24 @@ fn without_a_configuration_or_a_credential_there_is_no_token() {
 #[test]
 fn threat_09_a_host_that_could_open_nothing_has_a_token_as_soon_as_it_can() {
     run(&Fake::honest().home, "no-descriptors");
+}
+
+/// The objects file, as long as one may be, is as good as none. The listing has one key, so that all others are heard of when there is
+/// no memory for them.
+#[test]
+fn threat_09_a_length_that_others_choose_may_find_no_memory() {
+    let fake = Fake::new(|asked| match asked.reply.clone() {
+        Reply::Listing(Listing::Page(mut page)) => {
+            page.entries.0.truncate(1);
+            Act::Reply(Reply::Listing(Listing::Page(page)))
+        }
+        _ => Act::Honest,
+    });
+    let others = (0..250).map(|number| p256("api", number));
+    fake.set_entries([p256("www", 1)].into_iter().chain(others).collect());
+    let objects = File::create(fake.home.path().join("objects")).unwrap();
+    objects.set_len(u64::try_from(Objects::MAX_FILE).unwrap()).unwrap();
+    run(&fake.home, "no-memory");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Descriptors and memory run out, in a client and in the service: what is there already goes on, what is new gets an error, nothing ends.
+//! Descriptors run out, in a client and in the service: what is there already goes on, what is new gets an error, nothing ends. Memory runs
+//! out in a client: it signs on with what it has. An allocation that fails may end it, so none is made to fail here.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -92,7 +93,7 @@ fn threat_09_a_client_without_descriptors_gets_errors_and_goes_on(lab: &Lab) -> 
     line.wait_until_idle()
 }
 
-/// A host that is out of memory may end anywhere; a signature on a connection that is there is not what ends it.
+/// No address more than it has, so what it frees is all it can allocate: a signature on a connection that is there needs no more.
 fn threat_09_a_client_without_memory_to_spare_signs_on(lab: &Lab) -> Result<()> {
     let signer = Signer::of(lab)?;
     let line = Line::start(lab)?;

@@ -17,6 +17,7 @@ pub(super) unsafe extern "C" fn C_FindObjectsInit(
         // SAFETY: null, or `count` attributes, which nothing changes during the call.
         let attributes = unsafe { slice(template.cast_const(), count) }?;
         let mut wanted = Vec::new();
+        wanted.try_reserve_exact(attributes.len())?;
         for attribute in attributes {
             let value = attribute.pValue.cast::<u8>().cast_const();
             // SAFETY: null, or a value of `ulValueLen` bytes, which nothing changes during the call.

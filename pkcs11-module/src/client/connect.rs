@@ -106,6 +106,7 @@ fn unavailable(error: ExchangeError) -> Unavailable {
         ExchangeError::Timeout => Unavailable::Stalled,
         ExchangeError::Closed { .. } => Unavailable::Unreachable,
         ExchangeError::Protocol => Unavailable::Protocol,
+        ExchangeError::NoMemory => Unavailable::NoMemory,
         ExchangeError::Answer(error) => match error {
             SignError::AuthenticationFailed => Unavailable::Refused,
             SignError::Busy => Unavailable::Busy,

@@ -1,5 +1,6 @@
 //! One authenticated connection: whole frames out, whole frames in, each reply bound to its request.
 
+use std::collections::TryReserveError;
 use std::time::Instant;
 
 use enclave_wire::frame::{HEADER_LEN, Header, limit};
@@ -31,6 +32,8 @@ pub(super) enum ExchangeError {
     Closed { untouched: bool },
     /// The peer broke the protocol.
     Protocol,
+    /// There is no memory for the reply.
+    NoMemory,
     /// A proper reply that says no.
     Answer(SignError),
 }
@@ -133,6 +136,8 @@ impl Connection {
             }
             // Bounded by the plane's limit, which the header was held against.
             if self.received.len() < whole {
+                let more = whole.saturating_sub(self.received.len());
+                self.received.try_reserve_exact(more)?;
                 self.received.resize(whole, 0);
             }
         }
@@ -151,6 +156,12 @@ impl Connection {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(_) => Err(ExchangeError::Closed { untouched: true }),
         }
+    }
+}
+
+impl From<TryReserveError> for ExchangeError {
+    fn from(_: TryReserveError) -> Self {
+        Self::NoMemory
     }
 }
 

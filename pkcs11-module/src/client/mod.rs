@@ -142,6 +142,7 @@ impl Client {
                     let answered = place.connection().and_then(|connection| connection.answered());
                     return Err(in_vain(answered.unwrap_or(begun), busy));
                 }
+                Err(ExchangeError::NoMemory) => return Err(CallError::Unavailable(Unavailable::NoMemory)),
                 Err(ExchangeError::Protocol) => return Err(CallError::Unavailable(Unavailable::Protocol)),
             }
         }

@@ -172,6 +172,7 @@ fn pages(
             Err(error) => return Err(error),
         };
         let (_, all) = read.get_or_insert((version, Vec::new()));
+        all.try_reserve(entries.0.len())?;
         all.extend(entries.0);
         match next {
             None => return Ok(read),

@@ -82,7 +82,8 @@ impl Opened {
     pub(super) fn read(self, limit: usize) -> Option<Vec<u8>> {
         let limit = limit.saturating_add(1);
         // Room for all of it at once: a vector that grows leaves copies of a secret behind.
-        let mut bytes = Vec::with_capacity(limit);
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(limit).ok()?;
         let mut file = self.file.take(u64::try_from(limit).ok()?);
         file.read_to_end(&mut bytes).is_ok().then_some(bytes)
     }

@@ -26,14 +26,19 @@ impl PublishedFile {
             return;
         };
         let stamp = opened.stamp();
-        if self.seen.replace(stamp) == Some(stamp) {
+        if self.seen == Some(stamp) {
             return;
         }
-        let length = stamp.length().filter(|length| *length <= Objects::MAX_FILE);
-        let bytes = length.and_then(|length| opened.read(length));
-        if let Some(objects) = bytes.and_then(|bytes| Objects::parse(&bytes).ok()) {
-            self.objects = Some(Arc::new(objects));
+        if let Some(length) = stamp.length().filter(|length| *length <= Objects::MAX_FILE) {
+            // What there was no memory for is looked at again.
+            let Some(bytes) = opened.read(length) else {
+                return;
+            };
+            if let Ok(objects) = Objects::parse(&bytes) {
+                self.objects = Some(Arc::new(objects));
+            }
         }
+        self.seen = Some(stamp);
     }
 
     /// Takes what was read elsewhere, later than what is here.

@@ -75,6 +75,8 @@ pub struct SocketId {
 /// Why the service did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unavailable {
+    /// It may have answered: this process has no memory for the answer.
+    NoMemory,
     /// Nothing listens, or the connection was lost. A retry may help.
     Unreachable,
     /// The peer broke the protocol: it is at fault, and the connection was closed.

@@ -1,5 +1,7 @@
 //! Every way in which a call can fail. `boundary` gives each its `CK_RV`.
 
+use std::collections::TryReserveError;
+
 use super::backend::{SignFailure, Unavailable};
 
 /// Why a call failed.
@@ -67,20 +69,35 @@ pub enum Error {
     FunctionFailed,
     /// The service did not answer.
     Device(Unavailable),
+    /// There is no memory for what the caller passed, or for what the service answered. Nothing is at fault.
+    HostMemory,
     /// The system refused something that does not fail, such as random numbers.
     General,
 }
 
 impl From<Unavailable> for Error {
     fn from(cause: Unavailable) -> Self {
-        Self::Device(cause)
+        match cause {
+            Unavailable::NoMemory => Self::HostMemory,
+            Unavailable::Unreachable
+            | Unavailable::Protocol
+            | Unavailable::Busy
+            | Unavailable::Stalled
+            | Unavailable::Refused => Self::Device(cause),
+        }
+    }
+}
+
+impl From<TryReserveError> for Error {
+    fn from(_: TryReserveError) -> Self {
+        Self::HostMemory
     }
 }
 
 impl From<SignFailure> for Error {
     fn from(failure: SignFailure) -> Self {
         match failure {
-            SignFailure::Unavailable(cause) => Self::Device(cause),
+            SignFailure::Unavailable(cause) => cause.into(),
             SignFailure::NoSuchKey => Self::KeyHandleInvalid,
             SignFailure::UsageRefused => Self::FunctionRejected,
             SignFailure::InputLength => Self::DataLenRange,

@@ -209,7 +209,8 @@ impl<'a> Search<'a> {
     fn published(&self, answer: Result<(), Unavailable>) -> Arc<Published> {
         match answer {
             Err(Unavailable::Protocol | Unavailable::Refused) => Arc::default(),
-            Ok(()) | Err(Unavailable::Unreachable | Unavailable::Busy | Unavailable::Stalled) => {
+            Ok(())
+            | Err(Unavailable::Unreachable | Unavailable::Busy | Unavailable::Stalled | Unavailable::NoMemory) => {
                 self.looked.get_or_init(|| self.look()).clone()
             }
         }

@@ -65,6 +65,7 @@ impl SignOperation {
         if parts.len().saturating_add(part.len()) > MAX_INPUT {
             return Err(Error::DataLenRange);
         }
+        parts.try_reserve(part.len())?;
         parts.extend_from_slice(part);
         Ok(())
     }

@@ -49,6 +49,7 @@ struct initialize_args {
 #define SERIAL 4UL
 #define ECDSA_SHA256 0x1044UL
 #define OK 0UL
+#define HOST_MEMORY 2UL
 #define ARGUMENTS_BAD 7UL
 #define TOKEN_NOT_PRESENT 0xe0UL
 #define TOKEN_WRITE_PROTECTED 0xe2UL
@@ -368,6 +369,71 @@ static void scenario_late(void)
 		}
 		join(child);
 	}
+}
+
+/* The room that this process's addresses may still take. */
+static void may_have(unsigned long bytes)
+{
+	struct rlimit limit;
+	unsigned long pages = 0;
+	FILE *statm = fopen("/proc/self/statm", "r");
+	EXPECT(fscanf(statm, "%lu", &pages), 1);
+	fclose(statm);
+	getrlimit(RLIMIT_AS, &limit);
+	limit.rlim_cur = pages * sysconf(_SC_PAGESIZE) + bytes;
+	EXPECT(setrlimit(RLIMIT_AS, &limit), 0);
+}
+
+/* Takes all memory but a few small pieces, and a stack. */
+static void *take_memory(void)
+{
+	char stack[256 << 10];
+	void *small[256], *taken = NULL;
+	explicit_bzero(stack, sizeof stack);
+	for (int i = 0; i < 256; i++)
+		small[i] = malloc(1000);
+	for (size_t size = 1 << 20; size >= 1200; size = size * 3 / 4)
+		for (void **next; (next = malloc(size)); taken = next)
+			*next = taken;
+	for (int i = 0; i < 256; i += 2)
+		free(small[i]);
+	return taken;
+}
+
+static void give_memory_back(void *taken)
+{
+	for (void *next; taken; taken = next) {
+		next = *(void **)taken;
+		free(taken);
+	}
+}
+
+/* No memory for what others choose the length of: a file, a message, a template, a reply. */
+static void scenario_no_memory(void)
+{
+	static unsigned char message[16384], label[] = "api";
+	static struct attribute template[4096];
+	struct mechanism mechanism = { ECDSA_SHA256, NULL, 0 };
+	for (int i = 0; i < 4096; i++)
+		template[i] = (struct attribute){ 3, label, 3 };
+	may_have(32 << 20);
+	EXPECT(initialize(), OK);
+	ulong_ key = find_key(open_session());
+	EXPECT(module->f[FINALIZE](NULL), OK);
+	/* On a connection that has had no long reply. */
+	EXPECT(initialize(), OK);
+	ulong_ session = open_session();
+	EXPECT(sign(session, key), OK);
+	EXPECT(module->f[SIGN_INIT](session, &mechanism, key), OK);
+	may_have(1 << 20);
+	void *taken = take_memory();
+	EXPECT(module->f[SIGN_UPDATE](session, message, sizeof message), HOST_MEMORY);
+	EXPECT(module->f[FIND_INIT](session, template, 4096UL), HOST_MEMORY);
+	EXPECT(module->f[FIND_INIT](session, template, 1UL), HOST_MEMORY);
+	give_memory_back(taken);
+	EXPECT(sockets(), 0);
+	EXPECT(sign(session, key), OK);
+	EXPECT(find_key(session), key);
 }
 
 static ulong_ mutex(void *unused)
@@ -838,7 +904,7 @@ int main(int count, char **arguments)
 		{ "malformed", scenario_malformed }, { "at-exit", scenario_at_exit }, { "exit-at-once", scenario_exit_at_once },
 		{ "threads", scenario_threads }, { "signals", scenario_signals },
 		{ "signals-connecting", scenario_signals_connecting }, { "leave-alone", scenario_leave_alone },
-		{ "steady", scenario_steady }, { "no-descriptors", scenario_no_descriptors }, { "late", scenario_late }, { "cancel", scenario_cancel }, { "exit-busy", scenario_exit_busy }, { "obey", scenario_obey },
+		{ "steady", scenario_steady }, { "no-descriptors", scenario_no_descriptors }, { "late", scenario_late }, { "no-memory", scenario_no_memory }, { "cancel", scenario_cancel }, { "exit-busy", scenario_exit_busy }, { "obey", scenario_obey },
 	};
 	for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++)
 		if (strcmp(name, scenarios[i].name) == 0) {
