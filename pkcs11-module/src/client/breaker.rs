@@ -6,14 +6,18 @@ use std::time::{Duration, Instant};
 use crate::token::deadline::Deadline;
 
 /// Closed, calls pass. Open, they fail at once, but for one probe at a time: a call that goes on once a ping was answered. A call that takes
-/// long by itself, as RSA at a busy service does, says nothing of a stall; a ping waits behind none.
+/// long by itself, as RSA at a busy service does, says nothing of a stall; a ping waits behind none. But it costs its thread the whole
+/// deadline where the service answers pings alone, so after each such probe the rest is twice as long, up to [`LONGEST_REST`].
 #[derive(Debug)]
 pub(super) struct Breaker {
     epoch: Instant,
     /// When a deadline was last missed, in milliseconds of `epoch` and never 0; 0 while closed.
     missed_at: AtomicU64,
     probing: AtomicBool,
-    rest: Duration,
+    /// The rest after a miss that is no probe's.
+    usual_rest: Duration,
+    /// The rest now, in milliseconds.
+    rest: AtomicU64,
 }
 
 /// The right to try one call. Dropped without a word, it changes nothing.
@@ -21,15 +25,17 @@ pub(super) struct Breaker {
 pub(super) struct Pass<'a> {
     breaker: &'a Breaker,
     is_probe: bool,
+    was_answered: bool,
 }
 
 impl Breaker {
-    pub(super) fn new(rest: Duration) -> Self {
+    pub(super) fn new(usual_rest: Duration) -> Self {
         Self {
             epoch: Instant::now(),
             missed_at: AtomicU64::new(0),
             probing: AtomicBool::new(false),
-            rest,
+            usual_rest,
+            rest: AtomicU64::new(0),
         }
     }
 
@@ -40,13 +46,19 @@ impl Breaker {
             return Some(Pass {
                 breaker: self,
                 is_probe: false,
+                was_answered: false,
             });
         }
-        let rested = Duration::from_millis(self.now().saturating_sub(missed_at)) >= self.rest;
+        let rested = Duration::from_millis(self.now().saturating_sub(missed_at)) >= self.rest();
         (rested && !self.probing.swap(true, Ordering::AcqRel)).then_some(Pass {
             breaker: self,
             is_probe: true,
+            was_answered: false,
         })
+    }
+
+    fn rest(&self) -> Duration {
+        Duration::from_millis(self.rest.load(Ordering::Acquire))
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -65,8 +77,20 @@ impl Pass<'_> {
         self.is_probe.then(|| deadline.at_most(PROBE))
     }
 
+    /// The probe's ping was answered, so it goes on with its call.
+    pub(super) fn answered(&mut self) {
+        self.was_answered = true;
+    }
+
     /// The call missed its deadline: calls fail at once from now on.
     pub(super) fn missed(self) {
+        let rest = if self.was_answered {
+            self.breaker.rest().saturating_mul(2).min(LONGEST_REST)
+        } else {
+            self.breaker.usual_rest
+        };
+        let rest = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
+        self.breaker.rest.store(rest, Ordering::Release);
         self.breaker.missed_at.store(self.breaker.now(), Ordering::Release);
     }
 
@@ -89,6 +113,8 @@ impl Drop for Pass<'_> {
 
 /// How long calls fail at once after a missed deadline.
 pub(super) const REST: Duration = Duration::from_millis(250);
+/// Below the second within which a service that signs again is used again: the probe takes the rest of it.
+const LONGEST_REST: Duration = Duration::from_millis(900);
 /// What a probe's ping may take: three round trips, with those that authenticate.
 const PROBE: Duration = Duration::from_millis(50);
 
@@ -117,6 +143,29 @@ mod tests {
         let pass = breaker.enter().unwrap();
         assert_eq!(pass.ping(Deadline::within(Duration::from_secs(9))), None);
         assert!(breaker.enter().is_some());
+    }
+
+    #[test]
+    fn threat_57_the_rest_grows_while_pings_alone_are_answered() {
+        let breaker = Breaker {
+            epoch: Instant::now().checked_sub(Duration::from_secs(3600)).unwrap(),
+            ..Breaker::new(REST)
+        };
+        let miss = |answered: bool| {
+            let mut pass = breaker.enter().unwrap();
+            if answered {
+                pass.answered();
+            }
+            pass.missed();
+            let rest = breaker.rest().as_millis();
+            // An hour ago.
+            breaker.missed_at.store(1, Ordering::Release);
+            rest
+        };
+        assert_eq!([false, true, true, true].map(miss), [250, 500, 900, 900]);
+        assert_eq!([false, true].map(miss), [250, 500]);
+        breaker.enter().unwrap().met();
+        assert_eq!([false, true].map(miss), [250, 500]);
     }
 
     #[test]

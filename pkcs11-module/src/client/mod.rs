@@ -64,8 +64,11 @@ impl Client {
         // A search makes many calls by one deadline.
         deadline.remaining().ok_or(CallError::OutOfTime)?;
         let stalled = CallError::Unavailable(Unavailable::Stalled);
-        let pass = self.breaker.enter().ok_or(stalled)?;
-        let probed = pass.ping(deadline).map_or(Ok(()), |limit| self.ping(limit));
+        let mut pass = self.breaker.enter().ok_or(stalled)?;
+        let probed = match pass.ping(deadline) {
+            Some(limit) => self.ping(limit).map(|()| pass.answered()),
+            None => Ok(()),
+        };
         let result = probed.and_then(|()| self.attempts(deadline, exchanges));
         match result {
             Err(CallError::Unavailable(Unavailable::Stalled | Unavailable::Busy)) => {

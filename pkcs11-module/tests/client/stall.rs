@@ -89,6 +89,29 @@ fn threat_57_a_probe_of_a_stalled_service_is_short_and_asks_for_no_signature() {
     assert_eq!((fake.count(operation::PING), fake.count(operation::SIGN)), (1, 1));
 }
 
+/// Each probe costs its thread a whole deadline. The rest after the first is twice as long, so there is no second one yet.
+#[test]
+fn threat_57_a_service_that_answers_pings_alone_is_probed_less() {
+    let stalling = Arc::new(AtomicBool::new(true));
+    let script = stalling.clone();
+    let fake = Fake::new(move |asked| match asked.operation {
+        operation::SIGN if script.load(Ordering::SeqCst) => Act::Stall,
+        _ => Act::Honest,
+    });
+    let client = client(&fake.home);
+    assert_eq!(sign(&client, b"m"), unavailable(Unavailable::Stalled));
+    while fake.count(operation::PING) == 0 {
+        assert_eq!(sign(&client, b"m"), unavailable(Unavailable::Stalled));
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(300) {
+        assert_eq!(sign(&client, b"m"), unavailable(Unavailable::Stalled));
+    }
+    assert_eq!((fake.count(operation::PING), fake.count(operation::SIGN)), (1, 2));
+    stalling.store(false, Ordering::SeqCst);
+    comes_back(&client);
+}
+
 #[test]
 fn threat_57_an_endpoint_that_hangs_keeps_no_probe_from_the_next() {
     let fake = stalls_once(Duration::ZERO);
