@@ -204,12 +204,10 @@ fn threat_11_a_key_that_the_service_lacks_fails_its_own_signatures_alone() {
     assert_eq!(host.key("unknown"), None);
 
     let good = host.key("www").unwrap();
-    let begun = Instant::now();
     for _ in 0..50 {
         assert_eq!(host.sign(&key), KEY_HANDLE_INVALID);
         assert_eq!(host.sign(&good), OK);
     }
-    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
     assert_eq!(fake.count(operation::SIGN), 100, "one round trip a signature");
     assert_eq!(fake.accepted(), 1, "the connection stays");
 

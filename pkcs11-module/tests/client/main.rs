@@ -270,6 +270,7 @@ fn threat_04_a_full_backlog_is_a_missed_deadline() {
     let home = Home::new();
     // Accepts nothing. The kernel holds some connections for it, so those are made first.
     let _listener = UnixListener::bind(home.socket()).unwrap();
+    home.write_config(&[&format!("unix:{}", home.socket().display())]);
     let address = socket2::SockAddr::unix(home.socket()).unwrap();
     let mut waiting = Vec::new();
     loop {
@@ -403,7 +404,7 @@ fn threat_10_an_impostor_gets_no_request() {
 #[test]
 fn the_first_endpoint_that_authenticates_is_used() {
     let (first, second) = (Fake::honest(), Fake::honest());
-    let socket = |fake: &Fake| format!("unix:{}", fake.home.socket().display());
+    let socket = |fake: &Fake| fake.home.address();
     first.home.write_config(&[&socket(&first), &socket(&second)]);
     let client = client(&first.home);
     assert_eq!(sign(&client, b"m"), good(b"m"));

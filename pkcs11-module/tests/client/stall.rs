@@ -119,7 +119,7 @@ fn threat_57_an_endpoint_that_hangs_keeps_no_probe_from_the_next() {
     // Its backlog takes every connection, and no one answers.
     let _listener = UnixListener::bind(&hanging).unwrap();
     let first = format!("unix:{}", hanging.display());
-    let second = format!("unix:{}", fake.home.socket().display());
+    let second = fake.home.address();
     fake.home.write_config(&[&first, &second]);
     let client = client(&fake.home);
     assert_eq!(sign(&client, b"m"), unavailable(Unavailable::Stalled));

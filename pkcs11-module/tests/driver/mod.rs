@@ -19,10 +19,13 @@ pub(crate) fn module() -> PathBuf {
     test.with_file_name("libenclave_tls_pkcs11.so")
 }
 
-/// The program, built once.
+/// The program, built once, or before where there is no compiler.
 pub(crate) fn driver() -> &'static PathBuf {
     static DRIVER: OnceLock<PathBuf> = OnceLock::new();
     DRIVER.get_or_init(|| {
+        if let Some(built) = std::env::var_os("ENCLAVE_TLS_TEST_DRIVER") {
+            return built.into();
+        }
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/c/driver.c");
         let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
         let program = place.join("driver");

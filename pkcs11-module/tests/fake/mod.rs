@@ -1,4 +1,4 @@
-//! A service that speaks the signing plane over a unix socket and misbehaves on request.
+//! A service that speaks the signing plane over a unix socket, or over a vsock, and misbehaves on request.
 //!
 //! It is strict: what a module may not send ends the connection, so a test that gets a signature has also shown that. The "signatures"
 //! are right in length alone.
@@ -8,17 +8,21 @@
 mod wire;
 
 use std::collections::VecDeque;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use enclave_wire::address::Address;
 use enclave_wire::credential::Secret;
 use enclave_wire::objects::Object;
 use enclave_wire::signing::{Entries, Entry, Listing, Page, Reply, Request, SignError, Signature};
 use enclave_wire::{BootId, Chain, KeyId, KeyType, Name, Objects, Spki, State, Usage};
 use sha2::{Digest, Sha256};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 pub(crate) use wire::{Verifying, read_frame};
 
@@ -62,7 +66,6 @@ type Script = dyn Fn(&Asked) -> Act + Send + Sync;
 pub(crate) struct Fake {
     pub(crate) home: Home,
     core: Arc<Core>,
-    path: PathBuf,
     acceptor: Option<JoinHandle<()>>,
 }
 
@@ -113,9 +116,10 @@ impl Fake {
         verifying: Verifying,
         script: impl Fn(&Asked) -> Act + Send + Sync + 'static,
     ) -> Self {
-        let path = home.socket();
-        let _ = std::fs::remove_file(&path);
-        let listener = UnixListener::bind(&path).unwrap();
+        let _ = std::fs::remove_file(home.socket());
+        let (listener, address) = socket(&home.address());
+        listener.bind(&address).unwrap();
+        listener.listen(128).unwrap();
         let core = Arc::new(Core {
             verifying,
             boot: BootId([boot; 16]),
@@ -135,7 +139,6 @@ impl Fake {
         Self {
             home,
             core,
-            path,
             acceptor: Some(acceptor),
         }
     }
@@ -207,12 +210,12 @@ impl Fake {
 
     fn end(&mut self) {
         self.core.stopping.store(1, Ordering::SeqCst);
-        let _ = UnixStream::connect(&self.path);
+        let _ = self.home.connect();
         if let Some(acceptor) = self.acceptor.take() {
             acceptor.join().unwrap();
         }
         self.close_connections();
-        let _ = std::fs::remove_file(&self.path);
+        let _ = std::fs::remove_file(self.home.socket());
     }
 }
 
@@ -223,12 +226,13 @@ impl Drop for Fake {
 }
 
 impl Core {
-    fn accept(self: &Arc<Self>, listener: &UnixListener) {
-        for stream in listener.incoming() {
+    fn accept(self: &Arc<Self>, listener: &Socket) {
+        loop {
+            let (stream, _) = listener.accept().unwrap();
             if self.stopping.load(Ordering::SeqCst) != 0 {
                 return;
             }
-            let stream = stream.unwrap();
+            let stream = stream_of(stream);
             let number = self.accepted.fetch_add(1, Ordering::SeqCst);
             self.streams.lock().unwrap().push(stream.try_clone().unwrap());
             let core = self.clone();
@@ -257,9 +261,11 @@ impl Core {
             match (self.script)(&asked) {
                 Act::Honest => wire::send(&mut stream, &honest)?,
                 Act::Send(bytes) => wire::send(&mut stream, &bytes)?,
-                Act::Trickle => honest
-                    .iter()
-                    .try_for_each(|byte| wire::send(&mut stream, std::slice::from_ref(byte)))?,
+                // So slowly that they do not come together.
+                Act::Trickle => honest.iter().try_for_each(|byte| {
+                    std::thread::sleep(Duration::from_micros(200));
+                    wire::send(&mut stream, std::slice::from_ref(byte))
+                })?,
                 Act::Cut(count) => {
                     wire::send(&mut stream, &honest[..count])?;
                     stream.shutdown(std::net::Shutdown::Both).ok()?;
@@ -325,11 +331,29 @@ impl Core {
     }
 }
 
+/// A socket, and the address that it is to have or to reach.
+fn socket(address: &str) -> (Socket, SockAddr) {
+    let (domain, address) = match address.parse().unwrap() {
+        Address::UnixPath(path) => (Domain::UNIX, SockAddr::unix(path).unwrap()),
+        Address::Vsock { cid: Some(cid), port } => (Domain::VSOCK, SockAddr::vsock(cid, port)),
+        other => panic!("{other}"),
+    };
+    (Socket::new(domain, Type::STREAM, None).unwrap(), address)
+}
+
+/// The standard library's stream is of any family: it reads, writes and shuts down.
+fn stream_of(socket: Socket) -> UnixStream {
+    UnixStream::from(OwnedFd::from(socket))
+}
+
 /// A directory with a configuration and a credential. The last clone removes it.
 #[derive(Clone)]
 pub(crate) struct Home(Arc<Owned>);
 
-struct Owned(PathBuf);
+struct Owned {
+    path: PathBuf,
+    port: u32,
+}
 
 impl Home {
     pub(crate) fn new() -> Self {
@@ -337,14 +361,31 @@ impl Home {
         let count = COUNT.fetch_add(1, Ordering::SeqCst);
         let path = std::env::temp_dir().join(format!("enclave-tls-fake-{}-{count}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
-        let home = Self(Arc::new(Owned(path)));
+        let port = FIRST_PORT + u32::try_from(count).unwrap();
+        let home = Self(Arc::new(Owned { path, port }));
         home.write_credential(7);
-        home.write_config(&[&format!("unix:{}", home.socket().display())]);
+        home.write_config(&[&home.address()]);
         home
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0.0
+        &self.0.path
+    }
+
+    /// Where its service listens: a unix socket here; a vsock, where the variable says that this machine has a loopback of it.
+    pub(crate) fn address(&self) -> String {
+        if std::env::var_os("ENCLAVE_TLS_VSOCK_LOOPBACK").is_some() {
+            format!("vsock:{LOOPBACK}:{}", self.0.port)
+        } else {
+            format!("unix:{}", self.socket().display())
+        }
+    }
+
+    /// A connection to its service.
+    pub(crate) fn connect(&self) -> std::io::Result<UnixStream> {
+        let (socket, address) = socket(&self.address());
+        socket.connect(&address)?;
+        Ok(stream_of(socket))
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -381,9 +422,13 @@ impl Home {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.path);
     }
 }
+
+/// The machine itself: `VMADDR_CID_LOCAL`, vsock(7).
+const LOOPBACK: u32 = 1;
+const FIRST_PORT: u32 = 10_000;
 
 /// A P-256 key in form alone, of usage `digest`. The number makes it another key.
 pub(crate) fn p256(name: &str, number: u8) -> Entry {

@@ -6,15 +6,15 @@ use anyhow::{Context, Result, ensure};
 use flate2::{Compression, GzBuilder};
 
 /// One regular file of root's. Directories are left out: the kernel brings those that PID 1 needs.
-pub(super) struct File<'a> {
+pub(crate) struct File<'a> {
     /// In the root directory, so without a slash.
-    pub(super) name: &'a str,
-    pub(super) mode: u32,
-    pub(super) content: &'a [u8],
+    pub(crate) name: &'a str,
+    pub(crate) mode: u32,
+    pub(crate) content: &'a [u8],
 }
 
 /// The archive of these files, in this order, compressed.
-pub(super) fn gzipped(files: &[File<'_>]) -> Result<Vec<u8>> {
+pub(crate) fn gzipped(files: &[File<'_>]) -> Result<Vec<u8>> {
     let archive = archive(files)?;
     // No name, no time, and "unknown" as the system, which the crate sets by itself.
     let mut encoder = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());

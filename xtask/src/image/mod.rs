@@ -1,6 +1,6 @@
 //! The enclave's image: our kernel, one static program, one policy, a command line. The same inputs give the same bytes.
 
-mod cpio;
+pub(crate) mod cpio;
 mod eif;
 pub(crate) mod kernel;
 mod program;

@@ -65,6 +65,24 @@ impl Machine {
         );
         words
     }
+
+    /// The command of QEMU for a machine that is no enclave, with a kernel and a ramdisk alone. The console is its standard output.
+    pub(crate) fn small_words(&self, kernel: &Path, ramdisk: &Path) -> Vec<String> {
+        let fixed = "-M microvm,acpi=off -accel tcg,thread=multi -cpu max -smp 2 -m 1024 -nographic -no-reboot -nodefaults -serial stdio";
+        let mut words = vec![self.qemu.display().to_string()];
+        words.extend(fixed.split(' ').map(str::to_owned));
+        let paths = [("-L", &*self.roms), ("-kernel", kernel), ("-initrd", ramdisk)];
+        words.extend(
+            paths
+                .into_iter()
+                .flat_map(|(option, path)| [option.to_owned(), path.display().to_string()]),
+        );
+        words.extend([
+            "-append".to_owned(),
+            "console=ttyS0 quiet reboot=t panic=-1 tsc=reliable clocksource=tsc".to_owned(),
+        ]);
+        words
+    }
 }
 
 /// Where QEMU reaches the guest's vsock device.

@@ -3,6 +3,7 @@
 mod apt;
 mod archive;
 pub(crate) mod cross;
+pub(crate) mod loopback;
 pub(crate) mod newer;
 mod once;
 pub(crate) mod pebble;

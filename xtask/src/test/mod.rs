@@ -11,6 +11,7 @@ mod image;
 mod mutants;
 pub(crate) mod package;
 mod timing;
+mod vsock;
 
 use std::env;
 use std::process::{Command, ExitCode};
@@ -184,6 +185,11 @@ const STAGES: &[Stage] = &[
         "package",
         "deb and RPM: what is in them, and their units under a systemd",
         package::run,
+    ),
+    quick(
+        "vsock",
+        "the module's tests over vsocks, in a small machine",
+        vsock::run,
     ),
     quick("e2e", "end to end, on a lab", e2e::run),
     quick(
