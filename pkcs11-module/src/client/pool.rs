@@ -1,6 +1,7 @@
-//! The connections of this process: one per concurrent signer, up to a limit, then the next signer waits.
+//! The connections of this process: one per concurrent signer, up to a limit, then signers wait in the order in which they came.
 
-use std::sync::{Condvar, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
 
 use super::breaker::Breaker;
 use super::connection::Connection;
@@ -11,7 +12,6 @@ use crate::token::lock::Lock;
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     state: Lock<State>,
-    returned: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -20,7 +20,9 @@ struct State {
     idle: Vec<Connection>,
     /// Idle or lent.
     places: usize,
-    waiting: usize,
+    /// What each waiting signer is woken by. Only the first takes a place, also when a signer comes just as one is left: else whoever
+    /// leaves one could take it again before the first has woken, as often as it likes.
+    waiting: VecDeque<Arc<Condvar>>,
 }
 
 /// A place in the pool. Dropped, it closes its connection and lets the next signer in; [`Place::give_back`] keeps the connection.
@@ -35,24 +37,32 @@ impl Pool {
     /// found to stall meanwhile.
     pub(super) fn take(&self, deadline: Deadline, breaker: &Breaker) -> Option<Place<'_>> {
         let mut state = self.state.lock();
+        if state.waiting.is_empty()
+            && let Some(taken) = state.take()
+        {
+            return Some(self.place(taken));
+        }
         let opened_before = breaker.is_open();
-        loop {
-            if let Some(connection) = state.idle.pop() {
-                return Some(self.place(Some(connection)));
-            }
-            if state.places < MAX_CONNECTIONS {
-                state.places = state.places.saturating_add(1);
-                return Some(self.place(None));
+        let turn = Arc::<Condvar>::default();
+        state.waiting.push_back(Arc::clone(&turn));
+        let taken = loop {
+            if state.waiting.front().is_some_and(|first| Arc::ptr_eq(first, &turn))
+                && let Some(taken) = state.take()
+            {
+                break Some(taken);
             }
             if breaker.is_open() && !opened_before {
-                return None;
+                break None;
             }
-            let left = deadline.remaining()?;
-            state.waiting = state.waiting.saturating_add(1);
-            let waited = self.returned.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            state.waiting = state.waiting.saturating_sub(1);
-        }
+            let Some(left) = deadline.remaining() else {
+                break None;
+            };
+            state = turn.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        };
+        state.waiting.retain(|other| !Arc::ptr_eq(other, &turn));
+        // There may be a place for the next one, too.
+        Self::wake_first(state);
+        Some(self.place(taken?))
     }
 
     /// Closes every idle connection: one of them was found dead, and the others are older.
@@ -60,13 +70,15 @@ impl Pool {
         let mut state = self.state.lock();
         let idle = std::mem::take(&mut state.idle);
         state.places = state.places.saturating_sub(idle.len());
-        drop(state);
+        Self::wake_first(state);
         drop(idle);
     }
 
     /// Has every waiting signer look at the breaker.
     pub(super) fn wake_all(&self) {
-        self.returned.notify_all();
+        for waiting in &self.state.lock().waiting {
+            waiting.notify_one();
+        }
     }
 
     fn place(&self, connection: Option<Connection>) -> Place<'_> {
@@ -79,10 +91,28 @@ impl Pool {
             Some(connection) => state.idle.push(connection),
             None => state.places = state.places.saturating_sub(1),
         }
-        // Waking is a system call even where no one waits, so it is made only where someone does.
-        if state.waiting > 0 {
-            self.returned.notify_one();
+        Self::wake_first(state);
+    }
+
+    /// Has the first waiting signer see whether there is a place. It is woken outside of the lock, which it needs.
+    fn wake_first(state: MutexGuard<'_, State>) {
+        let first = state.waiting.front().cloned();
+        drop(state);
+        if let Some(first) = first {
+            first.notify_one();
         }
+    }
+}
+
+impl State {
+    /// A place, and the connection that is there already.
+    fn take(&mut self) -> Option<Option<Connection>> {
+        if let Some(connection) = self.idle.pop() {
+            return Some(Some(connection));
+        }
+        let places = self.places.checked_add(1).filter(|places| *places <= MAX_CONNECTIONS)?;
+        self.places = places;
+        Some(None)
     }
 }
 
@@ -150,7 +180,7 @@ mod tests {
             .collect();
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| pool.take(Deadline::within(LONG), &breaker).is_none());
-            while pool.state.lock().waiting == 0 {
+            while pool.state.lock().waiting.is_empty() {
                 std::thread::yield_now();
             }
             breaker.enter().unwrap().missed();
@@ -159,5 +189,35 @@ mod tests {
         });
         drop(places);
         assert_eq!(pool.state.lock().places, 0);
+    }
+
+    #[test]
+    fn threat_57_signers_take_places_in_the_order_in_which_they_came() {
+        let pool = Pool::default();
+        let breaker = Breaker::new(LONG);
+        let take = || pool.take(Deadline::within(LONG), &breaker).unwrap();
+        let mut places: Vec<_> = (0..MAX_CONNECTIONS).map(|_| take()).collect();
+        let (sender, receiver) = mpsc::channel();
+        std::thread::scope(|scope| {
+            for number in 0..3 {
+                let (take, sender) = (&take, sender.clone());
+                scope.spawn(move || {
+                    let place = take();
+                    sender.send(number).unwrap();
+                    drop(place);
+                });
+                while pool.state.lock().waiting.len() <= number {
+                    std::thread::yield_now();
+                }
+            }
+            places.pop();
+            // Whoever left a place does not come before those who wait.
+            drop(take());
+            sender.send(3).unwrap();
+        });
+        assert_eq!(receiver.iter().take(4).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        drop(places);
+        let state = pool.state.lock();
+        assert!(state.places == 0 && state.waiting.is_empty());
     }
 }
