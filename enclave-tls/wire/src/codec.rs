@@ -1,5 +1,7 @@
 //! Strict reading and writing of the forms that `PROTOCOL.md` names.
 
+use std::collections::TryReserveError;
+
 use zeroize::Zeroize;
 
 /// A type that can be read from a body.
@@ -147,6 +149,13 @@ impl Writer {
         Self {
             bytes: Vec::with_capacity(capacity),
         }
+    }
+
+    /// The same, or an error where there is no memory for so many.
+    pub fn try_with_capacity(capacity: usize) -> Result<Self, TryReserveError> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(capacity)?;
+        Ok(Self { bytes })
     }
 
     /// What was written. The caller wipes it where it holds a secret.

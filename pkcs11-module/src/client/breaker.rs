@@ -13,6 +13,8 @@ pub(super) struct Breaker {
     epoch: Instant,
     /// When a deadline was last missed, in milliseconds of `epoch` and never 0; 0 while closed.
     missed_at: AtomicU64,
+    /// When a call was answered last, likewise.
+    heard_at: AtomicU64,
     probing: AtomicBool,
     /// The rest after a miss that is no probe's.
     usual_rest: Duration,
@@ -33,6 +35,7 @@ impl Breaker {
         Self {
             epoch: Instant::now(),
             missed_at: AtomicU64::new(0),
+            heard_at: AtomicU64::new(0),
             probing: AtomicBool::new(false),
             usual_rest,
             rest: AtomicU64::new(0),
@@ -82,8 +85,14 @@ impl Pass<'_> {
         self.was_answered = true;
     }
 
-    /// The call missed its deadline: calls fail at once from now on.
-    pub(super) fn missed(self) {
+    /// The call missed its deadline: calls fail at once from now on, if none was answered either. A service that answers others meanwhile
+    /// is not stalled, it was too slow for this one. Whether calls fail now.
+    pub(super) fn missed(self) -> bool {
+        let now = self.breaker.now();
+        let heard_at = self.breaker.heard_at.load(Ordering::Relaxed);
+        if !self.is_probe && heard_at != 0 && Duration::from_millis(now.saturating_sub(heard_at)) < QUIET {
+            return false;
+        }
         let rest = if self.was_answered {
             self.breaker.rest().saturating_mul(2).min(LONGEST_REST)
         } else {
@@ -91,7 +100,18 @@ impl Pass<'_> {
         };
         let rest = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
         self.breaker.rest.store(rest, Ordering::Release);
-        self.breaker.missed_at.store(self.breaker.now(), Ordering::Release);
+        self.breaker.missed_at.store(now, Ordering::Release);
+        true
+    }
+
+    /// The service answered the call. It ended in time, see [`Self::met`].
+    pub(super) fn heard(self) {
+        let now = self.breaker.now();
+        // A store would take the line from every other thread's cache: once in a millisecond will do.
+        if self.breaker.heard_at.load(Ordering::Relaxed) != now {
+            self.breaker.heard_at.store(now, Ordering::Relaxed);
+        }
+        self.met();
     }
 
     /// The call ended in time, well or not: whatever is wrong, it does not take a second to find out.
@@ -115,6 +135,9 @@ impl Drop for Pass<'_> {
 pub(super) const REST: Duration = Duration::from_millis(250);
 /// Below the second within which a service that signs again is used again: the probe takes the rest of it.
 const LONGEST_REST: Duration = Duration::from_millis(900);
+/// A service that answered a call so short a time ago is not stalled: half of a call's time, so that one who waits alone finds a stall by
+/// one deadline.
+const QUIET: Duration = Duration::from_millis(500);
 /// What a probe's ping may take: three round trips, with those that authenticate.
 const PROBE: Duration = Duration::from_millis(50);
 
@@ -137,7 +160,7 @@ mod tests {
         let probe = breaker.enter().unwrap();
         assert!(breaker.enter().is_none(), "one probe at a time");
         let limited = probe.ping(Deadline::within(Duration::from_secs(9))).unwrap();
-        assert!(limited.remaining().unwrap_or_default() <= PROBE);
+        assert!(limited.remaining().is_none_or(|left| left <= PROBE));
         probe.met();
         assert!(!breaker.is_open());
         let pass = breaker.enter().unwrap();
@@ -166,6 +189,22 @@ mod tests {
         assert_eq!([false, true].map(miss), [250, 500]);
         breaker.enter().unwrap().met();
         assert_eq!([false, true].map(miss), [250, 500]);
+    }
+
+    #[test]
+    fn threat_57_a_service_that_answers_others_is_not_stalled() {
+        let breaker = Breaker {
+            epoch: Instant::now().checked_sub(Duration::from_secs(3600)).unwrap(),
+            ..Breaker::new(Duration::ZERO)
+        };
+        breaker.enter().unwrap().heard();
+        assert!(!breaker.enter().unwrap().missed() && !breaker.is_open());
+        let quiet = u64::try_from(QUIET.as_millis()).unwrap();
+        breaker.heard_at.store(breaker.now() - quiet, Ordering::Release);
+        assert!(breaker.enter().unwrap().missed() && breaker.is_open());
+        // What a probe finds, it finds alone.
+        breaker.heard_at.store(breaker.now(), Ordering::Release);
+        assert!(breaker.enter().unwrap().missed() && breaker.is_open());
     }
 
     #[test]

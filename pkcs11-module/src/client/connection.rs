@@ -81,7 +81,7 @@ impl Connection {
         } else {
             &[]
         };
-        let mut frame = Writer::with_capacity(input.len().saturating_add(USUAL_REQUEST));
+        let mut frame = Writer::try_with_capacity(input.len().saturating_add(USUAL_REQUEST))?;
         request.write(&mut frame, id);
         self.send_all(&frame.into_bytes(), deadline)?;
         let (header, reply) = self.receive(deadline)?;

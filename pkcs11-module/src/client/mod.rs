@@ -72,12 +72,14 @@ impl Client {
         let result = probed.and_then(|()| self.attempts(deadline, exchanges));
         match result {
             Err(CallError::Unavailable(Unavailable::Stalled | Unavailable::Busy)) => {
-                pass.missed();
-                // Those of the same peer: a probe shall not meet them one by one.
-                self.pool.close_idle();
-                self.pool.wake_all();
+                if pass.missed() {
+                    // Those of the same peer: a probe shall not meet them one by one.
+                    self.pool.close_idle();
+                    self.pool.wake_all();
+                }
             }
-            Ok(_) | Err(CallError::Unavailable(_) | CallError::Answer(_)) => pass.met(),
+            Ok(_) | Err(CallError::Answer(_)) => pass.heard(),
+            Err(CallError::Unavailable(_)) => pass.met(),
             Err(CallError::OutOfTime) => drop(pass),
         }
         result

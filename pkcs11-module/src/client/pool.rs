@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::breaker::Breaker;
 use super::connection::Connection;
@@ -20,9 +21,16 @@ struct State {
     idle: Vec<Connection>,
     /// Idle or lent.
     places: usize,
-    /// What each waiting signer is woken by. Only the first takes a place, also when a signer comes just as one is left: else whoever
-    /// leaves one could take it again before the first has woken, as often as it likes.
-    waiting: VecDeque<Arc<Condvar>>,
+    /// Who waits. Of these only the first takes a place.
+    waiting: VecDeque<Arc<Waiting>>,
+}
+
+/// A signer that waits for a place.
+#[derive(Debug)]
+struct Waiting {
+    /// What it is woken by.
+    woken: Condvar,
+    since: Instant,
 }
 
 /// A place in the pool. Dropped, it closes its connection and lets the next signer in; [`Place::give_back`] keeps the connection.
@@ -37,13 +45,16 @@ impl Pool {
     /// found to stall meanwhile.
     pub(super) fn take(&self, deadline: Deadline, breaker: &Breaker) -> Option<Place<'_>> {
         let mut state = self.state.lock();
-        if state.waiting.is_empty()
+        if state.may_pass()
             && let Some(taken) = state.take()
         {
             return Some(self.place(taken));
         }
         let opened_before = breaker.is_open();
-        let turn = Arc::<Condvar>::default();
+        let turn = Arc::new(Waiting {
+            woken: Condvar::new(),
+            since: Instant::now(),
+        });
         state.waiting.push_back(Arc::clone(&turn));
         let taken = loop {
             if state.waiting.front().is_some_and(|first| Arc::ptr_eq(first, &turn))
@@ -57,7 +68,8 @@ impl Pool {
             let Some(left) = deadline.remaining() else {
                 break None;
             };
-            state = turn.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            let waited = turn.woken.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         };
         state.waiting.retain(|other| !Arc::ptr_eq(other, &turn));
         // There may be a place for the next one, too.
@@ -77,7 +89,7 @@ impl Pool {
     /// Has every waiting signer look at the breaker.
     pub(super) fn wake_all(&self) {
         for waiting in &self.state.lock().waiting {
-            waiting.notify_one();
+            waiting.woken.notify_one();
         }
     }
 
@@ -94,17 +106,25 @@ impl Pool {
         Self::wake_first(state);
     }
 
-    /// Has the first waiting signer see whether there is a place. It is woken outside of the lock, which it needs.
+    /// Has the first waiting signer take a place, if there is one. It is woken outside of the lock, which it needs.
     fn wake_first(state: MutexGuard<'_, State>) {
-        let first = state.waiting.front().cloned();
+        let has_place = !state.idle.is_empty() || state.places < MAX_CONNECTIONS;
+        let first = state.waiting.front().filter(|_| has_place).cloned();
         drop(state);
         if let Some(first) = first {
-            first.notify_one();
+            first.woken.notify_one();
         }
     }
 }
 
 impl State {
+    /// Whether who comes now may take a place before those who wait. It may for a moment, since it runs and they must be woken first; no
+    /// longer, or who leaves a place could take it again before the first has woken, as often as it likes.
+    fn may_pass(&self) -> bool {
+        let first = self.waiting.front();
+        first.is_none_or(|first| first.since.elapsed() < MOMENT)
+    }
+
     /// A place, and the connection that is there already.
     fn take(&mut self) -> Option<Option<Connection>> {
         if let Some(connection) = self.idle.pop() {
@@ -141,6 +161,9 @@ impl Drop for Place<'_> {
         self.pool.leave(None);
     }
 }
+
+/// A few signatures long, and a small part of a call's time.
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// What one process may hold. The service bounds what a credential may hold in all.
 pub(super) const MAX_CONNECTIONS: usize = 16;
@@ -191,33 +214,80 @@ mod tests {
         assert_eq!(pool.state.lock().places, 0);
     }
 
+    /// So many signers wait, one after another; each says its number when it has a place, and leaves it.
+    fn wait_in_line<'scope>(
+        scope: &'scope std::thread::Scope<'scope, '_>,
+        pool: &'scope Pool,
+        breaker: &'scope Breaker,
+        times: &[Duration],
+    ) -> mpsc::Receiver<usize> {
+        let (sender, receiver) = mpsc::channel();
+        for (number, time) in times.iter().copied().enumerate() {
+            let sender = sender.clone();
+            scope.spawn(move || {
+                let place = pool.take(Deadline::within(time), breaker);
+                sender.send(number).unwrap();
+                drop(place);
+            });
+            while pool.state.lock().waiting.len() <= number {
+                std::thread::yield_now();
+            }
+        }
+        receiver
+    }
+
+    fn full<'a>(pool: &'a Pool, breaker: &Breaker) -> Vec<Place<'a>> {
+        let take = |_| pool.take(Deadline::within(LONG), breaker).unwrap();
+        (0..MAX_CONNECTIONS).map(take).collect()
+    }
+
     #[test]
     fn threat_57_signers_take_places_in_the_order_in_which_they_came() {
-        let pool = Pool::default();
-        let breaker = Breaker::new(LONG);
-        let take = || pool.take(Deadline::within(LONG), &breaker).unwrap();
-        let mut places: Vec<_> = (0..MAX_CONNECTIONS).map(|_| take()).collect();
-        let (sender, receiver) = mpsc::channel();
+        let (pool, breaker) = (Pool::default(), Breaker::new(LONG));
+        let mut places = full(&pool, &breaker);
         std::thread::scope(|scope| {
-            for number in 0..3 {
-                let (take, sender) = (&take, sender.clone());
-                scope.spawn(move || {
-                    let place = take();
-                    sender.send(number).unwrap();
-                    drop(place);
-                });
-                while pool.state.lock().waiting.len() <= number {
-                    std::thread::yield_now();
-                }
-            }
+            let said = wait_in_line(scope, &pool, &breaker, &[LONG; 3]);
+            std::thread::sleep(MOMENT);
+            // Whoever left a place does not come before those who have waited for longer than a moment.
             places.pop();
-            // Whoever left a place does not come before those who wait.
-            drop(take());
-            sender.send(3).unwrap();
+            let mut order = Vec::new();
+            if pool.take(Deadline::within(Duration::ZERO), &breaker).is_some() {
+                order.push(said.try_recv());
+            }
+            order.extend(said.iter().map(Ok));
+            assert_eq!(order, [Ok(0), Ok(1), Ok(2)]);
         });
-        assert_eq!(receiver.iter().take(4).collect::<Vec<_>>(), [0, 1, 2, 3]);
         drop(places);
         let state = pool.state.lock();
         assert!(state.places == 0 && state.waiting.is_empty());
+    }
+
+    #[test]
+    fn threat_57_each_place_that_is_left_is_taken_by_one_who_waits() {
+        let (pool, breaker) = (Pool::default(), Breaker::new(LONG));
+        let mut places = full(&pool, &breaker);
+        std::thread::scope(|scope| {
+            let said = wait_in_line(scope, &pool, &breaker, &[LONG; 2]);
+            // Both before the first has woken: whoever it was that was woken, the other is woken by it.
+            let mut state = pool.state.lock();
+            for place in places.drain(..2) {
+                std::mem::forget(place);
+                state.places -= 1;
+            }
+            Pool::wake_first(state);
+            assert_eq!(said.iter().take(2).count(), 2);
+        });
+    }
+
+    #[test]
+    fn who_gives_up_leaves_the_line() {
+        let (pool, breaker) = (Pool::default(), Breaker::new(LONG));
+        let mut places = full(&pool, &breaker);
+        std::thread::scope(|scope| {
+            let said = wait_in_line(scope, &pool, &breaker, &[Duration::from_millis(50), LONG]);
+            assert_eq!(said.recv(), Ok(0), "its time is over");
+            places.pop();
+            assert_eq!(said.recv(), Ok(1));
+        });
     }
 }

@@ -427,6 +427,10 @@ static void scenario_no_memory(void)
 	EXPECT(module->f[SIGN_INIT](session, &mechanism, key), OK);
 	may_have(1 << 20);
 	void *taken = take_memory();
+	unsigned char signature[64];
+	ulong_ length = sizeof signature;
+	EXPECT(module->f[SIGN](session, message, (ulong_)sizeof message, signature, &length), HOST_MEMORY);
+	EXPECT(module->f[SIGN_INIT](session, &mechanism, key), OK);
 	EXPECT(module->f[SIGN_UPDATE](session, message, sizeof message), HOST_MEMORY);
 	EXPECT(module->f[FIND_INIT](session, template, 4096UL), HOST_MEMORY);
 	EXPECT(module->f[FIND_INIT](session, template, 1UL), HOST_MEMORY);

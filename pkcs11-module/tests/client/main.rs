@@ -19,7 +19,7 @@ use enclave_tls_pkcs11::client::Client;
 use enclave_tls_pkcs11::config::Settings;
 use enclave_tls_pkcs11::token::backend::{Backend, Listed, SignFailure, SignRequest, Unavailable};
 use enclave_tls_pkcs11::token::deadline::{CALL, Deadline};
-use enclave_wire::signing::{Listing, Page, Reply, SignError, operation};
+use enclave_wire::signing::{Entry, Listing, Page, Reply, SignError, operation};
 use enclave_wire::{KeyType, Mechanism};
 use fake::{Act, Fake, Home, p256, signature};
 
@@ -32,8 +32,12 @@ fn sign(client: &Client, input: &[u8]) -> Result<Vec<u8>, SignFailure> {
 }
 
 fn sign_within(client: &Client, input: &[u8], time: Duration) -> Result<Vec<u8>, SignFailure> {
+    sign_by(client, &p256("www", 1), input, time)
+}
+
+fn sign_by(client: &Client, key: &Entry, input: &[u8], time: Duration) -> Result<Vec<u8>, SignFailure> {
     let request = SignRequest {
-        key: p256("www", 1).id,
+        key: key.id,
         key_type: KeyType::P256,
         mechanism: Mechanism::EcdsaSha256,
         input,

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use enclave_tls_pkcs11::client::Client;
 use enclave_tls_pkcs11::token::backend::{Backend, Unavailable};
 use enclave_tls_pkcs11::token::deadline::{CALL, Deadline};
-use enclave_wire::signing::operation;
+use enclave_wire::signing::{Reply, operation};
 
 use super::fake::{Act, Fake, p256};
-use super::{client, good, sign, sign_within, unavailable};
+use super::{client, good, sign, sign_by, sign_within, unavailable};
 
 #[test]
 fn threat_57_a_stall_costs_one_deadline_and_then_nothing() {
@@ -41,6 +41,38 @@ fn threat_57_a_stall_costs_one_deadline_and_then_nothing() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(sign(&client, b"m"), good(b"m"));
+}
+
+/// As RSA at a service that has much of it to do.
+#[test]
+fn threat_57_a_key_that_is_slow_fails_its_own_signatures_alone() {
+    let (quick, slow) = (p256("www", 1), p256("slow", 2));
+    let slow_id = slow.id;
+    let fake = Fake::new(move |asked| match &asked.reply {
+        Reply::Signature(made) if made.key == slow_id => Act::Stall,
+        _ => Act::Honest,
+    });
+    fake.set_entries(vec![quick.clone(), slow.clone()]);
+    let client = client(&fake.home);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..2 {
+                assert_eq!(sign_by(&client, &slow, b"m", CALL), unavailable(Unavailable::Stalled));
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        while !done.load(Ordering::SeqCst) {
+            assert_eq!(sign_by(&client, &quick, b"m", CALL), good(b"m"));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    // The signatures of the slow one had their time, and were not refused at once.
+    let asked = fake.asked();
+    let of_slow = asked
+        .iter()
+        .filter(|asked| matches!(&asked.reply, Reply::Signature(made) if made.key == slow_id));
+    assert_eq!(of_slow.count(), 2);
 }
 
 /// What comes back within a second, as row 57 promises.
