@@ -103,7 +103,8 @@ pub struct Limits {
     pub connections: u32,
     /// Of these, under one credential.
     pub connections_per_credential: u32,
-    /// RSA operations of one client that wait for a core. At 2 ms each (RSA-4096) the last of them would wait 0.5 s, half of its patience.
+    /// RSA operations that wait for a core; clients share these places. At 2 ms each (RSA-4096) the last of them would wait 0.5 s on one core,
+    /// half of a client's patience.
     pub rsa_waiting: u32,
     /// Between the service's pings on the control plane; the third without a reply ends the connection.
     pub heartbeat: Duration,

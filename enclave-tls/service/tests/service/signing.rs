@@ -1,5 +1,6 @@
 //! Signatures, and what is refused in their place.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::available_parallelism;
@@ -195,6 +196,37 @@ fn threat_50_an_rsa_flood_does_not_starve_ecdsa() {
     assert!(u64::from(lab.statistics.rsa_running.most()) <= cores);
     assert!(lab.statistics.rsa_done.get() > 20);
     assert_eq!(lab.statistics.busy.get(), 0);
+}
+
+/// threat_50: where one client's RSA waits by the hundred, another client's is done before nearly all of it.
+#[test]
+fn threat_50_the_rsa_of_one_client_does_not_starve_anothers() {
+    let (mut lab, _alone) = Lab::alone();
+    let flooding = lab.key("lab-rsa", "RSA-4096").id;
+    let identity = Identity::new();
+    lab.agent.install("other", &identity);
+    let key = lab.agent.create("lab-other", "RSA-2048", Usage::Digest, &["other"]).id;
+    let mut other = lab.open(&identity);
+    let mut flood: Vec<Client> = (0..200).map(|_| lab.client()).collect();
+    for client in &mut flood {
+        let sign = Sign {
+            key: flooding,
+            mechanism: Mechanism::RsaPssSha256,
+            input: &[1; 100],
+        };
+        let frame = client.frame(&Request::Sign(sign));
+        client.stream.write_all(&frame).unwrap();
+    }
+    lab.until(|lab| lab.statistics.rsa_done.get() + u64::from(lab.statistics.rsa_waiting.get()) > 190);
+    let (done, waiting) = (lab.statistics.rsa_done.get(), lab.statistics.rsa_waiting.get());
+    assert!(waiting > 100, "only {waiting} are left to wait behind");
+    other.sign(key, Mechanism::RsaPssSha256, &[1; 100]).unwrap();
+    let before_it = lab.statistics.rsa_done.get() - done;
+    // In one queue with them it would be the last.
+    assert!(before_it < u64::from(waiting / 2), "{before_it} of {waiting}");
+    for client in &mut flood {
+        assert!(matches!(client.read().unwrap().1, Reply::Signature(_)));
+    }
 }
 
 /// threat_45: no nonce is used twice; r is the nonce's trace.

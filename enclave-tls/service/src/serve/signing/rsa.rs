@@ -32,7 +32,7 @@ pub(super) enum NotRun {
 struct Queue {
     waiting: Mutex<Waiting>,
     changed: Condvar,
-    /// As many wait of one client. All clients together have no more than they have connections.
+    /// As many wait, in equal shares of the clients that have some there. A client that comes to a full queue has its share at once.
     limit: usize,
     /// As many run at once.
     cores: u32,
@@ -141,7 +141,7 @@ impl Queue {
 
     fn push(&self, client: &Name, job: Job) -> Result<(), NotRun> {
         let mut waiting = self.lock();
-        let has_place = waiting.jobs.of(client) < self.limit;
+        let has_place = waiting.jobs.of(client) < waiting.jobs.share(client, self.limit);
         let Some(place) = has_place.then(|| self.statistics.rsa_waiting.enter(u32::MAX)).flatten() else {
             self.statistics.rsa_shed.count();
             return Err(NotRun::Busy);

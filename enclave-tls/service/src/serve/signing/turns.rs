@@ -18,6 +18,12 @@ impl<C: PartialEq + Clone, T> Turns<C, T> {
         lines.find(|(of, _)| of == client).map_or(0, |(_, line)| line.len())
     }
 
+    /// How many of this client's may wait, where `all` places are shared by those who have some and this one.
+    pub(super) fn share(&self, client: &C, all: usize) -> usize {
+        let others = self.0.iter().filter(|(of, _)| of != client).count();
+        all.div_euclid(others.saturating_add(1)).max(1)
+    }
+
     /// The last in its client's line.
     pub(super) fn push(&mut self, client: &C, what: T) {
         match self.0.iter_mut().find(|(of, _)| of == client) {
@@ -70,6 +76,14 @@ mod tests {
         assert_eq!(turns.pop(), Some(1));
         turns.push(&'a', 2);
         assert_eq!(all(&mut turns), [10, 2, 11]);
+    }
+
+    #[test]
+    fn clients_share_the_places() {
+        let turns = pushed(&[('a', 1), ('a', 2), ('b', 10)]);
+        assert_eq!(Turns::<char, u8>::default().share(&'a', 8), 8);
+        assert_eq!((turns.share(&'a', 8), turns.share(&'c', 8)), (4, 2));
+        assert_eq!(turns.share(&'c', 2), 1, "nobody is without one");
     }
 
     #[test]
