@@ -172,6 +172,7 @@ fn exit_and_unloading_are_survived() {
     run(&Fake::honest().home, "at-exit");
     run(&Fake::honest().home, "exit-at-once");
     run(&Fake::honest().home, "exit-busy");
+    run(&Fake::honest().home, "exit-in-handler");
     run(&Fake::honest().home, "unload");
 }
 

@@ -1,4 +1,4 @@
-//! Closing what a fork left behind.
+//! Closing what a fork left behind, or what is left when the module is unloaded.
 
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 
@@ -6,12 +6,12 @@ use rustix::fs::{FileType, fstat};
 
 use crate::token::backend::SocketId;
 
-/// Closes this process's copy of a socket of its parent. Closed, never shut down: the parent's copy goes on.
+/// Closes a socket, of its parent for a child. Closed, never shut down: the parent's copy goes on.
 ///
 /// A daemon may have closed it and opened a file of its own under its number, so it is closed only if it is still that socket.
 ///
 /// # Safety
-/// The process was forked from the one that opened the socket, and nothing in it will use the number as that socket's any more.
+/// Nothing in this process will use the number as that socket's any more.
 pub(super) unsafe fn close(socket: SocketId) {
     // SAFETY: not -1, since sockets that are open have numbers from 3 up; borrowed only to look at, and one that is closed already is
     // an error of `fstat`.
@@ -19,7 +19,7 @@ pub(super) unsafe fn close(socket: SocketId) {
     let is_it = fstat(borrowed)
         .is_ok_and(|stat| stat.st_ino == socket.inode && FileType::from_raw_mode(stat.st_mode) == FileType::Socket);
     if is_it {
-        // SAFETY: it is that socket, and the caller promised that what owned it in the parent never runs here.
+        // SAFETY: it is that socket, and the caller promised that what owned it does not use it any more.
         drop(unsafe { OwnedFd::from_raw_fd(socket.number) });
     }
 }

@@ -4,6 +4,7 @@
 //! its pid that the state is not its own, and makes another. What it takes over from the old one, it takes only if no thread was busy
 //! with it. The old state is never freed: a lock in it may be held for ever, and it is a few kilobytes a fork.
 
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, TryLockError};
@@ -64,17 +65,22 @@ pub(super) fn finalize() -> Result<(), Error> {
     Ok(())
 }
 
-/// Closes all that is open, unless another thread has it. What is another process's is left as it was forked. The next `C_Initialize`,
-/// if there is one, begins anew.
+/// Closes all that is open, unless another thread has it, and frees nothing. What is another process's is left as it was forked.
 pub(super) fn let_go() {
     let Some(process) = own() else {
         return;
     };
-    if let Ok(mut token) = process.token.try_write() {
-        *token = None;
+    if let Ok(token) = process.token.try_write()
+        && let Some(token) = token.as_ref().filter(|token| Arc::strong_count(token) == 1)
+    {
+        // SAFETY: no call has this token, and none gets it as long as it is locked. What owns these sockets looks whether a number still
+        // is its socket before it closes it.
+        token.each_socket(&mut |socket| unsafe { inherited::close(socket) });
     }
-    if let Some(mut heritage) = process.heritage.try_lock() {
-        *heritage = Heritage::default();
+    if let Some(heritage) = process.heritage.try_lock() {
+        let directory = heritage.settings.as_ref().and_then(Settings::directory_number);
+        // SAFETY: it is the directory's, and whoever has that looks whether it still is before each use.
+        drop(directory.map(|number| unsafe { OwnedFd::from_raw_fd(number) }));
     }
 }
 
@@ -187,10 +193,10 @@ impl Process {
 
     /// In a child: closes its copies of the parent's sockets.
     fn close_sockets_of_parent(&self) {
-        for socket in self.token_of_parent().iter().flat_map(|token| token.open_sockets()) {
+        if let Some(token) = self.token_of_parent() {
             // SAFETY: the caller has just replaced the state of another pid, which is the parent's or its parent's; the connections in
             // it are leaked with it, and no code reaches them here.
-            unsafe { inherited::close(socket) };
+            token.each_socket(&mut |socket| unsafe { inherited::close(socket) });
         }
     }
 }

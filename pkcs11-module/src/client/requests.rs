@@ -74,8 +74,8 @@ impl Backend for Client {
         settings.objects().cloned()
     }
 
-    fn open_sockets(&self) -> Vec<SocketId> {
-        self.registry.sockets()
+    fn each_socket(&self, each: &mut dyn FnMut(SocketId)) {
+        self.registry.sockets().for_each(each);
     }
 }
 

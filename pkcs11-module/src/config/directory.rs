@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(super) struct Directory {
 impl Drop for Directory {
     /// A host may have closed the number, and opened a file of its own under it: that one is not closed.
     fn drop(&mut self) {
-        if identity(&self.descriptor) != Some(self.identity) {
+        if self.number().is_none() {
             // One owner too many, so that the last one never goes.
             std::mem::forget(self.descriptor.clone());
         }
@@ -26,6 +26,11 @@ impl Drop for Directory {
 }
 
 impl Directory {
+    /// Its number, as long as that means this directory.
+    pub(super) fn number(&self) -> Option<RawFd> {
+        (identity(&self.descriptor)? == self.identity).then(|| self.descriptor.as_raw_fd())
+    }
+
     /// The directory that a file is in.
     pub(super) fn of(file: &Path) -> Option<Self> {
         let parent = match file.parent()? {
@@ -52,9 +57,7 @@ impl Directory {
     ///
     /// A host that closes every descriptor it does not know has made the number mean something else: then there is no file.
     pub(super) fn open(&self, file: &Path) -> Option<Opened> {
-        if identity(&self.descriptor)? != self.identity {
-            return None;
-        }
+        self.number()?;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         let opened = openat(&self.descriptor, file, flags, Mode::empty()).ok()?;
         let stat = fstat(&opened).ok()?;

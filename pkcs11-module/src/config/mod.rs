@@ -5,6 +5,7 @@ mod directory;
 mod published;
 mod source;
 
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -94,6 +95,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The number of the directory that they keep open. Whoever closes it takes from them what could be read again, and no more.
+    #[must_use]
+    pub fn directory_number(&self) -> Option<RawFd> {
+        self.directory.number()
+    }
+
     /// Reads a configuration file. None where there is none that can be read: that is no mistake, only no token.
     pub fn load(source: &Path) -> Result<Option<Self>, ConfigError> {
         let (Some(name), Some(directory)) = (source.file_name(), Directory::of(source)) else {

@@ -28,8 +28,8 @@ pub trait Backend: Send + Sync {
     /// nothing new was written; none where nothing ever was.
     fn published(&self) -> Option<Arc<Objects>>;
 
-    /// The sockets that are open now, without waiting for any lock: a forked child closes its copies of them.
-    fn open_sockets(&self) -> Vec<SocketId>;
+    /// Each socket that is open now, without waiting for any lock, the allocator's included: a forked child closes its copies of them.
+    fn each_socket(&self, each: &mut dyn FnMut(SocketId));
 }
 
 /// A signature to make.

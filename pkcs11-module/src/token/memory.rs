@@ -162,9 +162,7 @@ impl Backend for Arc<Memory> {
     fn published(&self) -> Option<Arc<Objects>> {
         (**self).published()
     }
-    fn open_sockets(&self) -> Vec<SocketId> {
-        Vec::new()
-    }
+    fn each_socket(&self, _: &mut dyn FnMut(SocketId)) {}
 }
 
 impl Backend for Memory {
@@ -227,9 +225,7 @@ impl Backend for Memory {
         memory.published.clone()
     }
 
-    fn open_sockets(&self) -> Vec<SocketId> {
-        Vec::new()
-    }
+    fn each_socket(&self, _: &mut dyn FnMut(SocketId)) {}
 }
 
 /// A P-256 key of this name. The number makes it another key.

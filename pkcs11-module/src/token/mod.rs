@@ -70,12 +70,11 @@ impl Token {
         self.inventory.try_lock().map(|inventory| inventory.clone())
     }
 
-    /// The sockets that are open now. Waits for no lock.
-    #[must_use]
-    pub fn open_sockets(&self) -> Vec<SocketId> {
-        self.backend
-            .as_ref()
-            .map_or_else(Vec::new, |backend| backend.open_sockets())
+    /// Each socket that is open now. Waits for no lock, and allocates nothing.
+    pub fn each_socket(&self, each: &mut dyn FnMut(SocketId)) {
+        if let Some(backend) = &self.backend {
+            backend.each_socket(each);
+        }
     }
 
     /// `C_GetSlotList`

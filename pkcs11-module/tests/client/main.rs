@@ -45,6 +45,12 @@ fn sign_by(client: &Client, key: &Entry, input: &[u8], time: Duration) -> Result
     client.sign(request, Deadline::within(time))
 }
 
+fn open_sockets(client: &Client) -> usize {
+    let mut count = 0;
+    client.each_socket(&mut |_| count += 1);
+    count
+}
+
 fn unavailable(cause: Unavailable) -> Result<Vec<u8>, SignFailure> {
     Err(SignFailure::Unavailable(cause))
 }
@@ -176,7 +182,7 @@ fn threat_07_a_reply_that_comes_too_late_is_no_one_elses() {
     let client = client(&fake.home);
     let late = sign_within(&client, b"late", Duration::from_millis(100));
     assert_eq!(late, unavailable(Unavailable::Stalled));
-    assert_eq!(client.open_sockets(), [], "its connection is closed");
+    assert_eq!(open_sockets(&client), 0, "its connection is closed");
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(sign(&client, b"m"), good(b"m"));
     assert_eq!(fake.accepted(), 2);
@@ -359,8 +365,7 @@ fn sixty_four_signers_share_sixteen_connections() {
         }
     });
     assert!(fake.accepted() <= 16, "{}", fake.accepted());
-    let sockets = client.open_sockets();
-    assert_eq!(sockets.len(), fake.accepted());
+    assert_eq!(open_sockets(&client), fake.accepted());
 }
 
 #[test]
@@ -440,7 +445,7 @@ fn refusals_are_told_apart_and_keep_the_connection() {
         let fake = Fake::new(move |_| Act::Reply(Reply::Error(error)));
         let client = client(&fake.home);
         assert_eq!(sign(&client, b"m"), unavailable(Unavailable::Protocol));
-        assert_eq!(client.open_sockets().len(), 0);
+        assert_eq!(open_sockets(&client), 0);
     }
 }
 
