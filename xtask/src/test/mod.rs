@@ -14,6 +14,7 @@ mod timing;
 mod vsock;
 
 use std::env;
+use std::io::{self, Write};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -70,9 +71,9 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<ExitCode> {
             (None, false) => options.part.iter().any(|part| part == stage.name),
         });
     if options.list {
-        STAGES
-            .iter()
-            .for_each(|stage| println!("{:<12} {}", stage.name, stage.about));
+        for stage in STAGES {
+            writeln!(io::stdout(), "{:<12} {}", stage.name, stage.about)?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let mut total = Counts::default();

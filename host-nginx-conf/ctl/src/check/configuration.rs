@@ -1,5 +1,7 @@
 //! The configuration file: what it says, line by line, and who may have changed it.
 
+use std::io::ErrorKind;
+
 use enclave_tls_config::permissions::{self, Owners, PermissionError};
 use enclave_tls_config::{Config, ConfigError};
 
@@ -40,6 +42,11 @@ fn refused(options: &Options, error: &ConfigError) -> Vec<Finding> {
     match error {
         ConfigError::Permission(PermissionError::Read(at, _)) if rights::is_denied(at) => {
             vec![rights::refused(options)]
+        }
+        ConfigError::Permission(PermissionError::Read(_, why)) if why.kind() == ErrorKind::NotFound => {
+            let write =
+                format!("write {path}, as the file that comes with the package shows, or name another by --config");
+            vec![Finding::error(AREA, error.to_string(), write)]
         }
         ConfigError::Permission(error) => vec![Finding::error(AREA, error.to_string(), again)],
         ConfigError::Wrong { problems, .. } => problems

@@ -250,6 +250,18 @@ fn each_mistake_of_the_file_has_its_line() {
     assert!(told[0].1.starts_with("edit line 3 of "), "{told:?}");
 }
 
+#[test]
+fn a_configuration_that_is_not_there_is_to_be_written() {
+    let machine = Machine::new("absent");
+    fs::remove_file(machine.path("config.toml")).unwrap();
+    let told = machine.told(&["configuration"]);
+    assert!(told[0].0.contains("config.toml: No such file"), "{told:?}");
+    assert!(
+        told[0].1.starts_with("write ") && told[0].1.contains("--config"),
+        "{told:?}"
+    );
+}
+
 /// As the packages leave it, 0640 of root and a group: whoever is not of it reads what to do, and a member needs no sudo.
 #[test]
 fn who_may_not_read_the_configuration_is_told_so_and_a_member_of_its_group_is_not() {
