@@ -120,6 +120,10 @@ impl Targets {
 
     fn best_far(&mut self, measured: &Handshakes, tls: &str, kind: &str, client: Client) {
         let one_by_file = far_name(Client::File.name(), 1);
+        let file = measured.far(tls, kind, &one_by_file);
+        if file.is_none() {
+            return; // nothing of it was measured
+        }
         let rates = WORKERS.into_iter().filter_map(|workers| {
             let subject = measured.far(tls, kind, &far_name(client.name(), workers))?;
             let ratio = subject.ratio(&one_by_file, "rate")?.median;
@@ -127,7 +131,7 @@ impl Targets {
         });
         let best = rates.max_by(|(_, _, one), (_, _, other)| one.total_cmp(other));
         let part = if kind == "P-256" { 0.8 } else { 0.9 };
-        let file = file_us(measured.far(tls, kind, &one_by_file));
+        let file = file_us(file);
         let (workers, judge) = match best {
             Some((workers, subject, _)) => (workers, Judge::of(&Cores::of(subject), file)),
             None => (0, Judge::File),
