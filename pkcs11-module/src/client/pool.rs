@@ -170,7 +170,7 @@ pub(super) const MAX_CONNECTIONS: usize = 16;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::sync::{Barrier, mpsc};
     use std::time::Duration;
 
     use super::*;
@@ -266,17 +266,34 @@ mod tests {
     fn threat_57_each_place_that_is_left_is_taken_by_one_who_waits() {
         let (pool, breaker) = (Pool::default(), Breaker::new(LONG));
         let mut places = full(&pool, &breaker);
-        std::thread::scope(|scope| {
-            let said = wait_in_line(scope, &pool, &breaker, &[LONG; 2]);
-            // Both before the first has woken: whoever it was that was woken, the other is woken by it.
+        let (sender, said) = mpsc::channel();
+        let all_said = Barrier::new(3);
+        let took = std::thread::scope(|scope| {
+            for _ in 0..2 {
+                let (sender, pool, breaker, all_said) = (sender.clone(), &pool, &breaker, &all_said);
+                scope.spawn(move || {
+                    let place = pool.take(Deadline::within(LONG), breaker);
+                    sender.send(place.is_some()).unwrap();
+                    // None leaves its place to the other.
+                    all_said.wait();
+                });
+            }
+            while pool.state.lock().waiting.len() < 2 {
+                std::thread::yield_now();
+            }
+            // Both before the first has woken: it alone is woken, and wakes the other.
             let mut state = pool.state.lock();
             for place in places.drain(..2) {
                 std::mem::forget(place);
                 state.places -= 1;
             }
             Pool::wake_first(state);
-            assert_eq!(said.iter().take(2).count(), 2);
+            let took = [(); 2].map(|()| said.recv_timeout(Duration::from_secs(10)));
+            pool.wake_all(); // so that the test ends also where one was not
+            all_said.wait();
+            took
         });
+        assert_eq!(took, [Ok(true), Ok(true)]);
     }
 
     #[test]
