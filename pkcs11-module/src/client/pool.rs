@@ -182,8 +182,9 @@ mod tests {
         let pool = Pool::default();
         let breaker = Breaker::new(LONG);
         let take = |time| pool.take(Deadline::within(time), &breaker);
-        let mut places: Vec<_> = (0..MAX_CONNECTIONS).map(|_| take(LONG).unwrap()).collect();
+        let mut places = full(&pool, &breaker);
         assert!(take(Duration::from_millis(1)).is_none());
+        assert!(pool.state.lock().waiting.is_empty(), "who gives up leaves the line");
         std::thread::scope(|scope| {
             let (sender, receiver) = mpsc::channel();
             let take = &take;
@@ -198,9 +199,7 @@ mod tests {
     fn threat_57_a_waiting_signer_fails_when_the_service_stalls() {
         let pool = Pool::default();
         let breaker = Breaker::new(LONG);
-        let places: Vec<_> = (0..MAX_CONNECTIONS)
-            .map(|_| pool.take(Deadline::within(LONG), &breaker).unwrap())
-            .collect();
+        let places = full(&pool, &breaker);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| pool.take(Deadline::within(LONG), &breaker).is_none());
             while pool.state.lock().waiting.is_empty() {
@@ -219,13 +218,13 @@ mod tests {
         scope: &'scope std::thread::Scope<'scope, '_>,
         pool: &'scope Pool,
         breaker: &'scope Breaker,
-        times: &[Duration],
+        count: usize,
     ) -> mpsc::Receiver<usize> {
         let (sender, receiver) = mpsc::channel();
-        for (number, time) in times.iter().copied().enumerate() {
+        for number in 0..count {
             let sender = sender.clone();
             scope.spawn(move || {
-                let place = pool.take(Deadline::within(time), breaker);
+                let place = pool.take(Deadline::within(LONG), breaker);
                 sender.send(number).unwrap();
                 drop(place);
             });
@@ -246,7 +245,7 @@ mod tests {
         let (pool, breaker) = (Pool::default(), Breaker::new(LONG));
         let mut places = full(&pool, &breaker);
         std::thread::scope(|scope| {
-            let said = wait_in_line(scope, &pool, &breaker, &[LONG; 3]);
+            let said = wait_in_line(scope, &pool, &breaker, 3);
             std::thread::sleep(MOMENT);
             // Whoever left a place does not come before those who have waited for longer than a moment.
             places.pop();
@@ -294,17 +293,5 @@ mod tests {
             took
         });
         assert_eq!(took, [Ok(true), Ok(true)]);
-    }
-
-    #[test]
-    fn who_gives_up_leaves_the_line() {
-        let (pool, breaker) = (Pool::default(), Breaker::new(LONG));
-        let mut places = full(&pool, &breaker);
-        std::thread::scope(|scope| {
-            let said = wait_in_line(scope, &pool, &breaker, &[Duration::from_millis(50), LONG]);
-            assert_eq!(said.recv(), Ok(0), "its time is over");
-            places.pop();
-            assert_eq!(said.recv(), Ok(1));
-        });
     }
 }
