@@ -19,20 +19,14 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use driver::{driver, module};
+use driver::{command, driver, module};
 use enclave_wire::Objects;
 use enclave_wire::signing::{Listing, Reply, operation};
 use fake::{Act, Fake, Home, p256};
 
 fn run(home: &Home, scenario: &str) {
-    let output = scenario_of(home, scenario).output().unwrap();
+    let output = command(&home.config(), scenario).output().unwrap();
     is_silent_success(&output, scenario);
-}
-
-fn scenario_of(home: &Home, scenario: &str) -> Command {
-    let mut driver = Command::new(driver());
-    driver.args([module(), home.config(), scenario.into()]);
-    driver
 }
 
 fn is_silent_success(output: &Output, scenario: &str) {
@@ -214,7 +208,7 @@ fn threat_03_a_storm_of_signals_does_not_keep_it_from_connecting() {
     let _first = UnixStream::connect(&front).unwrap();
     fake.home.write_config(&[&format!("unix:{}", front.display())]);
     let (behind, after_fifty) = (fake.home.clone(), fake.home.path().join("after-fifty"));
-    let mut driver = scenario_of(&fake.home, "signals-connecting");
+    let mut driver = command(&fake.home.config(), "signals-connecting");
     driver.env("AFTER_FIFTY", &after_fifty);
     std::thread::spawn(move || {
         while !after_fifty.exists() {
