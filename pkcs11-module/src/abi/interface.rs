@@ -76,7 +76,7 @@ const INTERFACES: [CK_INTERFACE; 2] = [
     },
 ];
 
-/// What callers get pointers to. Not read here, and in memory that may be written: OpenSC's pkcs11-spy, up to 0.26.0, puts its own table
+/// What callers get pointers to. Not read here, and in memory that may be written: Debian 12's pkcs11-spy puts its own table
 /// there, and ends a process where it cannot.
 static HANDED_OUT: [HandedOut; 2] = {
     let [newer, older] = INTERFACES;

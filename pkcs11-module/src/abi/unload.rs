@@ -5,8 +5,8 @@ use super::process;
 
 /// Lets go of what is open, which `C_Finalize` keeps for the next `C_Initialize`.
 ///
-/// One cannot tell an exit, in which other threads may be in calls, from `dlclose`. So nothing is freed that they have, and nothing is waited
-/// for.
+/// One cannot tell an exit, in which other threads may be in calls, from `dlclose`. So nothing is closed that they have, nothing is
+/// freed, since the allocator's lock may be held, and nothing is waited for.
 extern "C" fn unload() {
     let _always_ok = call(|| {
         process::let_go();
