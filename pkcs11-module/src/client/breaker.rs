@@ -145,6 +145,13 @@ const PROBE: Duration = Duration::from_millis(50);
 mod tests {
     use super::*;
 
+    fn an_hour_old(rest: Duration) -> Breaker {
+        Breaker {
+            epoch: Instant::now().checked_sub(Duration::from_secs(3600)).unwrap(),
+            ..Breaker::new(rest)
+        }
+    }
+
     #[test]
     fn threat_57_after_a_miss_calls_fail_at_once() {
         let breaker = Breaker::new(Duration::from_secs(3600));
@@ -170,10 +177,7 @@ mod tests {
 
     #[test]
     fn threat_57_the_rest_grows_while_pings_alone_are_answered() {
-        let breaker = Breaker {
-            epoch: Instant::now().checked_sub(Duration::from_secs(3600)).unwrap(),
-            ..Breaker::new(REST)
-        };
+        let breaker = an_hour_old(REST);
         let miss = |answered: bool| {
             let mut pass = breaker.enter().unwrap();
             if answered {
@@ -193,10 +197,7 @@ mod tests {
 
     #[test]
     fn threat_57_a_service_that_answers_others_is_not_stalled() {
-        let breaker = Breaker {
-            epoch: Instant::now().checked_sub(Duration::from_secs(3600)).unwrap(),
-            ..Breaker::new(Duration::ZERO)
-        };
+        let breaker = an_hour_old(Duration::ZERO);
         breaker.enter().unwrap().heard();
         assert!(!breaker.enter().unwrap().missed() && !breaker.is_open());
         let quiet = u64::try_from(QUIET.as_millis()).unwrap();
