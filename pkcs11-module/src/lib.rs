@@ -24,6 +24,7 @@ mod abi;
 mod boundary;
 pub mod client;
 pub mod config;
+mod descriptor;
 pub mod token;
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]

@@ -248,3 +248,18 @@ pub(super) fn set_token(token: Option<Token>) {
     let process = own_or_new();
     *process.token.write().unwrap_or_else(PoisonError::into_inner) = token.map(Arc::new);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::memory::{Memory, p256};
+
+    #[test]
+    fn a_token_that_another_thread_found_meanwhile_is_kept() {
+        let process = Process::heir_of(None);
+        let backend = Memory::new(vec![p256("www", 1)]);
+        let found = Arc::new(Token::new(Some(Box::new(backend)), Inventory::default()));
+        *process.token.write().unwrap() = Some(found.clone());
+        assert!(Arc::ptr_eq(&process.look_again().unwrap(), &found));
+    }
+}

@@ -4,9 +4,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
-use rustix::fs::fstat;
-
 use super::pool::MAX_CONNECTIONS;
+use crate::descriptor::Descriptor;
 use crate::token::backend::SocketId;
 
 /// A fixed table. A child reads its copy of it as it was at the fork, so nothing here may need another thread to go on.
@@ -23,18 +22,7 @@ struct Row {
 #[derive(Debug)]
 pub(super) struct Registered {
     _row: Claim,
-    socket: Arc<OwnedFd>,
-    inode: u64,
-}
-
-impl Drop for Registered {
-    /// A host may have closed the number, and opened a file of its own under it: that one is not closed.
-    fn drop(&mut self) {
-        if !fstat(&self.socket).is_ok_and(|stat| stat.st_ino == self.inode) {
-            // One owner too many, so that the last one never goes.
-            std::mem::forget(self.socket.clone());
-        }
-    }
+    socket: Descriptor,
 }
 
 impl AsFd for Registered {
@@ -59,7 +47,7 @@ impl Registry {
 
     /// Enters a socket. None where the table is full, which the pool's limit rules out, or the socket cannot be looked at.
     pub(super) fn enter(self: &Arc<Self>, socket: OwnedFd) -> Option<Registered> {
-        let inode = fstat(&socket).ok()?.st_ino;
+        let socket = Descriptor::new(socket)?;
         let claim = |row: &Row| {
             let claimed = row
                 .number
@@ -68,17 +56,13 @@ impl Registry {
         };
         let row = self.0.iter().position(claim)?;
         let place = self.0.get(row)?;
-        place.inode.store(inode, Ordering::Release);
-        place.number.store(socket.as_raw_fd(), Ordering::Release);
+        place.inode.store(socket.inode(), Ordering::Release);
+        place.number.store(socket.as_fd().as_raw_fd(), Ordering::Release);
         let claim = Claim {
             registry: self.clone(),
             row,
         };
-        Some(Registered {
-            _row: claim,
-            socket: Arc::new(socket),
-            inode,
-        })
+        Some(Registered { _row: claim, socket })
     }
 
     pub(super) fn sockets(&self) -> impl Iterator<Item = SocketId> {
@@ -103,23 +87,9 @@ const CLAIMED: i32 = -2;
 
 #[cfg(test)]
 mod tests {
-    use std::io::{ErrorKind, Read};
     use std::os::unix::net::UnixStream;
 
     use super::*;
-
-    #[test]
-    fn a_number_that_means_the_hosts_file_by_now_is_not_closed() {
-        let (mut near, far) = UnixStream::pair().unwrap();
-        near.set_nonblocking(true).unwrap();
-        let registry = Registry::new();
-        let mut registered = registry.enter(UnixStream::pair().unwrap().0.into()).unwrap();
-        rustix::io::dup2(&far, Arc::get_mut(&mut registered.socket).unwrap()).unwrap();
-        drop(far);
-        drop(registered);
-        assert_eq!(near.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock, "open");
-        assert_eq!(registry.sockets().count(), 0, "and no child closes it");
-    }
 
     #[test]
     fn a_row_lasts_as_long_as_its_socket() {

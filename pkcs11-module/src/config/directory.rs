@@ -2,33 +2,21 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::path::Path;
-use std::sync::Arc;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat};
 use rustix::io::fcntl_dupfd_cloexec;
 
-/// An open directory, and what it was when it was opened.
-pub(super) struct Directory {
-    descriptor: Arc<OwnedFd>,
-    identity: (u64, u64),
-}
+use crate::descriptor::Descriptor;
 
-impl Drop for Directory {
-    /// A host may have closed the number, and opened a file of its own under it: that one is not closed.
-    fn drop(&mut self) {
-        if self.number().is_none() {
-            // One owner too many, so that the last one never goes.
-            std::mem::forget(self.descriptor.clone());
-        }
-    }
-}
+/// An open directory.
+pub(super) struct Directory(Descriptor);
 
 impl Directory {
     /// Its number, as long as that means this directory.
     pub(super) fn number(&self) -> Option<RawFd> {
-        (identity(&self.descriptor)? == self.identity).then(|| self.descriptor.as_raw_fd())
+        self.0.number()
     }
 
     /// The directory that a file is in.
@@ -41,11 +29,7 @@ impl Directory {
         let opened = openat(CWD, parent, flags, Mode::empty()).ok()?;
         // Numbers 0 to 2 are the host's: a daemon that had closed them would open /dev/null over this.
         let descriptor = fcntl_dupfd_cloexec(&opened, 3).ok()?;
-        let identity = identity(&descriptor)?;
-        Some(Self {
-            descriptor: Arc::new(descriptor),
-            identity,
-        })
+        Some(Self(Descriptor::new(descriptor)?))
     }
 
     /// The first `limit` bytes of a regular file, and one more where it is longer.
@@ -59,7 +43,7 @@ impl Directory {
     pub(super) fn open(&self, file: &Path) -> Option<Opened> {
         self.number()?;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-        let opened = openat(&self.descriptor, file, flags, Mode::empty()).ok()?;
+        let opened = openat(&self.0, file, flags, Mode::empty()).ok()?;
         let stat = fstat(&opened).ok()?;
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         is_file.then(|| Opened {
@@ -116,27 +100,9 @@ impl Stamp {
     }
 }
 
-fn identity(descriptor: &OwnedFd) -> Option<(u64, u64)> {
-    fstat(descriptor).ok().map(|stat| (stat.st_dev, stat.st_ino))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::ErrorKind;
-    use std::os::unix::net::UnixStream;
-
     use super::*;
-
-    #[test]
-    fn a_directorys_number_that_means_the_hosts_file_by_now_is_not_closed() {
-        let (mut near, far) = UnixStream::pair().unwrap();
-        near.set_nonblocking(true).unwrap();
-        let mut directory = Directory::of(Path::new("/etc/passwd")).unwrap();
-        rustix::io::dup2(&far, Arc::get_mut(&mut directory.descriptor).unwrap()).unwrap();
-        drop(far);
-        drop(directory);
-        assert_eq!(near.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock, "open");
-    }
 
     #[test]
     fn files_are_read_through_the_directory() {
