@@ -150,6 +150,8 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     if let Some(file) = &options.read {
         return read(file);
     }
+    // Before it is built: the tree may be worked on meanwhile.
+    let machine = Machine::describe(paths)?;
     build::lab(paths)?;
     let mut random = [0_u8; 4];
     getrandom::fill(&mut random)?;
@@ -171,7 +173,7 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
         command: env::args()
             .skip(1)
             .fold("cargo xtask".to_owned(), |line, word| line + " " + &word),
-        machine: Machine::describe(paths)?,
+        machine,
         load_before,
         load_after: machine::load()?,
         on_lab,

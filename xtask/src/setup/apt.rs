@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::Release;
 use super::once::Alone;
 use super::sources::{self, Entry, SignedBy};
 use crate::paths::Paths;
@@ -32,12 +33,16 @@ pub(super) struct PrivateApt {
 }
 
 impl PrivateApt {
-    pub(super) fn prepare(paths: &Paths, codename: &str) -> Result<Self> {
-        Self::prepare_with(paths, codename, None)
+    /// With lists that are read, on a system that has these packages, whose release is told.
+    pub(super) fn with_lists(paths: &Paths, suite: Option<Suite>, packages: &[&str]) -> Result<(Self, Release)> {
+        let release = Release::that_has(packages)?;
+        let apt = Self::prepare(paths, &release.codename, suite)?;
+        apt.update()?;
+        Ok((apt, release))
     }
 
-    /// The same, with another suite of Debian's too: they are large, so not where nobody needs them.
-    pub(super) fn prepare_with(paths: &Paths, codename: &str, suite: Option<Suite>) -> Result<Self> {
+    /// With another suite of Debian's too, where one is wanted: they are large.
+    pub(super) fn prepare(paths: &Paths, codename: &str, suite: Option<Suite>) -> Result<Self> {
         let entries = sources::of_debian(codename)?;
         let backports = format!("{codename}-backports");
         let recipe = format!("apt {entries:?} {backports} {suite:?}");

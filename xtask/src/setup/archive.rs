@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
-use super::Release;
 use super::apt::{PrivateApt, Suite};
 use super::once::once;
 use crate::paths::Paths;
@@ -62,10 +61,7 @@ fn fetch(paths: &Paths, archive: &Archive, suite: Option<Suite>, ending: &str, i
     let take = || {
         drop(fs::remove_dir_all(&dir)); // what an interrupted run left
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        let release = Release::of_this_system()?;
-        ensure!(release.is_debian_12(), "{}", release.refusal(&[package]));
-        let apt = PrivateApt::prepare_with(paths, &release.codename, suite)?;
-        apt.update()?;
+        let (apt, _) = PrivateApt::with_lists(paths, suite, &[package])?;
         match apt.download(&dir, package, Some(version), is_source) {
             Ok(()) => {
                 let found = with_ending(&dir, ending)?;

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::apt::Suite;
+use super::apt::{PrivateApt, Suite};
 use super::newer::{self, SUITE};
 use super::once::once;
 use crate::paths::{Paths, cargo_home};
@@ -31,7 +31,7 @@ impl Cross {
                 for made in [&debs, &unpacked] {
                     fs::create_dir_all(made).with_context(|| format!("cannot make {}", made.display()))?;
                 }
-                let (apt, _) = newer::apt(paths, Suite::WithArm(SUITE), &PACKAGES)?;
+                let (apt, _) = PrivateApt::with_lists(paths, Some(Suite::WithArm(SUITE)), &PACKAGES)?;
                 apt.download_with_all_that_they_need(&debs, &PACKAGES)?;
                 apt.download(&debs, STANDARD_LIBRARY, None, false)?;
                 for lying in [&debs.join("archives"), &debs] {

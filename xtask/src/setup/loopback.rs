@@ -3,9 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use super::Release;
 use super::apt::PrivateApt;
 use super::newer::unpack;
 use super::once::once;
@@ -29,10 +28,7 @@ impl Loopback {
                 drop(fs::remove_dir_all(&dir)); // what an interrupted run left
                 let (debs, unpacked) = (dir.join("debs"), dir.join("unpacked"));
                 fs::create_dir_all(&debs).with_context(|| format!("cannot make {}", debs.display()))?;
-                let release = Release::of_this_system()?;
-                ensure!(release.is_debian_12(), "{}", release.refusal(&PACKAGES));
-                let apt = PrivateApt::prepare(paths, &release.codename)?;
-                apt.update()?;
+                let (apt, _) = PrivateApt::with_lists(paths, None, &PACKAGES)?;
                 apt.download_with_all_that_they_need(&debs, &PACKAGES)?;
                 unpack(&debs.join("archives"), &unpacked)?;
                 fs::remove_dir_all(&debs)?;

@@ -84,11 +84,10 @@ fn packages(paths: &Paths, wanted: &[&str]) -> Result<Changes> {
     if missing.is_empty() {
         return Ok(changes);
     }
-    let release = Release::of_this_system()?;
-    ensure!(release.is_debian_12(), "{}", release.refusal(&missing));
+    let release = Release::that_has(&missing)?;
     ensure!(elevate::is_root(), "installing {} needs root", missing.join(", "));
     progress::step(&format!("installing {}", missing.join(", ")), || {
-        let apt = apt::PrivateApt::prepare(paths, &release.codename)?;
+        let apt = apt::PrivateApt::prepare(paths, &release.codename, None)?;
         let _stopped = services::KeepStopped::begin()?;
         apt.update()?;
         apt.install(&missing, &BACKPORTS)
@@ -128,6 +127,13 @@ struct Release {
 }
 
 impl Release {
+    /// Refuses a system that these packages cannot be taken for.
+    fn that_has(packages: &[&str]) -> Result<Self> {
+        let release = Self::of_this_system()?;
+        ensure!(release.is_debian_12(), "{}", release.refusal(packages));
+        Ok(release)
+    }
+
     fn of_this_system() -> Result<Self> {
         let text = fs::read_to_string("/etc/os-release").context("cannot tell which system this is")?;
         let field = |name: &str| {

@@ -5,9 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use super::Release;
 use super::apt::{PrivateApt, Suite};
 use super::once::once;
 use crate::paths::Paths;
@@ -27,7 +26,7 @@ pub(crate) fn nginx(paths: &Paths) -> Result<PathBuf> {
             drop(fs::remove_dir_all(&dir)); // what an interrupted run left
             let debs = dir.join("debs");
             fs::create_dir_all(&debs).with_context(|| format!("cannot make {}", debs.display()))?;
-            let (apt, release) = apt(paths, Suite::Packages(SUITE), &PACKAGES)?;
+            let (apt, release) = PrivateApt::with_lists(paths, Some(Suite::Packages(SUITE)), &PACKAGES)?;
             apt.download_with_all_that_they_need(&debs, &PACKAGES)?;
             // This system's, which runs on its C library.
             apt.download(&debs, &format!("patchelf/{}", release.codename), None, false)?;
@@ -40,15 +39,6 @@ pub(crate) fn nginx(paths: &Paths) -> Result<PathBuf> {
         })
     })?;
     Ok(dir)
-}
-
-/// APT with a newer suite too, whose lists are read, and this system's release.
-pub(super) fn apt(paths: &Paths, suite: Suite, packages: &[&str]) -> Result<(PrivateApt, Release)> {
-    let release = Release::of_this_system()?;
-    ensure!(release.is_debian_12(), "{}", release.refusal(packages));
-    let apt = PrivateApt::prepare_with(paths, &release.codename, Some(suite))?;
-    apt.update()?;
-    Ok((apt, release))
 }
 
 /// Unpacks all packages that lie in a directory, into another.
