@@ -1,4 +1,4 @@
-//! The line between service and agent breaks at any byte of an exchange: both find each other again, and nothing is lost.
+//! The line between service and agent breaks, or plays tricks, at any byte of an exchange: both find each other again, and nothing is lost.
 
 use anyhow::{Context, Result, bail, ensure};
 use e2e::lab::Lab;
@@ -27,11 +27,15 @@ fn threat_01_a_control_line_that_breaks_at_any_byte_loses_nothing(lab: &Lab) -> 
         // Whether this gets its answer depends on the byte; a heartbeat may have been cut in its place.
         let asked = second.try_ctl(&["--json", "list"])?;
         let what = || format!("{how:?} after {count} bytes {way:?}; it was asked: {}", asked.printed());
+        ensure!(!how.is_harmless() || asked.status.success(), "{}", what());
         same_keys(&second, &keys).with_context(what)?;
+        let came_again = line.connections() > before.1;
         if line.broken() > before.0 {
-            ensure!(line.connections() > before.1, "{}: no new connection", what());
+            ensure!(came_again || !how.ends_the_line(), "{}: no new connection", what());
+            ensure!(!came_again || !how.is_harmless(), "{}: a new connection", what());
         }
     }
+    every_key_is_made_once(&second, &line)?;
     ensure!(
         line.broken() >= u64::from(REQUEST),
         "it broke {} times only",
@@ -42,17 +46,57 @@ fn threat_01_a_control_line_that_breaks_at_any_byte_loses_nothing(lab: &Lab) -> 
     Ok(())
 }
 
+/// A command whose request or answer was lost has made its key or has not; what was there stays, and no other comes into being.
+fn every_key_is_made_once(second: &Second<'_>, line: &ControlLine) -> Result<()> {
+    let mut expected = names(second)?;
+    for (number, (way, count, how)) in CREATIONS.into_iter().enumerate() {
+        let name = format!("lab-e2e-line-{number}");
+        let wanted = ["create", &name, "--type", "p-256", "--usage", "tls"];
+        let create = [&wanted[..], &["--dns-name", "e2e.lab.test", "--client", "www-data"]].concat();
+        line.break_after(way, count, how);
+        let asked = second.try_ctl(&create)?;
+        let what = || format!("{how:?} after {count} bytes {way:?}; it was asked: {}", asked.printed());
+        let mut now = names(second).with_context(what)?;
+        let made = now.iter().filter(|its| **its == name).count();
+        ensure!(made <= 1, "{}: made {made} times", what());
+        ensure!(made == 1 || !asked.status.success(), "{}: and there is none", what());
+        if made == 0 {
+            second.ctl(&create).with_context(what)?;
+            now = names(second)?;
+        }
+        expected.push(name);
+        expected.sort();
+        ensure!(now == expected, "{}: {now:?}", what());
+    }
+    Ok(())
+}
+
+fn names(second: &Second<'_>) -> Result<Vec<String>> {
+    let listed = answered(second)?;
+    let keys = listed["keys"].as_array().context("no list of keys")?;
+    let mut names: Vec<String> = keys
+        .iter()
+        .map(|key| key["name"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
 /// As soon as the service has dialled again; the command itself waits for one that is just coming.
-fn same_keys(second: &Second<'_>, keys: &serde_json::Value) -> Result<()> {
+fn answered(second: &Second<'_>) -> Result<serde_json::Value> {
     for _ in 0..TRIES {
         let ran = second.try_ctl(&["--json", "list"])?;
         if ran.status.success() {
-            let now: serde_json::Value = serde_json::from_str(&ran.stdout)?;
-            ensure!(now == *keys, "other keys: {now}");
-            return Ok(());
+            return Ok(serde_json::from_str(&ran.stdout)?);
         }
     }
     bail!("the service does not come back: {}", second.log())
+}
+
+fn same_keys(second: &Second<'_>, keys: &serde_json::Value) -> Result<()> {
+    let now = answered(second)?;
+    ensure!(now == *keys, "other keys: {now}");
+    Ok(())
 }
 
 /// Every byte of a request, the reply's header and some of the rest; in the long run every byte of both, and more that stall.
@@ -70,8 +114,28 @@ fn breaks(full: bool) -> Vec<(Way, usize, Break)> {
         .iter()
         .step_by(stalls)
         .map(|(way, count)| (*way, *count, Break::Stall));
-    cut.chain(ended).chain(stalled).collect()
+    let tricks = [
+        Break::Flip,
+        Break::Duplicate,
+        Break::Reorder,
+        Break::Delay,
+        Break::Trickle,
+    ];
+    let tricked = all.iter().step_by(if full { 1 } else { 5 });
+    let tricked = tricked.flat_map(|(way, count)| tricks.map(|how| (*way, *count, how)));
+    cut.chain(ended).chain(stalled).chain(tricked).collect()
 }
+
+/// In the request, and before, in and after the reply's header. A request of which another makes a different one is a different request.
+const CREATIONS: [(Way, usize, Break); 7] = [
+    (Way::ToService, 0, Break::Cut),
+    (Way::ToService, 20, Break::Cut),
+    (Way::ToService, 20, Break::Trickle),
+    (Way::ToAgent, 0, Break::Cut),
+    (Way::ToAgent, 13, Break::Cut),
+    (Way::ToAgent, 13, Break::Flip),
+    (Way::ToAgent, 20, Break::Stall),
+];
 
 /// What a request for the list has, at the least: a header.
 const REQUEST: u16 = 14;

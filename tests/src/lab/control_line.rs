@@ -1,4 +1,4 @@
-//! A line between a service and its agent that breaks at a chosen byte.
+//! A line between a service and its agent that breaks, or plays tricks, at a chosen byte.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -28,6 +29,30 @@ pub enum Break {
     End,
     /// Nothing passes any more, and nothing is closed.
     Stall,
+    /// A bit of the byte is another.
+    Flip,
+    /// The byte comes twice.
+    Duplicate,
+    /// What came with the byte comes in reverse.
+    Reorder,
+    /// The byte, and what came with it, comes later.
+    Delay,
+    /// The byte, and what came with it, comes one at a time.
+    Trickle,
+}
+
+impl Break {
+    /// Whether all arrives as it was sent.
+    #[must_use]
+    pub fn is_harmless(self) -> bool {
+        matches!(self, Self::Delay | Self::Trickle)
+    }
+
+    /// Whether the line is of no use after it.
+    #[must_use]
+    pub fn ends_the_line(self) -> bool {
+        matches!(self, Self::Cut | Self::End | Self::Stall)
+    }
 }
 
 /// Listens where the service dials.
@@ -143,7 +168,9 @@ impl Pump {
                 continue;
             }
             let (passing, broken) = shared.passes(self.way, count);
-            self.to.write_all(bytes.get(..passing).unwrap_or_default())?;
+            let (passing, rest) = bytes.split_at_mut(passing);
+            let rest = rest.get_mut(..count - passing.len()).unwrap_or_default();
+            self.to.write_all(passing)?;
             match broken {
                 None => {}
                 Some(Break::Cut) => return Ok(()),
@@ -153,10 +180,37 @@ impl Pump {
                     return Ok(());
                 }
                 Some(Break::Stall) => self.stalled.store(true, Ordering::SeqCst),
+                Some(Break::Flip) => {
+                    rest.iter_mut().take(1).for_each(|byte| *byte ^= 1);
+                    self.to.write_all(rest)?;
+                }
+                Some(Break::Duplicate) => {
+                    self.to.write_all(rest.get(..1).unwrap_or_default())?;
+                    self.to.write_all(rest)?;
+                }
+                Some(Break::Reorder) => {
+                    rest.reverse();
+                    self.to.write_all(rest)?;
+                }
+                Some(Break::Delay) => {
+                    thread::sleep(DELAY);
+                    self.to.write_all(rest)?;
+                }
+                Some(Break::Trickle) => {
+                    for byte in rest.chunks(1) {
+                        self.to.write_all(byte)?;
+                        thread::sleep(BETWEEN_BYTES);
+                    }
+                }
             }
         }
     }
 }
+
+/// Less than anyone waits for an answer.
+const DELAY: Duration = Duration::from_millis(300);
+/// Enough for each to be read by itself.
+const BETWEEN_BYTES: Duration = Duration::from_micros(500);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
