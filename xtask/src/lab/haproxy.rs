@@ -1,10 +1,9 @@
-//! The lab's HAProxy: master and worker, chroot and user as Debian configures them, with frontends as users copy them.
+//! The lab's HAProxy: Debian's own configuration file, chroot and all, and its own way to start it, with frontends as users copy them.
 
 use std::fs;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
-use super::place::HAPROXY;
 use super::plan::{KeyPlan, Via};
 use super::server::{self, Server, Site};
 use super::state::{Endpoint, Files};
@@ -50,12 +49,12 @@ pub(super) fn configure(site: &mut Site<'_>) -> Result<Server> {
         error_log: site.place.log(VIA.name()),
     };
     let mut frame = Template::of(FRAME);
+    frame.fill("DEBIANS", debians()?);
     frame.fill("SOCKET", site.place.haproxy("admin.sock").display());
-    frame.fill("USER", HAPROXY);
     frame.fill("TLS", Template::read(&site.snippets.join("haproxy/tls.cfg"))?.finish()?);
     frame.fill("FRONTENDS", frontends);
     fs::write(&files.conf, frame.finish()?)?;
-    let words = [PROGRAM, "-W", "-f"].map(str::to_owned).into_iter();
+    let words = [PROGRAM, "-Ws", "-f"].map(str::to_owned).into_iter();
     let paths = [&files.conf, &files.pid_file].map(|path| path.display().to_string());
     let [conf, pid] = paths;
     Ok(Server {
@@ -66,6 +65,21 @@ pub(super) fn configure(site: &mut Site<'_>) -> Result<Server> {
         endpoints,
         is_daemon: false,
     })
+}
+
+/// Debian's file, but for the lines that lead out of the lab and those that the snippet for TLS is in place of.
+fn debians() -> Result<String> {
+    let text = fs::read_to_string(DEBIANS).with_context(|| format!("cannot read {DEBIANS}"))?;
+    for replaced in REPLACED {
+        let has_it = text.lines().any(|line| line.trim_start().starts_with(replaced));
+        ensure!(
+            has_it,
+            "{DEBIANS} is not as Debian 12 has it: no line begins with {replaced:?}"
+        );
+    }
+    let is_replaced = |line: &&str| REPLACED.iter().any(|replaced| line.trim_start().starts_with(replaced));
+    let lines: Vec<&str> = text.lines().filter(|line| !is_replaced(line)).collect();
+    Ok(lines.join("\n"))
 }
 
 /// The snippet, and the file of each key.
@@ -89,23 +103,19 @@ const VIA: Via = Via::Haproxy;
 const PROGRAM: &str = "/usr/sbin/haproxy";
 const AGENTS: &str = "frontend-agent.cfg";
 
-/// As Debian's own, but for what leads out of the lab: its log, its socket, its error pages.
-const FRAME: &str = r#"global
-    log stderr format raw local0
-    chroot /var/lib/haproxy
-    stats socket @SOCKET@ mode 660 level admin
-    stats timeout 30s
-    user @USER@
-    group @USER@
+const DEBIANS: &str = "/etc/haproxy/haproxy.cfg";
+const REPLACED: [&str; 4] = [
+    "log /dev/log",
+    "stats socket /run/",
+    "ssl-default-bind-ciphers ",
+    "ssl-default-bind-options ",
+];
+
+const FRAME: &str = r#"@DEBIANS@
+
 @TLS@
-defaults
-    log global
-    mode http
-    option httplog
-    option dontlognull
-    timeout connect 5000
-    timeout client 50000
-    timeout server 50000
+    log stderr format raw local0
+    stats socket @SOCKET@ mode 660 level admin
 
 @FRONTENDS@
 backend answers
