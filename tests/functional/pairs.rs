@@ -10,7 +10,8 @@ use e2e::lab::process;
 use e2e::lab::server::{Server, Tls, get};
 use e2e::lab::{Endpoint, Lab, agent, authority};
 
-/// Each client gets the certificate that it can verify, and the enclave counts a signature of that key.
+/// Each client gets the certificate that it can verify, the enclave counts a signature of that key, and of the two libraries that could
+/// have asked for it the server has loaded the one that is meant.
 pub(crate) fn both_are_signed_for(lab: &Lab, via: &str) -> Result<()> {
     let pairs: Vec<_> = shared(lab, via).collect();
     ensure!(
@@ -28,6 +29,19 @@ pub(crate) fn both_are_signed_for(lab: &Lab, via: &str) -> Result<()> {
             made == 2,
             "{endpoint}: the enclave made {made} signatures for two handshakes"
         );
+    }
+    one_library_is_loaded(lab, via)
+}
+
+fn one_library_is_loaded(lab: &Lab, via: &str) -> Result<()> {
+    let meant = if via.ends_with("engine") { ENGINE } else { PROVIDER };
+    for worker in Server::of(lab, via).settled_workers()? {
+        let maps = fs::read_to_string(format!("/proc/{worker}/maps"))?;
+        let loaded: Vec<&str> = [ENGINE, PROVIDER]
+            .into_iter()
+            .filter(|name| maps.contains(name))
+            .collect();
+        ensure!(loaded == [meant], "{via}, worker {worker} has loaded {loaded:?}");
     }
     Ok(())
 }
@@ -130,5 +144,8 @@ pub(crate) fn shared<'a>(lab: &'a Lab, via: &str) -> impl Iterator<Item = &'a En
     of_via.filter(|endpoint| lab.is_shared(endpoint))
 }
 
+/// Where OpenSSL has them.
+const ENGINE: &str = "/engines-3/pkcs11.so";
+const PROVIDER: &str = "/ossl-modules/pkcs11.so";
 /// Handshakes a second at each endpoint.
 const LOAD: f64 = 30.0;

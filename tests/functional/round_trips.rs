@@ -121,8 +121,8 @@ impl Drop for Trace {
     }
 }
 
-/// A number that no other count is equal to by chance.
-const HANDSHAKES: usize = 17;
+/// Besides, a number that no other count is equal to by chance.
+const HANDSHAKES: usize = 101;
 const SENDS: [&str; 4] = ["sendto", "sendmsg", "write", "writev"];
 /// For the reply. A receive that waits by itself is woken for nothing when the service takes the request.
 const WAITS: [&str; 2] = ["poll", "ppoll"];

@@ -112,7 +112,7 @@ static void kills(int count, const char *id, CK_ULONG with) {
     if (step == MAP_FAILED) _exit(97);
     for (int lane = 0; lane < AT_ONCE; lane++) {
         if (fork() != 0) continue;
-        srandom(lane);
+        srandom(getpid());
         for (int i = lane; i < count; i += AT_ONCE) {
             pid_t child = fork();
             if (child == 0) sign_until_killed(id, with, &step[i]);
