@@ -45,7 +45,17 @@ fn has_swap(swaps: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::dumpable_behavior;
+
     use super::*;
+
+    #[test]
+    fn threat_47_no_core_is_dumped_and_nobody_attaches() {
+        forbid_core_dumps().unwrap();
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        let core = getrlimit(Resource::Core);
+        assert_eq!((core.current, core.maximum), (Some(0), Some(0)));
+    }
 
     #[test]
     fn swap_is_what_follows_the_titles() {
