@@ -85,7 +85,7 @@ fn round(plan: &SignPlan, raw: &mut Raw, module: &Plan) -> Result<Round> {
         module: subject.figures.get("p50").context("no p50")?.median,
         raw: f64::midpoint(raw_before, raw_after),
         ping: f64::midpoint(ping_before, ping_after),
-        disturbed: report.disturbed,
+        disturbed: subject.disturbed,
     })
 }
 

@@ -9,7 +9,7 @@ pub(super) fn time() -> Duration {
     once().min(once())
 }
 
-/// Whether the times of one round differ by more than a tenth.
+/// Whether these times differ by more than a tenth.
 pub(super) fn is_disturbed(times: &[Duration]) -> bool {
     let (Some(least), Some(most)) = (times.iter().min(), times.iter().max()) else {
         return false;

@@ -32,7 +32,7 @@ impl Plan {
         Duration::from_millis(self.slice_ms)
     }
 
-    /// Whether there must be another round, after so many of which so many count.
+    /// Whether there must be another round, after so many of which so many count for each comparison.
     pub(super) fn wants_another(&self, run: usize, steady: usize) -> bool {
         run < self.rounds || steady < self.rounds && run < self.most_rounds.unwrap_or(self.rounds)
     }

@@ -1,33 +1,42 @@
 //! A B C … C B A, until as many rounds count as the plan says.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::control;
 use super::cpu::CpuError;
 use super::plan::Plan;
+use super::report;
 use super::slice::{self, CLIENT, Figures, SliceError};
 use super::subject::{Failed, Subject};
 
 /// What one round gave, by subject.
 pub(super) struct Round {
     pub(super) figures: BTreeMap<String, Figures>,
-    /// Whether the machine moved meanwhile.
-    pub(super) disturbed: bool,
+    /// What the control loop took just before and after each of its slices.
+    pub(super) controls: BTreeMap<String, Vec<Duration>>,
+}
+
+impl Round {
+    /// Whether the machine kept its pace through the slices of these.
+    pub(super) fn is_steady(&self, subjects: &[&str]) -> bool {
+        let controls = subjects.iter().filter_map(|name| self.controls.get(*name)).flatten();
+        !control::is_disturbed(&controls.copied().collect::<Vec<_>>())
+    }
 }
 
 /// Runs all rounds. A subject that fails in one takes no part in those after it.
 pub(super) fn run(plan: &Plan, subjects: &mut Vec<Subject>, failed: &mut Failed) -> Result<Vec<Round>, CpuError> {
-    let (mut rounds, mut steady) = (Vec::new(), 0);
-    while plan.wants_another(rounds.len(), steady) {
-        let round = round(plan, subjects, failed)?;
-        steady += usize::from(!round.disturbed);
-        rounds.push(round);
+    let mut rounds = Vec::new();
+    while plan.wants_another(rounds.len(), report::fewest(plan, &rounds, subjects)) {
+        rounds.push(round(plan, subjects, failed)?);
     }
     Ok(rounds)
 }
 
 fn round(plan: &Plan, subjects: &mut Vec<Subject>, failed: &mut Failed) -> Result<Round, CpuError> {
-    let mut controls = vec![control::time()];
+    let mut before = control::time();
+    let mut controls: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
     let mut slices: BTreeMap<String, Vec<Figures>> = BTreeMap::new();
     for index in there_and_back(subjects.len()) {
         let Some(subject) = subjects.get_mut(index) else {
@@ -41,17 +50,19 @@ fn round(plan: &Plan, subjects: &mut Vec<Subject>, failed: &mut Failed) -> Resul
             Err(SliceError::Subject(error)) => failed.push((subject.name.clone(), error)),
             Err(SliceError::Cpu(error)) => return Err(error),
         }
-        controls.push(control::time());
+        let after = control::time();
+        controls
+            .entry(subject.name.clone())
+            .or_default()
+            .extend([before, after]);
+        before = after;
     }
     subjects.retain(|subject| !failed.iter().any(|(name, _)| *name == subject.name));
     let both = slices.into_iter().filter(|(_, slices)| slices.len() == 2);
     let figures = both
         .map(|(name, slices)| (name, summed(mean(&slices), plan.count_client)))
         .collect();
-    Ok(Round {
-        figures,
-        disturbed: control::is_disturbed(&controls),
-    })
+    Ok(Round { figures, controls })
 }
 
 fn there_and_back(count: usize) -> impl Iterator<Item = usize> {
@@ -72,8 +83,8 @@ fn summed(mut figures: Figures, count_client: bool) -> Figures {
     let parts = figures
         .iter()
         .filter(|(name, _)| name.starts_with("cpu.") && (count_client || **name != client));
-    let sum = parts.map(|(_, value)| value).sum();
-    figures.insert("cpu".to_owned(), sum);
+    let sum = parts.map(|(_, value)| *value).reduce(|one, other| one + other);
+    figures.extend(sum.map(|sum| ("cpu".to_owned(), sum)));
     figures
 }
 

@@ -1,6 +1,9 @@
 //! What a TLS handshake costs an NGINX worker: with our key through each client library, with SoftHSM2's through the same, and with a
 //! key in a file; and how many there are in a second when the enclave is as far away as a real one.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
@@ -52,7 +55,9 @@ pub(super) fn measure(paths: &Paths, lab: &Lab, runner: &Runner) -> Result<Hands
         let peers = bench.near_peers(&theirs)?;
         for tls in VERSIONS {
             for kind in KINDS {
-                handshakes.near.push(runner.measure(bench.near(tls, kind, &peers)?)?);
+                let mut group = bench.near(tls, kind, &peers)?;
+                group.subjects.push(bench.sign_alone(kind, runner.signer(), &softhsm)?);
+                handshakes.near.push(runner.measure(group)?);
             }
         }
     }
@@ -126,7 +131,7 @@ impl Handshakes {
                 let mut row = group.title.clone();
                 row.push(subject.name.clone());
                 row.extend([
-                    number(subject.figure("cpu.worker")),
+                    number(cpu_of_signer(subject)),
                     number(subject.figure("cpu.service")),
                     ratio(subject.ratio(Client::File.name(), "cpu.worker")),
                     ratio(subject.ratio(Client::File.name(), "cpu")),
@@ -284,6 +289,20 @@ impl Bench<'_> {
         })
     }
 
+    /// What SoftHSM2 itself costs whoever signs with it, at the pace that the machine has among the handshakes.
+    fn sign_alone(&self, kind: &str, signer: &Path, softhsm: &SoftHsm) -> Result<Value> {
+        let key = signing_key(self.lab.description(), kind)?;
+        let mechanism = if kind == "P-256" { "ecdsa" } else { "rsa-pss" };
+        Ok(json!({
+            "name": SIGN_ALONE,
+            "environment": BTreeMap::from(softhsm.environment()),
+            "work": {
+                "kind": "pkcs11", "signer": signer, "module": softhsm::MODULE, "token": softhsm::TOKEN, "label": key.label,
+                "pin": softhsm::PIN, "mechanism": mechanism,
+            },
+        }))
+    }
+
     fn far(&self, tls: &str, kind: &str, peers: &[(String, Peer)], delay: &Delay) -> Result<Group> {
         let service = self.lab.description().pids.get("service").copied();
         let mut subjects = Vec::new();
@@ -358,6 +377,16 @@ pub(super) fn imported<'a>(lab: &'a Description, kind: &str, usage: &str) -> Res
         .with_context(|| format!("the lab has no imported {kind} key for {usage}"))
 }
 
+/// Of the worker, or of the client that signs by itself.
+fn cpu_of_signer(subject: &Subject) -> Option<f64> {
+    let part = if subject.name == SIGN_ALONE {
+        "cpu.client"
+    } else {
+        "cpu.worker"
+    };
+    subject.figure(part)
+}
+
 fn of<'a>(groups: &'a [Measured], title: &[&str], subject: &str) -> Option<&'a Subject> {
     let group = groups.iter().find(|group| group.title == title)?;
     group.report.subject(subject)
@@ -382,6 +411,8 @@ pub(super) fn far_name(name: &str, workers: usize) -> String {
     format!("{name}, {workers}")
 }
 
+/// `C_SignInit` and `C_Sign`, and no handshake.
+pub(super) const SIGN_ALONE: &str = "SoftHSM2, C_Sign alone";
 /// What takes keys from a module.
 pub(super) const LIBRARIES: [Client; 2] = [Client::Engine, Client::Provider];
 pub(super) const VERSIONS: [&str; 2] = ["1.2", "1.3"];

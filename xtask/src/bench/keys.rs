@@ -255,7 +255,11 @@ pub(super) fn print(keys: &Keys) {
     ] {
         let of = |name: &str, figure: &str| number(report.subject(name).and_then(|subject| subject.figure(figure)));
         let times = report.subject(MANY_NAME).and_then(|many| many.ratio(FEW_NAME, "p50"));
-        let mark = if report.disturbed { " (disturbed)" } else { "" };
+        let mark = if report.subjects.iter().any(|subject| subject.disturbed) {
+            " (disturbed)"
+        } else {
+            ""
+        };
         columns.cells(vec![
             format!("{what}{mark}"),
             of(FEW_NAME, "p50"),

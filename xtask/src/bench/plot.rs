@@ -30,7 +30,8 @@ impl Plot<'_> {
         for group in self.groups {
             text(&mut body, LEFT, y, "h", &group.title.join(", "));
             y += LINE;
-            for subject in &group.report.subjects {
+            let has_bar = |subject: &&Subject| subject.spread(self.figure).is_some() || subject.error.is_some();
+            for subject in group.report.subjects.iter().filter(has_bar) {
                 self.bar(&mut body, subject, y, end);
                 y += LINE;
             }
@@ -94,12 +95,19 @@ mod tests {
 
     #[test]
     fn bars_are_in_proportion_and_what_was_not_measured_has_none() {
+        let subject = |name: &str, figures: serde_json::Value, error: Option<&str>| {
+            serde_json::json!({
+                "name": name, "kept": 1, "disturbed": false, "figures": figures, "ratios": {}, "error": error,
+            })
+        };
+        let p50 = |q1, median, q3| serde_json::json!({ "p50": { "q1": q1, "median": median, "q3": q3 } });
         let group: Measured = serde_json::from_value(serde_json::json!({
-            "title": ["P-256"], "rounds": 1, "kept": 1, "disturbed": false, "load": [0.0, 0.0],
+            "title": ["P-256"], "rounds": 1, "load": [0.0, 0.0],
             "subjects": [
-                { "name": "ours", "figures": { "p50": { "q1": 20.0, "median": 25.0, "q3": 30.0 } }, "ratios": {} },
-                { "name": "a & b", "figures": { "p50": { "q1": 50.0, "median": 50.0, "q3": 50.0 } }, "ratios": {} },
-                { "name": "c", "error": "no", "figures": {}, "ratios": {} },
+                subject("ours", p50(20.0, 25.0, 30.0), None),
+                subject("a & b", p50(50.0, 50.0, 50.0), None),
+                subject("c", serde_json::json!({}), Some("no")),
+                subject("of another figure", serde_json::json!({}), None),
             ],
         }))
         .unwrap();
@@ -120,5 +128,6 @@ mod tests {
         ] {
             assert!(svg.contains(part), "{part}: {svg}");
         }
+        assert!(!svg.contains("of another figure"), "{svg}");
     }
 }

@@ -50,8 +50,6 @@ pub(super) struct Measured {
 #[derive(Deserialize, Serialize)]
 pub(super) struct Report {
     pub(super) rounds: usize,
-    pub(super) kept: usize,
-    pub(super) disturbed: bool,
     pub(super) load: [f64; 2],
     pub(super) subjects: Vec<Subject>,
 }
@@ -60,6 +58,9 @@ pub(super) struct Report {
 #[derive(Deserialize, Serialize)]
 pub(super) struct Subject {
     pub(super) name: String,
+    /// Rounds that count for all of its figures and ratios.
+    pub(super) kept: usize,
+    pub(super) disturbed: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
     figures: BTreeMap<String, Spread>,

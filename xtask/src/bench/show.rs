@@ -21,8 +21,8 @@ impl Columns {
     /// Adds a subject's row, and to its end how many of its rounds count.
     pub(super) fn row(&mut self, mut cells: Vec<String>, subject: &Subject, group: &Measured) {
         let report = &group.report;
-        let mark = if report.disturbed { " disturbed" } else { "" };
-        cells.push(format!("{}/{}{mark}", report.kept, report.rounds));
+        let mark = if subject.disturbed { " disturbed" } else { "" };
+        cells.push(format!("{}/{}{mark}", subject.kept, report.rounds));
         if let Some(error) = &subject.error {
             self.notes
                 .push(format!("{}, {}: {error}", group.title.join(", "), subject.name));

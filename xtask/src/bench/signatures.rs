@@ -68,10 +68,14 @@ impl Signatures {
         of(&self.single, mechanism)?.report.subject(subject)
     }
 
-    /// Our signatures a second.
-    pub(super) fn threads_by_processes(&self, mechanism: &str) -> Option<f64> {
-        let threads = of(&self.many, mechanism)?.report.subject(&format!("{OURS}{THREADS}"))?;
-        Some(threads.ratio(&format!("{OURS}{PROCESSES}"), "rate")?.median)
+    /// Our signatures a second, by mechanism.
+    pub(super) fn threads_by_processes(&self) -> impl Iterator<Item = (&'static str, Option<f64>)> {
+        MECHANISMS.iter().map(|mechanism| {
+            let threads =
+                of(&self.many, mechanism.title).and_then(|many| many.report.subject(&format!("{OURS}{THREADS}")));
+            let ratio = threads.and_then(|threads| threads.ratio(&format!("{OURS}{PROCESSES}"), "rate"));
+            (mechanism.title, ratio.map(|ratio| ratio.median))
+        })
     }
 
     pub(super) fn lacks_something(&self) -> bool {
@@ -122,6 +126,7 @@ impl Signatures {
             "by",
             "a second",
             "p50",
+            "p99",
             "CPU of all",
             "a second / four clients",
             "a second / behind p11-kit",
@@ -164,7 +169,7 @@ fn cells(subject: &Subject, raw: Option<f64>) -> [String; 9] {
     ]
 }
 
-fn cells_of_many(subject: &Subject) -> [String; 5] {
+fn cells_of_many(subject: &Subject) -> [String; 6] {
     let rate = |reference: &str| ratio(subject.ratio(reference, "rate"));
     let by = subject.name.strip_suffix(THREADS);
     [
@@ -172,6 +177,7 @@ fn cells_of_many(subject: &Subject) -> [String; 5] {
             .figure("rate")
             .map_or_else(String::new, |rate| format!("{rate:.0}")),
         number(subject.figure("p50")),
+        number(subject.figure("p99")),
         number(subject.figure("cpu")),
         by.map_or_else(String::new, |by| rate(&format!("{by}{PROCESSES}"))),
         rate(&format!("{BEHIND}{PROCESSES}")),
@@ -223,12 +229,9 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn single(&self, mechanism: &Mechanism) -> Result<Group> {
         let mut subjects = Vec::new();
-        for subject in [OURS, SOFTHSM, BEHIND, RAW] {
+        for subject in [OURS, SOFTHSM, BEHIND, RAW, SOCKET] {
             subjects.push(self.subject(subject, mechanism, Some(SERVER_CORE))?);
         }
-        subjects.push(json!({ "name": SOCKET, "work": {
-            "kind": "socket", "request": FRAME + mechanism.input, "reply": FRAME + mechanism.signature,
-        } }));
         Ok(Group {
             title: vec![mechanism.title.to_owned()],
             core: Some(SERVER_CORE),
@@ -240,7 +243,7 @@ impl Bench<'_> {
 
     fn many(&self, mechanism: &Mechanism) -> Result<Group> {
         let (mut subjects, mut references) = (Vec::new(), Vec::new());
-        for subject in [OURS, SOFTHSM, BEHIND, RAW] {
+        for subject in [OURS, SOFTHSM, BEHIND, RAW, SOCKET] {
             for (suffix, threads, processes) in [(THREADS, 4, 1), (PROCESSES, 1, 4)] {
                 let mut planned = self.subject(subject, mechanism, None)?;
                 if let Some(planned) = planned.as_object_mut() {
@@ -279,8 +282,11 @@ impl Bench<'_> {
             }
             SOFTHSM => json!({ "name": name, "work": softhsm(softhsm::MODULE) }),
             BEHIND => json!({ "name": name, "watch": watch(self.behind), "work": softhsm(softhsm::CLIENT_MODULE) }),
-            _ => json!({ "name": RAW, "work": {
+            RAW => json!({ "name": name, "work": {
                 "kind": "raw", "key": key.private_key, "mechanism": mechanism.argument,
+            } }),
+            _ => json!({ "name": SOCKET, "work": {
+                "kind": "socket", "request": FRAME + mechanism.input, "reply": FRAME + mechanism.signature,
             } }),
         })
     }
