@@ -1,4 +1,4 @@
-//! What the documents say is there: tests that `SECURITY.md` names, paths that the others name, lines of tables that `bench` wrote.
+//! What the documents say is there: tests that `SECURITY.md` names, with all that have a guard, paths that the others name, lines of tables that `bench` wrote.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use super::count::Counts;
+use super::mutants;
 use crate::paths::Paths;
 use crate::process;
 
@@ -18,8 +19,12 @@ pub(super) fn run(paths: &Paths) -> Result<Counts> {
     ensure!(!named.is_empty(), "SECURITY.md names no test");
     let tests = tests_in(root)?;
     let mut counts = Counts::default();
-    for test in named {
-        counts = counts + verdict(tests.contains(test), &format!("SECURITY.md names the test {test}"));
+    for test in &named {
+        counts = counts + verdict(tests.contains(*test), &format!("SECURITY.md names the test {test}"));
+    }
+    for test in mutants::tests(root)?.iter().filter(|name| is_test(name)) {
+        let is_named = named.contains(test.as_str());
+        counts = counts + verdict(is_named, &format!("the guarded test {test} in SECURITY.md"));
     }
     for document in DOCUMENTS {
         let text = fs::read_to_string(root.join(document))?;

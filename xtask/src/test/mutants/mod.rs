@@ -7,6 +7,9 @@ mod copy;
 mod list;
 mod trial;
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 
 use self::copy::Copy;
@@ -21,9 +24,16 @@ pub(super) fn run(paths: &Paths) -> Result<Counts> {
     some(paths, &[])
 }
 
+/// The tests that must go red, by name.
+pub(super) fn tests(workspace: &Path) -> Result<BTreeSet<String>> {
+    let mutants = list::read(&workspace.join(LIST))?;
+    let tests = mutants.into_iter().flat_map(|mutant| mutant.tests);
+    Ok(tests.map(|test| test.name).collect())
+}
+
 /// Tries the guards in whose threat, description, file, packages or tests one of these words stands; all, if there are none.
 pub(super) fn some(paths: &Paths, words: &[String]) -> Result<Counts> {
-    let mut mutants = list::read(&paths.workspace().join("tests/mutants"))?;
+    let mut mutants = list::read(&paths.workspace().join(LIST))?;
     mutants.retain(|mutant| words.is_empty() || words.iter().any(|word| mutant.mentions(word)));
     ensure!(!mutants.is_empty(), "no guard of tests/mutants has any of {words:?}");
     // What is built for one is there for the next of the same crate.
@@ -61,3 +71,5 @@ fn trial(trials: &Trials<'_>, copy: &Copy, mutant: &Mutant) -> Result<Outcome> {
     copy.put_back(mutant, &whole)?;
     outcome
 }
+
+const LIST: &str = "tests/mutants";
