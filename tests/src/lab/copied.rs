@@ -131,7 +131,7 @@ fn httpd(lab: &Lab, scratch: &Scratch, conf: &Path) -> Result<Command> {
 fn haproxy(lab: &Lab, scratch: &Scratch, conf: &Path) -> Result<Command> {
     let mut command = lab.command("/usr/sbin/haproxy");
     command
-        .args(["-W", "-f"])
+        .args(["-Ws", "-f"])
         .arg(conf)
         .arg("-p")
         .arg(scratch.file("haproxy.pid"));
