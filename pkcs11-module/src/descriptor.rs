@@ -37,6 +37,12 @@ impl Descriptor {
     pub(crate) fn inode(&self) -> u64 {
         self.identity.inode
     }
+
+    /// As a host does that opens a file of its own under this number.
+    #[cfg(test)]
+    pub(crate) fn give_to(&mut self, file: impl AsFd) {
+        rustix::io::dup2(file, Arc::get_mut(&mut self.descriptor).unwrap()).unwrap();
+    }
 }
 
 impl AsFd for Descriptor {
@@ -78,7 +84,7 @@ mod tests {
         let mut ours = Descriptor::new(UnixStream::pair().unwrap().0.into()).unwrap();
         let number = ours.as_fd().as_raw_fd();
         assert_eq!(ours.number(), Some(number));
-        rustix::io::dup2(&far, Arc::get_mut(&mut ours.descriptor).unwrap()).unwrap();
+        ours.give_to(&far);
         drop(far);
         assert_eq!(ours.number(), None);
         drop(ours);

@@ -92,6 +92,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_child_closes_a_number_that_means_the_hosts_file_by_now() {
+        let registry = Registry::new();
+        let mut registered = registry.enter(UnixStream::pair().unwrap().0.into()).unwrap();
+        registered.socket.give_to(UnixStream::pair().unwrap().1);
+        drop(registered);
+        assert_eq!(registry.sockets().count(), 0);
+    }
+
+    #[test]
     fn a_row_lasts_as_long_as_its_socket() {
         let registry = Registry::new();
         let socket = || OwnedFd::from(UnixStream::pair().unwrap().0);
