@@ -1,4 +1,5 @@
-//! The line between service and agent breaks, or plays tricks, at any byte of an exchange: both find each other again, and nothing is lost.
+//! The line between service and agent breaks, or plays tricks, at any byte of an exchange: both find each other again, and nothing is
+//! lost.
 
 use anyhow::{Context, Result, bail, ensure};
 use e2e::lab::Lab;
@@ -21,7 +22,8 @@ fn threat_01_a_control_line_that_breaks_at_any_byte_loses_nothing(lab: &Lab) -> 
     let wanted = ["create", "lab-e2e-line", "--type", "p-256", "--usage", "tls"];
     second.ctl(&[&wanted[..], &["--dns-name", "e2e.lab.test", "--client", "www-data"]].concat())?;
     let keys = second.ctl(&["list"])?;
-    for (way, count, how) in breaks(lab.full) {
+    let (breaks, mut seen) = (breaks(lab.full), Vec::new());
+    for &(way, count, how) in &breaks {
         let before = (line.broken(), line.connections());
         line.break_after(way, count, how);
         // Whether this gets its answer depends on the byte; a heartbeat may have been cut in its place.
@@ -31,9 +33,13 @@ fn threat_01_a_control_line_that_breaks_at_any_byte_loses_nothing(lab: &Lab) -> 
         same_keys(&second, &keys).with_context(what)?;
         let came_again = line.connections() > before.1;
         if line.broken() > before.0 {
+            seen.push(how);
             ensure!(came_again || !how.ends_the_line(), "{}: no new connection", what());
             ensure!(!came_again || !how.is_harmless(), "{}: a new connection", what());
         }
+    }
+    for (_, _, how) in breaks {
+        ensure!(seen.contains(&how), "{how:?} never came about");
     }
     every_key_is_made_once(&second, &line)?;
     ensure!(
@@ -53,10 +59,12 @@ fn every_key_is_made_once(second: &Second<'_>, line: &ControlLine) -> Result<()>
         let name = format!("lab-e2e-line-{number}");
         let wanted = ["create", &name, "--type", "p-256", "--usage", "tls"];
         let create = [&wanted[..], &["--dns-name", "e2e.lab.test", "--client", "www-data"]].concat();
+        let before = line.broken();
         line.break_after(way, count, how);
         let asked = second.try_ctl(&create)?;
         let what = || format!("{how:?} after {count} bytes {way:?}; it was asked: {}", asked.printed());
         let mut now = names(second).with_context(what)?;
+        ensure!(line.broken() > before, "{}: it did not come about", what());
         let made = now.iter().filter(|its| **its == name).count();
         ensure!(made <= 1, "{}: made {made} times", what());
         ensure!(made == 1 || !asked.status.success(), "{}: and there is none", what());
