@@ -87,10 +87,8 @@ impl Targets {
     fn against_softhsm(&mut self, handshakes: &Handshakes) {
         for tls in VERSIONS {
             for kind in KINDS {
-                let Some(alone) = handshakes.near(tls, kind, SIGN_ALONE) else {
-                    continue; // nothing of it was measured
-                };
-                let module = alone.figure("cpu.client");
+                let module = handshakes.near(tls, kind, SIGN_ALONE);
+                let module = module.and_then(|alone| alone.figure("cpu.client"));
                 for client in LIBRARIES {
                     let reference = on_softhsm(client.name());
                     let worker = |name: &str| handshakes.near(tls, kind, name)?.figure("cpu.worker");
