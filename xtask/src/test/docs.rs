@@ -1,4 +1,5 @@
-//! What the documents say is there: tests that `SECURITY.md` names, with all that have a guard, paths that the others name, lines of tables that `bench` wrote.
+//! What the documents say is there: tests that `SECURITY.md` names, with all that have a guard, paths that the others name, lines of
+//! tables that `bench` wrote.
 
 use std::collections::BTreeSet;
 use std::fs;
