@@ -1,5 +1,6 @@
 //! Certificates that the enclave orders: from the lab's pebble, through the web server's snippet and Route 53, and renewed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -61,7 +62,8 @@ fn a_window_in_the_past_renews_with_a_new_key(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// The program of `[dns01]` in place of Route 53.
+/// The program of `[dns01]` in place of Route 53: all that it published for the name and its wildcard, it takes away. An order that the CA
+/// refused meanwhile is made again, with other texts.
 fn the_hook_writes_records_in_place_of_route_53(lab: &Lab) -> Result<()> {
     let text = fs::read_to_string(&lab.config)?;
     let program = lab.logs.join("dns-hook");
@@ -71,16 +73,22 @@ fn the_hook_writes_records_in_place_of_route_53(lab: &Lab) -> Result<()> {
     let with_hook = text.replace("route53 = {}", &format!("hook = [\"{}\"]", program.display()));
     ensure!(with_hook != text, "the lab's configuration has no route53");
     fs::write(&lab.config, with_hook)?;
+    let heard = || fs::read_to_string(&said).unwrap_or_default();
     let outcome = rotated(lab, "lab-acme-wildcard", "a.wild.lab.test").and_then(|_| {
         process::wait_until(LIMIT, "the records to be taken away", || {
-            let said = fs::read_to_string(&said).unwrap_or_default();
-            let count = |action: &str| said.lines().filter(|line| line.starts_with(action)).count();
-            count("present _acme-challenge.wild.lab.test ") == 2 && count("cleanup _acme-challenge.wild.lab.test ") == 2
+            let heard = heard();
+            let texts = |action: &str| -> BTreeSet<String> {
+                let begin = format!("{action} _acme-challenge.wild.lab.test ");
+                let its = heard.lines().filter_map(|line| line.strip_prefix(&begin));
+                its.map(str::to_owned).collect()
+            };
+            let published = texts("present");
+            published.len() >= 2 && texts("cleanup") == published
         })
     });
     fs::write(&lab.config, text)?;
     agent::reload(lab)?;
-    outcome
+    outcome.with_context(|| format!("the hook was told:\n{}", heard()))
 }
 
 /// `kill -9` of the agent while an order is under way: the next run finishes.
