@@ -46,16 +46,9 @@ struct Proxy {
 }
 
 impl Proxy {
-    /// Has a ping take so long, and tries again where the machine moved meanwhile. What a ping takes then.
+    /// Has a ping take so long. What a ping takes then.
     fn tune(&mut self, target: Duration) -> io::Result<Duration> {
-        let mut ping = self.tune_once(target)?;
-        for _ in 1..ATTEMPTS {
-            if ping.abs_diff(target) <= target / TOLERANCE {
-                break;
-            }
-            ping = self.tune_once(target)?;
-        }
-        Ok(ping)
+        until_it_fits(target, || self.tune_once(target))
     }
 
     /// What passing on takes by itself is no part of the hold.
@@ -135,6 +128,18 @@ impl Proxy {
         }
         Ok(())
     }
+}
+
+/// Tunes again where the machine moved meanwhile.
+fn until_it_fits(target: Duration, mut tune: impl FnMut() -> io::Result<Duration>) -> io::Result<Duration> {
+    let mut ping = tune()?;
+    for _ in 1..ATTEMPTS {
+        if ping.abs_diff(target) <= target / TOLERANCE {
+            break;
+        }
+        ping = tune()?;
+    }
+    Ok(ping)
 }
 
 fn middle(mut times: Vec<Duration>) -> Duration {
@@ -243,6 +248,19 @@ mod tests {
         // Waiting takes longer than it should.
         assert_eq!(corrected(us(114), us(130), us(124)), us(108));
         assert_eq!(corrected(us(0), us(140), us(124)), us(0));
+    }
+
+    #[test]
+    fn a_distance_that_does_not_fit_is_tuned_again_and_not_for_ever() {
+        let us = Duration::from_micros;
+        let mut pings = [us(141), us(117), us(118), us(124)].into_iter();
+        assert_eq!(until_it_fits(us(124), || Ok(pings.next().unwrap())).unwrap(), us(118));
+        let mut tuned = 0;
+        let ping = until_it_fits(us(124), || {
+            tuned += 1;
+            Ok(us(141))
+        });
+        assert_eq!((ping.unwrap(), tuned), (us(141), ATTEMPTS));
     }
 
     #[test]
