@@ -83,7 +83,11 @@ impl Connection {
         };
         let mut frame = Writer::try_with_capacity(input.len().saturating_add(USUAL_REQUEST))?;
         request.write(&mut frame, id);
-        self.send_all(&frame.into_bytes(), deadline)?;
+        let sent = self.send_all(&frame.into_bytes(), deadline);
+        if let Err(error @ (ExchangeError::Timeout | ExchangeError::Protocol | ExchangeError::NoMemory)) = sent {
+            return Err(error);
+        }
+        // One that has closed already may have said why: a service that has no place does so before it is asked.
         let (header, reply) = self.receive(deadline)?;
         self.answered = Some(Instant::now());
         let is_bound = header.request_id == id;
@@ -182,3 +186,36 @@ fn failed(error: Errno, untouched: bool) -> Result<(), ExchangeError> {
 const USUAL_REPLY: usize = 2_048;
 /// Every request but a long message to sign.
 const USUAL_REQUEST: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+
+    use super::super::registry::Registry;
+    use super::*;
+    use crate::token::deadline::CALL;
+
+    #[test]
+    fn threat_08_a_service_that_is_busy_and_closed_before_it_was_asked_is_heard() {
+        let (ours, mut service) = UnixStream::pair().unwrap();
+        let mut busy = Writer::new();
+        Reply::Error(SignError::Busy).write(&mut busy, 0);
+        service.write_all(&busy.into_bytes()).unwrap();
+        drop(service);
+        let mut connection = Connection::new(Registry::new().enter(ours.into()).unwrap()).unwrap();
+        let heard = connection.exchange(&Request::Ping, Deadline::within(CALL));
+        assert_eq!(heard, Err(ExchangeError::Answer(SignError::Busy)));
+    }
+
+    #[test]
+    fn one_that_is_closed_and_said_nothing_may_be_asked_elsewhere() {
+        let (ours, mut service) = UnixStream::pair().unwrap();
+        let mut connection = Connection::new(Registry::new().enter(ours.into()).unwrap()).unwrap();
+        service.write_all(&[0; HEADER_LEN - 1]).unwrap();
+        drop(service);
+        let ask = |connection: &mut Connection| connection.exchange(&Request::Ping, Deadline::within(CALL));
+        assert_eq!(ask(&mut connection), Err(ExchangeError::Closed { untouched: false }));
+        assert_eq!(ask(&mut connection), Err(ExchangeError::Closed { untouched: true }));
+    }
+}

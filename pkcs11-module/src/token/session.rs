@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE};
 
@@ -30,10 +31,16 @@ pub(super) struct Active {
 
 #[derive(Debug, Default)]
 struct Table {
-    /// Handles count up from 1 and are never used twice, so a closed session's handle means nothing.
-    last: CK_SESSION_HANDLE,
     open: BTreeMap<CK_SESSION_HANDLE, Arc<Session>>,
     logged_in: bool,
+}
+
+/// Handles count up from 1 and are never used twice in a process, also after `C_Finalize`: the handle of a session that is closed means
+/// nothing, whichever thread still has it.
+fn next_handle() -> Result<CK_SESSION_HANDLE, Error> {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let next = LAST.fetch_add(1, Ordering::Relaxed).checked_add(1);
+    next.ok_or(Error::SessionCount)
 }
 
 impl Sessions {
@@ -42,8 +49,7 @@ impl Sessions {
         if table.open.len() >= MAX_SESSIONS {
             return Err(Error::SessionCount);
         }
-        let handle = table.last.checked_add(1).ok_or(Error::SessionCount)?;
-        table.last = handle;
+        let handle = next_handle()?;
         let session = Session {
             writable,
             active: Lock::default(),

@@ -20,6 +20,8 @@ pub(super) struct Link {
     deadline: Deadline,
     /// When the frame in front began, if it is not whole yet.
     begun: Option<Instant>,
+    /// Whether the frame in front was waited for.
+    waited: bool,
     patience: Patience,
 }
 
@@ -62,6 +64,7 @@ impl Link {
             frames: Frames::new(limit),
             deadline: Deadline::new(after(patience.idle)),
             begun: None,
+            waited: false,
             patience,
         }
     }
@@ -94,6 +97,11 @@ impl Link {
         self.frames.body(header)
     }
 
+    /// Whether the frame in front came after it was asked for. One that did not was sent before the reply to the frame before it.
+    pub(super) fn has_waited(&self) -> bool {
+        self.waited
+    }
+
     /// The request id of a frame that was refused.
     pub(super) fn refused_id(&self) -> u64 {
         self.frames.refused_id()
@@ -102,6 +110,7 @@ impl Link {
     /// Takes away the frame in front.
     pub(super) fn consume(&mut self, header: &Header) {
         self.frames.consume(header);
+        self.waited = false;
     }
 
     /// Sends a whole frame: one system call, unless the peer does not keep up.
@@ -141,6 +150,7 @@ impl Link {
             stream,
             frames,
             deadline,
+            waited,
             ..
         } = self;
         poll_fn(|cx| {
@@ -151,7 +161,10 @@ impl Link {
                     Poll::Ready(if count == 0 { Err(End::Closed) } else { Ok(()) })
                 }
                 Poll::Ready(Err(error)) => Poll::Ready(Err(End::from(error))),
-                Poll::Pending => deadline.poll(cx).map(|()| Err(End::Deadline)),
+                Poll::Pending => {
+                    *waited = true;
+                    deadline.poll(cx).map(|()| Err(End::Deadline))
+                }
             }
         })
         .await

@@ -148,6 +148,14 @@ impl Client {
         Ok(self.buffer[..total].to_vec())
     }
 
+    /// Reads one reply, which others may follow.
+    pub(crate) fn skip_a_reply(&mut self) -> io::Result<()> {
+        let mut header = [0; HEADER_LEN];
+        self.stream.read_exact(&mut header)?;
+        let header = Header::decode(&header, limit::SIGNING_REPLY).unwrap();
+        self.stream.read_exact(&mut self.buffer[..header.body_len()])
+    }
+
     fn read_bytes(&mut self) -> io::Result<(Header, usize)> {
         let mut filled = 0;
         loop {

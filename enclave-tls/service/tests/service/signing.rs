@@ -229,6 +229,52 @@ fn threat_50_the_rsa_of_one_client_does_not_starve_anothers() {
     }
 }
 
+/// threat_50: one client asks for a thousand signatures in a row, on each of its connections, without waiting for any: another's are made
+/// between them, not after them.
+#[test]
+fn threat_50_requests_sent_ahead_do_not_starve_another_client() {
+    let mut lab = Lab::new();
+    let flooding = lab.key("lab-a", "P-256").id;
+    let identity = Identity::new();
+    lab.agent.install("other", &identity);
+    let key = lab.agent.create("lab-other", "P-256", Usage::Digest, &["other"]).id;
+    let mut other = lab.open(&identity);
+    let flood: Vec<Client> = (0..AHEAD_ON).map(|_| lab.client()).collect();
+    let made = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for mut client in flood {
+            let made = &made;
+            scope.spawn(move || {
+                let sign = Sign {
+                    key: flooding,
+                    mechanism: Mechanism::Ecdsa,
+                    input: &[1; 32],
+                };
+                let one = client.frame(&Request::Sign(sign)).repeat(AHEAD);
+                let mut stream = client.stream.try_clone().unwrap();
+                std::thread::scope(|scope| {
+                    scope.spawn(move || stream.write_all(&one).unwrap());
+                    for _ in 0..AHEAD {
+                        client.skip_a_reply().unwrap();
+                        made.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            });
+        }
+        while made.load(Ordering::Relaxed) == 0 {
+            std::thread::yield_now();
+        }
+        for _ in 0..10 {
+            other.sign(key, Mechanism::Ecdsa, &[1; 32]).unwrap();
+        }
+        let (made, all) = (made.load(Ordering::Relaxed), (AHEAD_ON * AHEAD) as u64);
+        assert!(made < all / 2, "{made} of {all} were made meanwhile");
+    });
+}
+
+const AHEAD_ON: usize = 8;
+const AHEAD: usize = 1_000;
+
 /// threat_45: no nonce is used twice; r is the nonce's trace.
 #[test]
 fn threat_45_every_r_is_new() {

@@ -144,7 +144,9 @@ fn frame(reply: &Reply, request_id: u64) -> Vec<u8> {
     let mut writer = Writer::new();
     reply.write(&mut writer, request_id);
     // No reply of this plane is a secret, so the writer's wiping is not needed.
-    writer.into_bytes()
+    let mut frame = writer.into_bytes();
+    frame.shrink_to_fit();
+    frame
 }
 
 /// When descriptors run out, trying again at once would only burn the processor.
