@@ -106,7 +106,7 @@ impl Heritage {
             if let Some(objects) = self.inventory.published_source() {
                 settings.keep_objects(objects);
             }
-            settings.read_objects_again();
+            settings.read_few_objects_again();
             return Ok(());
         }
         *self = Self {

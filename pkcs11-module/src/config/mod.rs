@@ -121,7 +121,7 @@ impl Settings {
             published: PublishedFile::default(),
         };
         settings.read_credential_again();
-        settings.read_objects_again();
+        settings.read_few_objects_again();
         Ok(Some(settings))
     }
 
@@ -144,8 +144,18 @@ impl Settings {
 
     /// Takes the public objects that are in the file now. Keeps those it has if there is none that can be read.
     pub fn read_objects_again(&mut self) {
+        self.read_objects(Objects::MAX_FILE);
+    }
+
+    /// The same where they are few: then they are had whatever becomes of the directory. Of thousands of keys a process that finds its own
+    /// at the service needs none, and they would cost each process tens of megabytes: they are read once something is not found there.
+    pub fn read_few_objects_again(&mut self) {
+        self.read_objects(FEW_OBJECTS);
+    }
+
+    fn read_objects(&mut self, longest: usize) {
         if let Some(file) = &self.config.objects {
-            self.published.read_again(&self.directory, file);
+            self.published.read_again(&self.directory, file, longest);
         }
     }
 
@@ -183,6 +193,8 @@ struct Form {
 
 /// A file of three keys. What is longer is not read.
 pub const MAX_FILE: usize = 65_536;
+/// A public objects file of some hundreds of keys, with their chains.
+const FEW_OBJECTS: usize = 1_048_576;
 /// An old and a new enclave, side by side.
 const MAX_ENDPOINTS: usize = 2;
 

@@ -20,13 +20,15 @@ impl PublishedFile {
     /// Looks at the file again, and reads it if it is another than before.
     ///
     /// One that cannot be read, is too long, damaged or of another version is as good as none: what was read before stays. The host
-    /// must start with whatever is there, and there is no one to tell; the agent, who writes it, reads it too.
-    pub(super) fn read_again(&mut self, directory: &Directory, file: &Path) {
+    /// must start with whatever is there, and there is no one to tell; the agent, who writes it, reads it too. One that is longer than
+    /// `longest` is left for later.
+    pub(super) fn read_again(&mut self, directory: &Directory, file: &Path, longest: usize) {
         let Some(opened) = directory.open(file) else {
             return;
         };
         let stamp = opened.stamp();
-        if self.seen == Some(stamp) {
+        let is_left = stamp.length().is_some_and(|length| length > longest);
+        if self.seen == Some(stamp) || is_left {
             return;
         }
         if let Some(length) = stamp.length().filter(|length| *length <= Objects::MAX_FILE) {
@@ -85,7 +87,8 @@ mod tests {
         }
 
         fn read(&mut self) -> Option<Arc<Objects>> {
-            self.published.read_again(&self.directory, Path::new("objects"));
+            self.published
+                .read_again(&self.directory, Path::new("objects"), Objects::MAX_FILE);
             self.published.objects().cloned()
         }
     }
@@ -104,6 +107,20 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &fixture.read().unwrap()));
         let second = fixture.put(&Objects::default().to_file()).unwrap();
         assert!(!Arc::ptr_eq(&first, &second));
+    }
+
+    #[test]
+    fn one_that_is_too_long_for_now_is_read_later() {
+        let mut fixture = Fixture::new("later");
+        let bytes = Objects::default().to_file();
+        let before = fixture.put(&bytes).unwrap();
+        fs::write(fixture.home.join("new"), &bytes).unwrap();
+        fs::rename(fixture.home.join("new"), fixture.home.join("objects")).unwrap();
+        let file = Path::new("objects");
+        let longest = bytes.len() - 1;
+        fixture.published.read_again(&fixture.directory, file, longest);
+        assert!(Arc::ptr_eq(&before, fixture.published.objects().unwrap()));
+        assert!(!Arc::ptr_eq(&before, &fixture.read().unwrap()));
     }
 
     #[test]

@@ -132,11 +132,11 @@ mod tests {
         assert_eq!(fixture.find(&[]), Ok(8));
         assert_eq!(chains(), 3, "one a key");
         assert_eq!(fixture.find(&[]), Ok(8));
-        assert_eq!(chains(), 5, "two keys have none");
+        assert_eq!(chains(), 3, "also of the two that have none");
         let leaf = certificate(&p256("api", 3).spki, "other", "intermediate");
         fixture.service.install(p256("api", 3).id, &[&leaf]);
         assert_eq!(fixture.find(&[]), Ok(9));
-        assert_eq!(chains(), 8, "another state");
+        assert_eq!(chains(), 6, "another state");
         let renewed = certificate(&p256("www", 1).spki, "renewed", "intermediate");
         fixture.service.install(p256("www", 1).id, &[&renewed]);
         let found = fixture.find(&[CERTIFICATE, (ck::CKA_ID, &p256("www", 1).id.0)]);
@@ -147,12 +147,12 @@ mod tests {
     #[test]
     fn a_search_that_ran_out_of_time_goes_on_where_it_ended() {
         let fixture = Fixture::new();
-        for entry in [rsa_2048("www", 2), p256("api", 3)] {
-            let leaf = certificate(&entry.spki, "other", "intermediate");
-            fixture.service.install(entry.id, &[&leaf]);
-        }
+        let entry = rsa_2048("www", 2);
+        let leaf = certificate(&entry.spki, "other", "intermediate");
+        fixture.service.install(entry.id, &[&leaf]);
         let stalled = Err(Unavailable::Stalled);
-        for expected in [stalled, stalled, Ok(4)] {
+        // One of the three has no chain.
+        for expected in [stalled, stalled, Ok(3)] {
             fixture.service.leave_after(2, Unavailable::Stalled);
             assert_eq!(fixture.find(&[CERTIFICATE]), expected);
             fixture.service.come_back();

@@ -170,10 +170,9 @@ impl Inventory {
         Some(heard.certificates.iter().cloned().map(Object::Certificate).collect())
     }
 
-    /// The same, where the service gave a chain that is current in this state. One that it did not have is asked for again.
+    /// The same, where what the service gave is current in this state; empty where it has no chain.
     pub(super) fn current_certificates(&self, id: &KeyId, state: Snapshot) -> Option<Vec<Object>> {
-        let heard = self.chains.get(id)?;
-        let is_current = heard.since == Some(state) && !heard.certificates.is_empty();
+        let is_current = self.chains.get(id)?.since == Some(state);
         is_current.then(|| self.certificates(id))?
     }
 

@@ -175,13 +175,12 @@ impl<'a> Search<'a> {
     fn chain(&self, id: KeyId) -> Result<Vec<Object>, Unavailable> {
         let state = self.state.get();
         let current = state.and_then(|state| self.inventory.lock().current_certificates(&id, state));
-        if let Some(certificates) = current {
-            return Ok(certificates);
-        }
-        let answer = self.backend.chain(id, self.deadline).and_then(|chain| {
+        let ask = || {
+            let chain = self.backend.chain(id, self.deadline)?;
             let learned = chain.map(|chain| self.inventory.lock().learn_chain(id, &chain, state));
             learned.unwrap_or_else(|| Ok(Vec::new()))
-        });
+        };
+        let answer = current.map_or_else(ask, Ok);
         let answer = match answer {
             Ok(certificates) if !certificates.is_empty() => return Ok(certificates),
             answer => answer.map(drop),

@@ -9,9 +9,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use enclave_wire::KeyType;
 use enclave_wire::control::KeyInfo;
 use enclave_wire::identity::RsaBits;
+use enclave_wire::objects::Object;
+use enclave_wire::signing::Entry;
+use enclave_wire::{KeyType, Objects};
 use serde::Serialize;
 
 use super::KeysPlan;
@@ -86,7 +88,7 @@ impl Service {
         fs::write(dir.join("credential"), credential.to_file())?;
         let signing = dir.join("signing.sock");
         let configuration = format!(
-            "endpoints = [\"unix:{}\"]\ncredential = \"credential\"\n",
+            "endpoints = [\"unix:{}\"]\ncredential = \"credential\"\nobjects = \"objects\"\n",
             signing.display()
         );
         fs::write(dir.join(CONFIGURATION), configuration)?;
@@ -98,7 +100,7 @@ impl Service {
         let begun = Instant::now();
         let authority = Authority::new()?;
         let rsa = count / RSA_IN;
-        let mut keys = Vec::new();
+        let (mut keys, mut published) = (Vec::new(), Vec::new());
         for number in 0..count {
             let is_rsa = number < rsa;
             let (key_type, kind) = match is_rsa {
@@ -108,10 +110,18 @@ impl Service {
             let host = format!("host-{number}.example");
             let key = agent.create(&format!("lab-{number}"), key_type, &host)?;
             let request = agent.request(key.id)?;
-            agent.install(key.id, authority.issue(&request, kind, &host)?)?;
+            let chain = authority.issue(&request, kind, &host)?;
+            published.push(Object {
+                entry: entry(&key),
+                chain: chain.clone(),
+            });
+            agent.install(key.id, chain)?;
             keys.push(key);
         }
         let making_s = begun.elapsed().as_secs_f64();
+        // As an agent writes it for each client.
+        let published = Objects::try_from(published).map_err(|error| anyhow::anyhow!("{error}"))?;
+        fs::write(dir.join("objects"), published.to_file())?;
         let made = Memory::of(pid)?;
         for key in &keys {
             client.sign(key)?;
@@ -183,6 +193,18 @@ fn known(key: &KeyInfo) -> Known {
     Known {
         label: key.name.to_string(),
         id: hex::encode(key.id.0),
+    }
+}
+
+fn entry(key: &KeyInfo) -> Entry {
+    Entry {
+        id: key.id,
+        name: key.name.clone(),
+        generation: key.generation,
+        key_type: key.key_type,
+        usage: key.usage,
+        state: key.state,
+        spki: key.spki.clone(),
     }
 }
 

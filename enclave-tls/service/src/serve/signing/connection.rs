@@ -61,6 +61,9 @@ async fn requests(plane: &Plane, link: &mut Link, seat: &Seat) -> Result<Infalli
     // One that idles ends as soon as its credential does; awaited from here on, so that nothing is missed.
     let mut replaced = pin!(credential.replaced());
     replaced.as_mut().enable();
+    if credential.is_replaced() {
+        return Err(End::Replaced);
+    }
     loop {
         let header = tokio::select! {
             biased;
