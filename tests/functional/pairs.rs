@@ -78,10 +78,19 @@ pub(crate) fn reloads_under_load(lab: &Lab, via: &str) -> Result<()> {
     let loads: Vec<_> = shared(lab, via)
         .map(|endpoint| Load::start(lab, endpoint, LOAD))
         .collect::<Result<_>>()?;
-    let mut generations = vec![server.workers()?];
+    let workers = || -> Result<Vec<u32>> {
+        let mut workers = Vec::new();
+        // httpd may have none for a moment, between those that end and those that begin.
+        process::wait_until(Duration::from_secs(10), "workers", || {
+            workers = server.workers().unwrap_or_default();
+            !workers.is_empty()
+        })?;
+        Ok(workers)
+    };
+    let mut generations = vec![workers()?];
     for _ in 0..if lab.full { 100 } else { 3 } {
         server.reload()?;
-        generations.push(server.workers()?);
+        generations.push(workers()?);
         sleep(Duration::from_millis(300));
     }
     let outcomes: Vec<_> = loads.into_iter().map(Load::finish).collect::<Result<_>>()?;

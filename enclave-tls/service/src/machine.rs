@@ -131,8 +131,8 @@ fn available(root: &Path) -> Option<u64> {
 }
 
 /// What is kept for a connection of the signing plane: 16 KiB of a request that has begun, as much that waits unread in the kernel
-/// (`packaging/eif/kernel.patch`), a page of a listing that nobody takes, and what all need to keep it. `cargo xtask bench --part enclave` fills a guest with keys and then with
-/// such connections.
+/// (`packaging/eif/kernel.patch`), a page of a listing that nobody takes, and what all need to keep it. `cargo xtask bench --part enclave`
+/// fills a guest with keys and then with connections of the first two kinds.
 const A_CONNECTION: u64 = 48 * 1_024;
 /// What one control request, a state of 64 generations for one, may leave or hold twice over.
 const A_REQUEST: u64 = 2 * 1_024 * 1_024;

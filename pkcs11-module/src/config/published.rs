@@ -27,18 +27,16 @@ impl PublishedFile {
             return;
         };
         let stamp = opened.stamp();
-        let is_left = stamp.length().is_some_and(|length| length > longest);
-        if self.seen == Some(stamp) || is_left {
+        let length = stamp.length().filter(|length| *length <= longest);
+        let Some(length) = length.filter(|_| self.seen != Some(stamp)) else {
             return;
-        }
-        if let Some(length) = stamp.length().filter(|length| *length <= Objects::MAX_FILE) {
-            // What there was no memory for is looked at again.
-            let Some(bytes) = opened.read(length) else {
-                return;
-            };
-            if let Ok(objects) = Objects::parse(&bytes) {
-                self.objects = Some(Arc::new(objects));
-            }
+        };
+        // What there was no memory for is looked at again.
+        let Some(bytes) = opened.read(length) else {
+            return;
+        };
+        if let Ok(objects) = Objects::parse(&bytes) {
+            self.objects = Some(Arc::new(objects));
         }
         self.seen = Some(stamp);
     }

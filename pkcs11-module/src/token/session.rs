@@ -132,6 +132,10 @@ mod tests {
         assert_ne!(sessions.open(false).unwrap(), first);
         assert_eq!(sessions.close(first), Err(Error::SessionHandleInvalid));
         assert_eq!(sessions.get(0).err(), Some(Error::SessionHandleInvalid));
+        // As after `C_Finalize`.
+        let later = Sessions::default();
+        assert!(later.open(false).unwrap() > first);
+        assert_eq!(later.get(first).err(), Some(Error::SessionHandleInvalid));
     }
 
     #[test]
