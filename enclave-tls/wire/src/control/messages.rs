@@ -5,6 +5,7 @@ use crate::codec::{byte_enum, message};
 use crate::credential::{CredentialId, Verifier};
 use crate::identity::{BootId, Chain, DnsName, KeyId, KeyType, Name, Spki, State, Usage};
 use crate::log::Text;
+use crate::signing::Entry;
 
 message! {
     /// Where the service stands.
@@ -191,6 +192,22 @@ message! {
         validity: Option<Validity>,
         /// How its state is sealed, if it is.
         sealed: Option<Sealed>,
+    }
+}
+
+impl KeyInfo {
+    /// The key as its clients see it.
+    #[must_use]
+    pub fn entry(&self) -> Entry {
+        Entry {
+            id: self.id,
+            name: self.name.clone(),
+            generation: self.generation,
+            key_type: self.key_type,
+            usage: self.usage,
+            state: self.state,
+            spki: self.spki.clone(),
+        }
     }
 }
 

@@ -13,7 +13,6 @@ use enclave_tls_apply::{Deployment, Generation, ObjectsFile};
 use enclave_tls_config::Config;
 use enclave_wire::control::KeyInfo;
 use enclave_wire::objects::{Object, Objects};
-use enclave_wire::signing::Entry;
 use enclave_wire::{Name, State};
 use sha2::{Digest, Sha256};
 
@@ -165,15 +164,7 @@ fn file(objects: Vec<Object>) -> Result<ObjectsFile, String> {
 
 fn object(key: &KeyInfo, deployment: &Deployment) -> Object {
     Object {
-        entry: Entry {
-            id: key.id,
-            name: key.name.clone(),
-            generation: key.generation,
-            key_type: key.key_type,
-            usage: key.usage,
-            state: key.state,
-            spki: key.spki.clone(),
-        },
+        entry: key.entry(),
         chain: deployment.chain().clone(),
     }
 }

@@ -12,7 +12,6 @@ use anyhow::{Context, Result, ensure};
 use enclave_wire::control::KeyInfo;
 use enclave_wire::identity::RsaBits;
 use enclave_wire::objects::Object;
-use enclave_wire::signing::Entry;
 use enclave_wire::{KeyType, Objects};
 use serde::Serialize;
 
@@ -112,7 +111,7 @@ impl Service {
             let request = agent.request(key.id)?;
             let chain = authority.issue(&request, kind, &host)?;
             published.push(Object {
-                entry: entry(&key),
+                entry: key.entry(),
                 chain: chain.clone(),
             });
             agent.install(key.id, chain)?;
@@ -193,18 +192,6 @@ fn known(key: &KeyInfo) -> Known {
     Known {
         label: key.name.to_string(),
         id: hex::encode(key.id.0),
-    }
-}
-
-fn entry(key: &KeyInfo) -> Entry {
-    Entry {
-        id: key.id,
-        name: key.name.clone(),
-        generation: key.generation,
-        key_type: key.key_type,
-        usage: key.usage,
-        state: key.state,
-        spki: key.spki.clone(),
     }
 }
 
