@@ -240,8 +240,8 @@ fn after(text: &str, mark: &str) -> Option<String> {
 
 /// A reload takes as long as the slowest of the old connections.
 const CHANGE: Duration = Duration::from_secs(20);
-/// Between the start of new workers and the word to older ones there are milliseconds.
-const SETTLED: Duration = Duration::from_millis(300);
+/// Between the start of new workers and the word to older ones there are milliseconds; httpd ends one that it needs no more each second.
+const SETTLED: Duration = Duration::from_millis(1_200);
 const END: &str = "-----END CERTIFICATE-----";
 /// For a client that verifies one kind of signature alone. With one of PKCS#1: HAProxy 2.6 shows its RSA certificate to nobody who
 /// offers PSS alone.
