@@ -18,12 +18,11 @@ struct Row {
     inode: AtomicU64,
 }
 
-/// A socket that is in the registry as long as it is open, and a moment longer: fields are dropped in this order, so no child that is
-/// forked meanwhile has a copy that it does not know. By then the number may mean another file: a child closes what has the inode, too.
+/// A socket that is in the registry as long as it is open. Fields are dropped in this order, so a row never names a closed number.
 #[derive(Debug)]
 pub(super) struct Registered {
-    socket: Descriptor,
     _row: Claim,
+    socket: Descriptor,
 }
 
 impl AsFd for Registered {
@@ -63,7 +62,7 @@ impl Registry {
             registry: self.clone(),
             row,
         };
-        Some(Registered { socket, _row: claim })
+        Some(Registered { _row: claim, socket })
     }
 
     pub(super) fn sockets(&self) -> impl Iterator<Item = SocketId> {
