@@ -261,9 +261,7 @@ fn threat_50_requests_sent_ahead_do_not_starve_another_client() {
                 });
             });
         }
-        while made.load(Ordering::Relaxed) == 0 {
-            std::thread::yield_now();
-        }
+        lab.until(|_| made.load(Ordering::Relaxed) > 0);
         for _ in 0..10 {
             other.sign(key, Mechanism::Ecdsa, &[1; 32]).unwrap();
         }
