@@ -56,13 +56,47 @@ pub(crate) fn lab(paths: &Paths) -> Result<Binaries> {
         return Ok(binaries);
     }
     eprintln!("  building service, command, module, emulators and test tools (release)");
-    process::show(
-        cargo(paths)
-            .args(["build", "--release", "--bins"])
-            .args(RELEASE.map(|name| format!("-p{name}"))),
-    )?;
-    process::show(cargo(paths).args(["build", "--profile", "module", "-penclave-tls-pkcs11"]))?;
+    for group in [SHIPPED, ENCLAVE, TOOLS] {
+        group.build(paths)?;
+    }
+    module(paths)?;
     Ok(binaries)
+}
+
+/// Builds the module, which has a profile of its own.
+pub(crate) fn module(paths: &Paths) -> Result<()> {
+    process::show(cargo(paths).args(["build", "--profile", "module", "-penclave-tls-pkcs11"]))
+}
+
+/// Packages whose programs are always built together. What they depend on has the features that any of them wants: chosen otherwise, the
+/// same programs would be others, and hundreds of crates be compiled once more.
+#[derive(Clone, Copy)]
+pub(crate) struct Group(&'static [&'static str]);
+
+/// The programs that packages have, each of its cargo package's name.
+pub(crate) const SHIPPED: Group = Group(&["enclave-tls-agent", "enclave-tls-apply", "enclave-tlsctl"]);
+/// The service, and what stands for the machine and for AWS around it.
+pub(crate) const ENCLAVE: Group = Group(&[
+    "enclave-tls",
+    "lab-service",
+    "emulator-kms",
+    "emulator-nsm",
+    "nitro-cli-stand-in",
+]);
+/// The tools of tests. Alone, as their tests are built.
+const TOOLS: Group = Group(&["e2e"]);
+
+impl Group {
+    /// Builds them; cargo shows its progress.
+    pub(crate) fn build(self, paths: &Paths) -> Result<()> {
+        let packages = self.0.iter().map(|name| format!("-p{name}"));
+        process::show(cargo(paths).args(["build", "--release", "--bins"]).args(packages))
+    }
+
+    /// The packages.
+    pub(crate) const fn packages(self) -> &'static [&'static str] {
+        self.0
+    }
 }
 
 /// Cargo, in the workspace.
@@ -76,16 +110,3 @@ pub(crate) fn cargo(paths: &Paths) -> Command {
     }
     command
 }
-
-/// The packages with programs that a lab runs; the module has a profile of its own.
-const RELEASE: [&str; 9] = [
-    "enclave-tls",
-    "lab-service",
-    "emulator-kms",
-    "emulator-nsm",
-    "enclave-tls-agent",
-    "enclave-tls-apply",
-    "enclave-tlsctl",
-    "nitro-cli-stand-in",
-    "e2e",
-];

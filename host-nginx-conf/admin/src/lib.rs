@@ -26,3 +26,4 @@ pub mod promise;
 pub mod protocol;
 pub mod report;
 pub mod s3;
+pub mod schedule;

@@ -48,7 +48,6 @@ use enclave_tls_config::{Config, ConfigError};
 use rustix::fs::Mode;
 
 use clock::Clock;
-pub use keeper::{Schedule, Why};
 pub use sockets::{BindError, Plane};
 pub use store::OpenError;
 use tasks::Tasks;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use aws_lc_rs::digest::{SHA256, digest};
-use enclave_tls_agent::Schedule;
+use enclave_tls_admin::schedule::Schedule;
 use enclave_wire::KeyId;
 use enclave_wire::control::Validity;
 use serde::Serialize;

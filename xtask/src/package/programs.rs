@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::build::cargo;
+use crate::build::{self, SHIPPED};
 use crate::image;
 use crate::paths::Paths;
 use crate::process;
@@ -27,12 +27,15 @@ pub(super) struct Glibc(u32, u32);
 impl Programs {
     pub(super) fn build(paths: &Paths, image: Option<&Path>) -> Result<Self> {
         eprintln!("  building agent, helper, command and module (release)");
-        let release = ["build", "--release", "--bins"];
-        process::show(cargo(paths).args(release).args(NAMES.map(|name| format!("-p{name}"))))?;
-        process::show(cargo(paths).args(["build", "--profile", "module", "-penclave-tls-pkcs11"]))?;
+        SHIPPED.build(paths)?;
+        build::module(paths)?;
         let release = paths.target().join("release");
         let module = paths.target().join("module/libenclave_tls_pkcs11.so");
-        let all = NAMES.iter().map(|name| release.join(name)).chain([module.clone()]);
+        let all = SHIPPED
+            .packages()
+            .iter()
+            .map(|name| release.join(name))
+            .chain([module.clone()]);
         let glibc = all.map(|file| Glibc::needed_by(&file)).collect::<Result<Vec<_>>>()?;
         Ok(Self {
             glibc: glibc.into_iter().max().context("nothing was built")?,
@@ -47,7 +50,7 @@ impl Programs {
 
     /// Puts a program, without its symbols, at `to`.
     pub(super) fn program(&self, name: &str, to: &Path) -> Result<()> {
-        ensure!(NAMES.contains(&name), "no program {name} is built");
+        ensure!(SHIPPED.packages().contains(&name), "no program {name} is built");
         let mut strip = Command::new("strip");
         process::run(strip.arg("-o").arg(to).arg(self.release.join(name)))
     }
@@ -109,8 +112,6 @@ fn build_image(paths: &Paths) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// The packages of cargo's that have a program of the same name.
-const NAMES: [&str; 3] = ["enclave-tls-agent", "enclave-tls-apply", "enclave-tlsctl"];
 const AMAZON_LINUX_2023: Glibc = Glibc(2, 34);
 
 #[cfg(test)]

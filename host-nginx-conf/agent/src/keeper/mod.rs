@@ -30,7 +30,6 @@ mod report;
 mod retire;
 mod revocation;
 mod rotations;
-mod schedule;
 #[cfg(test)]
 pub(crate) mod tests;
 pub(crate) mod troubles;
@@ -63,7 +62,6 @@ use outside::Watches;
 pub(crate) use outside::{Network, Outside};
 use plan::{Plan, plan};
 pub(crate) use report::Found;
-pub use schedule::{Schedule, Why};
 use troubles::{Troubles, What};
 use world::EnclaveError;
 pub(crate) use world::{Enclave, Helper};

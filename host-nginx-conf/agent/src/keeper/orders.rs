@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use enclave_tls_admin::schedule::Schedule;
 use enclave_tls_admin::{acme, hex};
 use enclave_tls_config::{Account, Acme, Certificate, Challenge, Config};
 use enclave_wire::State;
@@ -20,7 +21,6 @@ use sha2::{Digest, Sha256};
 use super::attempts::{self, By};
 use super::keys::Keys;
 use super::plan::fits;
-use super::schedule::Schedule;
 use super::troubles::What;
 use super::world::{Enclave, EnclaveError, Helper};
 use super::{Keeper, its_own};

@@ -119,7 +119,7 @@ pub(super) fn stand_in(stage: &Stage<'_>) -> Result<()> {
 fn lab_service(stage: &Stage<'_>) -> Result<PathBuf> {
     let program = stage.paths.target().join("release/lab-service");
     if !program.exists() {
-        process::show(build::cargo(stage.paths).args(["build", "--release", "-plab-service"]))?;
+        build::ENCLAVE.build(stage.paths)?;
     }
     Ok(program)
 }

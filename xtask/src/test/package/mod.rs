@@ -15,7 +15,7 @@ use anyhow::{Result, ensure};
 
 use super::count::Counts;
 use super::xtask;
-use crate::build::cargo;
+use crate::build::ENCLAVE;
 use crate::package::{Format, Inputs};
 use crate::paths::Paths;
 use crate::process;
@@ -25,12 +25,7 @@ pub(super) fn run(paths: &Paths) -> Result<Counts> {
     // What is in the image is another stage's matter; here it is a file.
     let image = paths.target().join("enclave-tls.eif");
     let inputs = Inputs::build(paths, image.exists().then_some(&*image))?;
-    let stand_ins = ["nitro-cli-stand-in", "lab-service", "emulator-nsm"];
-    process::show(
-        cargo(paths)
-            .args(["build", "--release"])
-            .args(stand_ins.map(|name| format!("-p{name}"))),
-    )?;
+    ENCLAVE.build(paths)?;
 
     let mut tally = Tally::default();
     let dir = paths.target().join("package-test");

@@ -11,7 +11,9 @@ use sha2::{Digest, Sha256};
 /// When, and why then. Seconds since 1970, UTC, as the enclave counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Schedule {
+    /// The moment.
     pub at: i64,
+    /// What decided.
     pub why: Why,
 }
 
@@ -42,7 +44,8 @@ impl Schedule {
 
 impl Schedule {
     /// Whether it is in the first third of a lifetime, which nobody but the CA would say.
-    pub(super) fn is_early(&self, validity: Validity) -> bool {
+    #[must_use]
+    pub fn is_early(&self, validity: Validity) -> bool {
         let lifetime = validity.not_after.saturating_sub(validity.not_before);
         self.at < validity.not_before.saturating_add(lifetime.div_euclid(3))
     }
