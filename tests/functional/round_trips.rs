@@ -5,9 +5,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use e2e::lab::load;
 use e2e::lab::process::{self, Signal};
 use e2e::lab::scratch::Scratch;
-use e2e::lab::server::{Server, Tls, get};
+use e2e::lab::server::{Server, Tls};
 use e2e::lab::suite::{Skipped, Test};
 use e2e::lab::{Endpoint, Lab};
 
@@ -31,9 +32,7 @@ fn traced(lab: &Lab, endpoint: &Endpoint, tls: Tls) -> Result<()> {
     server.wake_every_worker(endpoint, tls)?;
     let workers = server.workers()?;
     let trace = Trace::attach(&workers)?;
-    for _ in 0..HANDSHAKES {
-        get(lab, endpoint, tls, &[])?;
-    }
+    load::one_by_one(lab, endpoint, tls, HANDSHAKES.try_into()?)?;
     let calls = trace.detach()?;
     // TLS goes over TCP; the one unix socket that a worker uses in a handshake is the module's.
     let of_module: Vec<&str> = calls.lines().filter(|line| line.contains("<UNIX")).collect();

@@ -122,6 +122,9 @@ static ulong_ sign(ulong_ session, ulong_ key)
 	return module->f[SIGN](session, "data", 4UL, signature, &length);
 }
 
+/* Which socket it was that `sockets` saw last. */
+static ino_t last_socket;
+
 /* Counts the sockets among this process's descriptors. */
 static int sockets(void)
 {
@@ -129,8 +132,10 @@ static int sockets(void)
 	DIR *directory = opendir("/proc/self/fd");
 	for (struct dirent *entry; (entry = readdir(directory));) {
 		struct stat status;
-		if (fstat(atoi(entry->d_name), &status) == 0 && S_ISSOCK(status.st_mode))
+		if (fstat(atoi(entry->d_name), &status) == 0 && S_ISSOCK(status.st_mode)) {
+			last_socket = status.st_ino;
 			count++;
+		}
 	}
 	closedir(directory);
 	return count;
@@ -645,12 +650,14 @@ static void *sign_until_the_end(void *unused)
 	}
 }
 
-/* Exits while a thread signs, and of a child that never called, which leaves alone what is its parent's. */
+/* Exits while a thread signs, and of a child that never called, which leaves alone what is its parent's: its connection goes on. */
 static void scenario_exit_busy(void)
 {
 	pthread_t thread;
 	EXPECT(initialize(), OK);
 	ulong_ session = open_session(), key = find_key(session);
+	EXPECT(sockets(), 1);
+	ino_t connection = last_socket;
 	for (int round = 0; round < 40; round++) {
 		pid_t child = fork();
 		if (child == 0) {
@@ -666,8 +673,9 @@ static void scenario_exit_busy(void)
 		}
 		join(child);
 		EXPECT(sign(session, key), OK);
+		EXPECT(sockets(), 1);
+		EXPECT_TRUE(last_socket == connection);
 	}
-	EXPECT(sockets(), 1);
 }
 
 static int calls_cancelled;

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
+use super::server::Tls;
 use super::{Endpoint, Lab};
-use crate::tlsload::{self, Failure, FailureKind, LoadError, Options, Report, Signature};
+use crate::tlsload::{self, Failure, FailureKind, LoadError, Options, Report, Signature, Version};
 
 /// Full handshakes at a rate, each verified, with an HTTP request; the answer names the worker.
 pub struct Load {
@@ -33,27 +34,9 @@ impl Load {
 
     /// The same, where the key may be any of these, by their ids.
     pub fn start_with(lab: &Lab, endpoint: &Endpoint, rate: f64, keys: &[&str]) -> Result<Self> {
-        let spki = |id: &&str| hex::decode(id)?.try_into().map_err(|_| anyhow!("not a key's id"));
         let options = Options {
-            connect: vec![endpoint.address()],
-            name: endpoint.name.clone(),
-            ca: lab.ca.clone(),
-            spki: keys.iter().map(spki).collect::<Result<_>>()?,
-            tls: None,
-            sig: match lab.is_shared(endpoint) {
-                false => Signature::Any,
-                true if lab.key(&endpoint.key)?.kind.starts_with("RSA") => Signature::Rsa,
-                true => Signature::Ecdsa,
-            },
             rate: Some(rate),
-            seconds: None,
-            count: None,
-            concurrency: CONCURRENCY,
-            timeout: TIMEOUT.as_secs_f64(),
-            http: Some("/".to_owned()),
-            client_cert: None,
-            client_key: None,
-            progress: false,
+            ..options(lab, endpoint, keys)?
         };
         let stop = Arc::new(AtomicBool::new(false));
         let flag = stop.clone();
@@ -73,6 +56,47 @@ impl Load {
         let began = Instant::now() - Duration::from_millis(u64::try_from(since)?);
         Ok(Outcome { report, began })
     }
+}
+
+/// Makes so many handshakes of one version, one after another; each must go well.
+pub fn one_by_one(lab: &Lab, endpoint: &Endpoint, tls: Tls, count: u64) -> Result<()> {
+    let options = Options {
+        tls: Some(match tls {
+            Tls::V12 => Version::Tls12,
+            Tls::V13 => Version::Tls13,
+        }),
+        count: Some(count),
+        concurrency: 1,
+        ..options(lab, endpoint, &[&lab.key(&endpoint.key)?.id])?
+    };
+    let report = tlsload::run(&options, &AtomicBool::new(false))?;
+    ensure!(report.ok == count && report.failed == 0, "{report:?}");
+    Ok(())
+}
+
+fn options(lab: &Lab, endpoint: &Endpoint, keys: &[&str]) -> Result<Options> {
+    let spki = |id: &&str| hex::decode(id)?.try_into().map_err(|_| anyhow!("not a key's id"));
+    Ok(Options {
+        connect: vec![endpoint.address()],
+        name: endpoint.name.clone(),
+        ca: lab.ca.clone(),
+        spki: keys.iter().map(spki).collect::<Result<_>>()?,
+        tls: None,
+        sig: match lab.is_shared(endpoint) {
+            false => Signature::Any,
+            true if lab.key(&endpoint.key)?.kind.starts_with("RSA") => Signature::Rsa,
+            true => Signature::Ecdsa,
+        },
+        rate: None,
+        seconds: None,
+        count: None,
+        concurrency: CONCURRENCY,
+        timeout: TIMEOUT.as_secs_f64(),
+        http: Some("/".to_owned()),
+        client_cert: None,
+        client_key: None,
+        progress: false,
+    })
 }
 
 impl Outcome {
