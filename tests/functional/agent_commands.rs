@@ -23,6 +23,7 @@ pub(super) const TESTS: &[Test] = e2e::tests![
 ];
 
 fn status_is_watched_on_a_terminal_through_a_restart_of_the_agent(lab: &Lab) -> Result<()> {
+    lab.need_not_be_emulated()?;
     let watch = Running::on_a_terminal(lab, "status --watch")?;
     watch.wait_for(0, CLEARED)?;
     watch.wait_for(0, "\x1b[1mCertificates\x1b[0m")?;
@@ -38,6 +39,7 @@ fn status_is_watched_on_a_terminal_through_a_restart_of_the_agent(lab: &Lab) -> 
 }
 
 fn status_is_watched_by_a_pipe_without_colours(lab: &Lab) -> Result<()> {
+    lab.need_not_be_emulated()?;
     let text = Running::by_a_pipe(lab, &["status", "--watch"])?;
     let lines = Running::by_a_pipe(lab, &["--json", "status", "--watch"])?;
     text.wait_for(0, "\nCertificates\n")?;

@@ -110,6 +110,7 @@ pub(crate) fn reloads_under_load(lab: &Lab, via: &str) -> Result<()> {
 
 /// While the server refuses its configuration it keeps what it has, and says why; then the agent brings the newer certificate.
 pub(crate) fn a_refused_configuration_changes_nothing(lab: &Lab, endpoint: &Endpoint, nonsense: &str) -> Result<()> {
+    lab.need_not_be_emulated()?;
     let server = Server::of(lab, &endpoint.via);
     // httpd may still be ending those that a load before had needed.
     let (master, workers) = (server.master()?, server.settled_workers()?);

@@ -94,7 +94,7 @@ fn threat_11_killed_and_paused_again_and_again_under_load(lab: &Lab) -> Result<(
     let endpoint = lab.lasting_endpoint("provider", "P-256")?;
     let rounds = match lab.enclave {
         _ if lab.full => 50,
-        Enclave::Emulated => 5,
+        Enclave::Emulated => 2,
         Enclave::Process => 1,
     };
     for round in 1..=rounds {

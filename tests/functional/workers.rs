@@ -71,6 +71,7 @@ fn upgrade(lab: &Lab, via: &str) -> Result<()> {
 }
 
 fn workers_killed(lab: &Lab, via: &str) -> Result<()> {
+    lab.need_not_be_emulated()?;
     let server = Server::of(lab, via);
     let (master, old) = (server.master()?, server.workers()?);
     let loads = Loads::start(lab, via)?;

@@ -118,7 +118,12 @@ pub(super) fn parent(paths: &Paths) -> Result<Counts> {
         "functional",
         "--",
         "agent_troubles",
+        "agent_commands::status_is_watched",
+        "differential",
         "rotation::threat_53_killed",
+        "server_faults",
+        "workers::workers_killed",
+        "a_configuration_that_it_refuses",
     ];
     thorough(paths, Enclave::Emulated, &tests)
 }
