@@ -40,9 +40,7 @@ impl Schedule {
             None => by_lifetime(key, validity),
         }
     }
-}
 
-impl Schedule {
     /// Whether it is in the first third of a lifetime, which nobody but the CA would say.
     #[must_use]
     pub fn is_early(&self, validity: Validity) -> bool {
